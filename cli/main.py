@@ -1,0 +1,75 @@
+"""The `lae-tf` command: finds the verbs and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from lae_tf import __version__
+from lae_tf.errors import LAEError
+
+# verb -> (module, function); a verb's module is imported when it is used, so that `--help` stays fast.
+VERBS = {
+    "info": "Print versions, the stack and devices.",
+}
+
+
+class VerbGroup(click.Group):
+    """A group that knows its verbs' names and summaries without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"lae_tf.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
+        from difflib import get_close_matches
+
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            close = get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else " See lae-tf --help."
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lae-tf")
+def cli() -> None:
+    """Detect deepfakes that were never seen before, and show where an image was forged."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow Addons announces its end of life on every import; the choice of it is documented in the README.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:tensorflow_addons")
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LAEError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

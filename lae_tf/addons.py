@@ -1,0 +1,101 @@
+"""The one door to tensorflow-addons, or to its successors where it cannot be installed.
+
+Everything that differs between the two stacks lives here:
+
+=============================  ==========================  ==========================================
+name                           classic (Python 3.10-3.11)  current (Python 3.12-3.13)
+=============================  ==========================  ==========================================
+``SpectralNormalization``      ``tfa.layers``              ``keras.layers``
+``gaussian_filter2d``          ``tfa.image``               separable depthwise convolution, below
+``SigmoidFocalCrossEntropy``   ``tfa.losses``              ``keras.losses.BinaryFocalCrossentropy``
+=============================  ==========================  ==========================================
+
+No other file of the package asks for a version.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = ["KERAS_3", "STACK", "SigmoidFocalCrossEntropy", "SpectralNormalization", "gaussian_filter2d"]
+
+KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
+STACK = "current" if KERAS_3 else "classic"
+
+
+def _gaussian_filter2d(image: tf.Tensor, filter_shape: int = 3, sigma: float = 1.0) -> tf.Tensor:
+    """Blur images with a Gaussian kernel, borders reflected without repeating the edge pixel.
+
+    Successor of ``tfa.image.gaussian_filter2d`` (same kernel and padding), as two one-dimensional
+    depthwise convolutions.
+
+    Args:
+        image: float tensor (B, H, W, C).
+        filter_shape: odd kernel size in pixels.
+        sigma: standard deviation in pixels, > 0.
+
+    Returns:
+        Tensor of the input's shape and dtype.
+    """
+    radius = filter_shape // 2
+    offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
+    kernel = tf.nn.softmax(-tf.square(offsets) / (2.0 * tf.square(tf.cast(sigma, tf.float32))))
+    channels = tf.shape(image)[-1]
+    kernel = tf.tile(tf.cast(kernel, image.dtype)[:, None, None, None], [1, 1, channels, 1])
+    padded = tf.pad(image, [[0, 0], [radius, radius], [radius, radius], [0, 0]], mode="REFLECT")
+    rows = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
+    return tf.nn.depthwise_conv2d(rows, tf.transpose(kernel, [1, 0, 2, 3]), [1, 1, 1, 1], "VALID")
+
+
+class _SigmoidFocalCrossEntropy(keras.losses.Loss):
+    """Focal loss with tensorflow-addons' signature: sum over the last axis, one value a sample.
+
+    FL = -alpha_t (1 - p_t)^gamma log p_t (Lin et al. 2017, arXiv 1708.02002, equation 5).
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        reduction: str = "none",
+        name: str = "sigmoid_focal_crossentropy",
+    ):
+        super().__init__(reduction=reduction, name=name)
+        self.from_logits, self.alpha, self.gamma = from_logits, alpha, gamma
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        y_pred = tf.convert_to_tensor(y_pred)
+        y_true = tf.cast(y_true, y_pred.dtype)
+        losses = keras.losses.binary_focal_crossentropy(
+            y_true[..., None],
+            y_pred[..., None],
+            apply_class_balancing=True,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            from_logits=self.from_logits,
+        )
+        return tf.reduce_sum(losses, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {**config, "from_logits": self.from_logits, "alpha": self.alpha, "gamma": self.gamma}
+
+
+if KERAS_3:
+    SpectralNormalization = keras.layers.SpectralNormalization
+    gaussian_filter2d = _gaussian_filter2d
+    SigmoidFocalCrossEntropy = _SigmoidFocalCrossEntropy
+else:
+    with warnings.catch_warnings():
+        # tensorflow-addons announces its end of life on import; this module exists because of it.
+        warnings.simplefilter("ignore")
+        import tensorflow_addons as tfa
+
+    SpectralNormalization = tfa.layers.SpectralNormalization
+    gaussian_filter2d = tfa.image.gaussian_filter2d
+    SigmoidFocalCrossEntropy = tfa.losses.SigmoidFocalCrossEntropy

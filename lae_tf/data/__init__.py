@@ -1,0 +1,1 @@
+"""Images, masks and manifests in; batches out. Knows nothing of the model."""

@@ -1,0 +1,1 @@
+"""Metrics, seen-against-unseen evaluation and reports."""

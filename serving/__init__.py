@@ -1,0 +1,1 @@
+"""Serving: the TensorFlow Serving REST API on one machine, and its clients."""

@@ -1,0 +1,91 @@
+"""Package definition; build system and tools are configured in pyproject.toml.
+
+``cli``, ``serving`` and ``configs`` stand at the top of the repository and install below
+``lae_tf``, so that no generic top-level name reaches a user's site-packages.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "lae_tf/__init__.py").read_text()).group(1)
+NESTED = ("cli", "serving", "configs")
+
+# The classic stack ends with tensorflow-addons' last wheels; the current one is Keras 3.
+CLASSIC = 'python_version < "3.12"'
+CURRENT = 'python_version >= "3.12"'
+
+SERVE = ["starlette>=0.40", "uvicorn>=0.30", "httpx>=0.27"]
+UI = ["starlette>=0.40", "uvicorn>=0.30"]
+
+setup(
+    name="lae-tf",
+    version=VERSION,
+    description="Locality-aware AutoEncoder: deepfake detection that generalises to unseen manipulations",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["lae_tf", "lae_tf.*"])
+    + [f"lae_tf.{name}" for name in NESTED]
+    + [f"lae_tf.{parent}.{name}" for parent in NESTED for name in find_packages(parent)],
+    package_dir={f"lae_tf.{name}": name for name in NESTED},
+    package_data={
+        "lae_tf": ["py.typed"],
+        "lae_tf.configs": ["*.yaml"],
+        "lae_tf.evaluation": ["templates/*"],
+    },
+    install_requires=[
+        f"tensorflow==2.15.1; {CLASSIC}",
+        f"keras==2.15.0; {CLASSIC}",
+        f"tensorflow-addons==0.23.0; {CLASSIC}",
+        f"numpy>=1.26,<2; {CLASSIC}",
+        f"tensorflow>=2.21,<2.22; {CURRENT}",
+        f"keras>=3.15,<3.16; {CURRENT}",
+        f"numpy>=2; {CURRENT}",
+        "tf-keras-vis>=0.8.7",
+        "click>=8.1",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        f"opencv-python-headless>=4.8,<4.12; {CLASSIC}",
+        f"opencv-python-headless>=4.10; {CURRENT}",
+        "pandas>=2.1",
+        "pillow>=10.3",
+        "pyarrow>=15",
+        "pydantic>=2.6",
+        "pyyaml>=6",
+        "scikit-image>=0.22",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "serve": SERVE,
+        "ui": UI,
+        "dev": [
+            *SERVE,
+            *UI,
+            "build",
+            "hypothesis>=6.100",
+            "mypy>=1.10",
+            "pandas-stubs",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "selenium>=4.20",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
+    },
+    entry_points={"console_scripts": ["lae-tf = lae_tf.cli.main:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
