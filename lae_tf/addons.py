@@ -15,13 +15,25 @@ No other file of the package asks for a version.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-__all__ = ["KERAS_3", "STACK", "SigmoidFocalCrossEntropy", "SpectralNormalization", "gaussian_filter2d"]
+__all__ = [
+    "KERAS_3",
+    "STACK",
+    "SigmoidFocalCrossEntropy",
+    "SpectralNormalization",
+    "apply_gradients",
+    "gaussian_filter2d",
+    "global_policy",
+    "policy_scope",
+    "scale_loss",
+]
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 STACK = "current" if KERAS_3 else "classic"
@@ -99,3 +111,34 @@ else:
     SpectralNormalization = tfa.layers.SpectralNormalization
     gaussian_filter2d = tfa.image.gaussian_filter2d
     SigmoidFocalCrossEntropy = tfa.losses.SigmoidFocalCrossEntropy
+
+
+def scale_loss(optimizer: Any, loss: tf.Tensor) -> tf.Tensor:
+    """Scale a loss before the tape differentiates it, where the optimizer scales losses (mixed_float16)."""
+    if KERAS_3:
+        return optimizer.scale_loss(loss)
+    return optimizer.get_scaled_loss(loss) if hasattr(optimizer, "get_scaled_loss") else loss
+
+
+def apply_gradients(optimizer: Any, gradients: list[tf.Tensor], variables: list[Any]) -> None:
+    """Undo the loss scaling where the stack leaves that to the caller, and update the variables."""
+    if not KERAS_3 and hasattr(optimizer, "get_unscaled_gradients"):
+        gradients = optimizer.get_unscaled_gradients(gradients)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def global_policy() -> Any:
+    """Return Keras' global precision policy."""
+    return keras.config.dtype_policy() if KERAS_3 else keras.mixed_precision.global_policy()
+
+
+@contextlib.contextmanager
+def policy_scope(policy: Any) -> Iterator[None]:
+    """Create layers under a precision policy, whatever the global one is."""
+    assign = keras.config.set_dtype_policy if KERAS_3 else keras.mixed_precision.set_global_policy
+    before = global_policy()
+    assign(policy)
+    try:
+        yield
+    finally:
+        assign(before)

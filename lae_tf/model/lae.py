@@ -1,0 +1,411 @@
+"""The Locality-aware AutoEncoder as a Keras model with its own training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lae_tf import addons
+from lae_tf.model import attention as attention_maps
+from lae_tf.model.calibration import Calibration
+from lae_tf.model.discriminator import PatchDiscriminator
+from lae_tf.model.head import EvidenceHead, SplitLatentHead
+from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
+from lae_tf.model.networks import BACKBONES, build_backbone_encoder, build_decoder, build_encoder
+from lae_tf.model.perceptual import FeatureMatchingLoss
+from lae_tf.model.preprocessing import Preprocessor
+
+HEADS = ("lse", "gap", "split")
+ATTENTIONS = ("grad_cam", "cam")
+# l1, l2, l3 of the loss and b1, b2, b3 of the reconstruction term.
+DEFAULT_WEIGHTS = {
+    "reconstruction": 1.0,
+    "latent": 1.0,
+    "alignment": 0.0,
+    "pixel": 1.0,
+    "perceptual": 0.0,
+    "adversarial": 0.0,
+}
+
+
+@keras.saving.register_keras_serializable("lae_tf")
+class LAE(keras.Model):
+    """Locality-aware AutoEncoder (Du et al. 2020, arXiv 1909.05999; the equations are in docs/method.md).
+
+    An encoder gives feature maps F, a head the logit s of "fake", a decoder the reconstruction, and the
+    attention A says where s comes from. Training ties A to the mask of the forged region.
+
+    Called on images float32 (B, S, S, 3) in [0, 1], or on a batch dict that holds them as ``image``, it
+    returns a dict:
+
+    ==================  =====================  ============================================================
+    ``score``           float32 (B, 1)         P(fake), sigmoid(s / temperature)
+    ``logit``           float32 (B, 1)         s
+    ``attention``       float32 (B, S, S)      T(A) in [0, 1], resized
+    ``reconstruction``  float32 (B, S, S, 3)   in [0, 1]
+    ``latent``          float32 (B, C)         z = GAP(F)
+    ==================  =====================  ============================================================
+
+    Training batches are dicts ``image``, ``label`` (B, 1) with 1 = fake, ``mask`` (B, S, S, 1) in {0, 1},
+    ``mask_weight`` (B, 1): 1 where the mask is known (annotated fakes, and real images), 0 where it is not.
+
+    Args:
+        image_size: S in pixels, a multiple of the stride.
+        widths: channels of the encoder's stem and stages; the stride is 2 ** (len(widths) - 1).
+        blocks: residual blocks per stage.
+        high_pass: give the stem fixed high-pass residuals beside RGB.
+        backbone: None for the encoder above, or a key of ``networks.BACKBONES``.
+        backbone_weights: None, a weights file, or ``imagenet``.
+        backbone_stride: stride at which the backbone is cut.
+        head: pooling of the evidence, ``lse`` or ``gap``, or ``split`` for ForensicTransfer's latent.
+        lse_sharpness: r of the log-mean-exp pooling.
+        attention: ``grad_cam`` or ``cam`` (closed form, linear heads only).
+        attention_slope: w of T(A) = sigmoid(w (A - t)).
+        attention_threshold: t of T.
+        discriminator: add the patch discriminator that adversarial and feature-matching losses need.
+        dtype: precision policy, for example ``mixed_bfloat16``; the default is Keras' global policy. Head,
+            attention, losses and metrics compute in float32 under every policy.
+
+    Example:
+        >>> model = LAE(image_size=64)
+        >>> model.compile(optimizer="adamw")
+        >>> model.fit(dataset)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        widths: Sequence[int] = (24, 48, 96, 128),
+        blocks: int = 1,
+        high_pass: bool = True,
+        backbone: str | None = None,
+        backbone_weights: str | None = None,
+        backbone_stride: int = 8,
+        head: str = "lse",
+        lse_sharpness: float = 2.0,
+        attention: str = "grad_cam",
+        attention_slope: float = 1.0,
+        attention_threshold: float = 0.0,
+        discriminator: bool = False,
+        dtype: Any = None,
+        **kwargs: Any,
+    ):
+        # The networks follow the policy; what the model itself computes stays float32, so nothing is cast here.
+        super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **kwargs)
+        stride = backbone_stride if backbone else 2 ** (len(widths) - 1)
+        if image_size <= 0 or image_size % stride:
+            raise ValueError(
+                f"image_size must be a multiple of the stride {stride}. Received {image_size!r}."
+            )
+        if head not in HEADS:
+            raise ValueError(f"head must be one of {HEADS}. Received instead {head!r}.")
+        if attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {ATTENTIONS}. Received instead {attention!r}.")
+        if attention == "cam" and head == "split":
+            raise ValueError("attention 'cam' needs a linear head ('lse' or 'gap'). Received head 'split'.")
+        if backbone is not None and backbone not in BACKBONES:
+            raise ValueError(f"backbone must be one of {tuple(BACKBONES)}. Received instead {backbone!r}.")
+        if backbone and (stride < 2 or stride & (stride - 1)):
+            raise ValueError(f"backbone_stride must be a power of two. Received instead {backbone_stride!r}.")
+
+        # === Layers ===
+        self.preprocessor = Preprocessor(image_size, name="preprocessor")
+        grid = image_size // stride
+        doublings = stride.bit_length() - 1
+        decoder_widths = [max(16, widths[-1] // 2 ** (step + 1)) for step in range(doublings)]
+        with addons.policy_scope(self.dtype_policy):
+            if backbone:
+                self.encoder = build_backbone_encoder(
+                    image_size, backbone, stride, widths[-1], backbone_weights
+                )
+            else:
+                self.encoder = build_encoder(image_size, widths, blocks, high_pass)
+            self.decoder = build_decoder(grid, widths[-1], decoder_widths)
+        self.head = (
+            SplitLatentHead(name="head")
+            if head == "split"
+            else EvidenceHead(head, lse_sharpness, name="head")
+        )
+        self.head.build((None, grid, grid, widths[-1]))
+        self.discriminator = PatchDiscriminator(name="discriminator") if discriminator else None
+        if self.discriminator is not None:
+            self.discriminator.build((None, image_size, image_size, 3))
+        self.calibration = Calibration(name="calibration")
+        self.calibration.build()
+
+        # === Config ===
+        self.image_size = image_size
+        self.widths = tuple(widths)
+        self.blocks = blocks
+        self.high_pass = high_pass
+        self.backbone = backbone
+        self.backbone_weights = backbone_weights
+        self.backbone_stride = backbone_stride
+        self.head_kind = head
+        self.lse_sharpness = lse_sharpness
+        self.attention_kind = attention
+        self.attention_slope = attention_slope
+        self.attention_threshold = attention_threshold
+        # All weights exist now; nothing waits for a first call.
+        self.built = True
+
+    def build(self, input_shape: Any = None) -> None:
+        self.built = True
+
+    # --- forward -------------------------------------------------------------------------------------
+
+    def _forward(self, images: Any, training: bool) -> dict[str, Any]:
+        """One pass, shared by training, testing, prediction and export.
+
+        Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
+        """
+        features = tf.cast(self.encoder(images, training=training), tf.float32)
+        if self.attention_kind == "cam":
+            evidence = attention_maps.cam(self.head.kernel, features)
+        else:
+            evidence = attention_maps.grad_cam(self.head, features)
+        if self.head_kind != "split":
+            # The evidence of a location includes the head's bias, which no gradient with respect to F shows.
+            evidence += self.head.bias
+        return {
+            "features": features,
+            "latent": tf.reduce_mean(features, axis=(1, 2)),
+            "logit": self.head(features),
+            "map_logits": attention_maps.to_map_logits(
+                evidence, self.attention_slope, self.attention_threshold
+            ),
+            "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
+        }
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
+        images = inputs["image"] if isinstance(inputs, dict) else inputs
+        outputs = self._forward(images, training=bool(training))
+        attention = tf.sigmoid(outputs["map_logits"])
+        return {
+            "score": self.calibration(outputs["logit"]),
+            "logit": outputs["logit"],
+            "attention": attention_maps.resize_map(attention, self.image_size, self.image_size),
+            "reconstruction": outputs["reconstruction"],
+            "latent": outputs["latent"],
+        }
+
+    # --- compile -------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "adamw",
+        *,
+        pixel_loss: Any = None,
+        perceptual_loss: Any = None,
+        adversarial_loss: Any = None,
+        latent_loss: Any = None,
+        alignment_loss: Any = None,
+        loss_weights: dict[str, float] | None = None,
+        discriminator_optimizer: Any = None,
+        loss: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take the losses by role.
+
+        Args:
+            optimizer: of encoder, head and decoder.
+            pixel_loss: image against reconstruction, default ``PixelLoss()``.
+            perceptual_loss: ``VGG16PerceptualLoss``, ``FeatureMatchingLoss`` or None.
+            adversarial_loss: ``AdversarialLoss`` or None.
+            latent_loss: ``DecisionLoss()`` by default; ``ActivationLoss()`` with head ``split``.
+            alignment_loss: attention against mask, default ``AlignmentLoss()``.
+            loss_weights: any of reconstruction (l1), latent (l2), alignment (l3), pixel (b1), perceptual (b2)
+                and adversarial (b3); those left out keep ``DEFAULT_WEIGHTS``.
+            discriminator_optimizer: default ``Adam(2e-4, beta_1=0.5)``.
+            **kwargs: ``run_eagerly``, ``jit_compile`` (off by default: slower on CPUs), ``steps_per_execution``.
+        """
+        if loss is not None:
+            raise ValueError(
+                "LAE takes its losses by role: compile(pixel_loss=, perceptual_loss=, adversarial_loss=, "
+                f"latent_loss=, alignment_loss=, loss_weights=). Received instead loss={loss!r}."
+            )
+        unknown = set(loss_weights or {}) - set(DEFAULT_WEIGHTS)
+        if unknown:
+            raise ValueError(
+                f"loss_weights knows {sorted(DEFAULT_WEIGHTS)}. Received instead {sorted(unknown)}."
+            )
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        self.loss_weights_by_role = {**DEFAULT_WEIGHTS, **(loss_weights or {})}
+        self.pixel_loss = pixel_loss or PixelLoss()
+        self.perceptual_loss = perceptual_loss
+        self.adversarial_loss = adversarial_loss
+        self.latent_loss = latent_loss or (ActivationLoss() if self.head_kind == "split" else DecisionLoss())
+        if isinstance(self.latent_loss, ActivationLoss) != (self.head_kind == "split"):
+            raise ValueError("ActivationLoss and head 'split' go together; one was given without the other.")
+        self.alignment_loss = alignment_loss or AlignmentLoss()
+        if self.discriminator is not None:
+            self.discriminator_optimizer = keras.optimizers.get(
+                discriminator_optimizer or keras.optimizers.Adam(2e-4, beta_1=0.5)
+            )
+            self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        elif adversarial_loss is not None or isinstance(perceptual_loss, FeatureMatchingLoss):
+            raise ValueError("adversarial and feature-matching losses need LAE(discriminator=True).")
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in self._tracked_losses()}
+        self._decision_metrics = [
+            keras.metrics.BinaryAccuracy(name="accuracy"),
+            keras.metrics.AUC(name="auroc", num_thresholds=500),
+        ]
+        self._attention_iou = keras.metrics.Mean(name="attention_iou")
+
+    def _tracked_losses(self) -> list[str]:
+        names = ["loss", "reconstruction_loss", "latent_loss", "alignment_loss"]
+        optional = {"perceptual_loss": self.perceptual_loss, "adversarial_loss": self.adversarial_loss}
+        names += [name for name, loss in optional.items() if loss is not None]
+        return [*names, "discriminator_loss"] if self.discriminator is not None else names
+
+    @property
+    def metrics(self) -> list[Any]:
+        if not getattr(self, "_trackers", None):
+            return []
+        return [*self._trackers.values(), *self._decision_metrics, self._attention_iou]
+
+    @property
+    def autoencoder_variables(self) -> list[Any]:
+        """The weights ``optimizer`` updates: all but the discriminator's, which has an optimizer of its own."""
+        parts = (self.encoder, self.head, self.decoder)
+        return [variable for part in parts for variable in part.trainable_variables]
+
+    # --- losses --------------------------------------------------------------------------------------
+
+    def _loss_terms(self, batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch's loss terms and their weighted sum ``loss``, scalars in float32."""
+        weights = self.loss_weights_by_role
+        image, reconstruction = tf.cast(batch["image"], tf.float32), outputs["reconstruction"]
+        pixel = tf.reduce_mean(self.pixel_loss(image, reconstruction))
+        terms = {"reconstruction_loss": weights["pixel"] * pixel}
+        if self.discriminator is not None:
+            # The generator's view: gradients reach the decoder, never the discriminator's weights.
+            fake_logits, fake_features = self.discriminator(reconstruction, training=False)
+            if self.adversarial_loss is not None:
+                terms["adversarial_loss"] = tf.reduce_mean(self.adversarial_loss.generator(fake_logits))
+            if isinstance(self.perceptual_loss, FeatureMatchingLoss):
+                _, real_features = self.discriminator(image, training=False)
+                distance = self.perceptual_loss(tf.stop_gradient(real_features), fake_features)
+                terms["perceptual_loss"] = tf.reduce_mean(distance)
+        if self.perceptual_loss is not None and "perceptual_loss" not in terms:
+            terms["perceptual_loss"] = tf.reduce_mean(self.perceptual_loss(image, reconstruction))
+        for name in ("perceptual", "adversarial"):
+            if f"{name}_loss" in terms:
+                terms["reconstruction_loss"] += weights[name] * terms[f"{name}_loss"]
+
+        terms["latent_loss"] = tf.reduce_mean(
+            self.latent_loss(batch["label"], outputs[self.latent_loss.target])
+        )
+        map_logits = outputs["map_logits"]
+        mask = attention_maps.pool_mask(batch["mask"], map_logits.shape[1], map_logits.shape[2])
+        known = tf.cast(batch["mask_weight"], tf.float32)[:, 0]
+        alignment = self.alignment_loss(mask, map_logits)
+        terms["alignment_loss"] = tf.math.divide_no_nan(
+            tf.reduce_sum(known * alignment), tf.reduce_sum(known)
+        )
+        terms["loss"] = tf.add_n(
+            [weights[name] * terms[f"{name}_loss"] for name in ("reconstruction", "latent", "alignment")]
+        )
+        return terms
+
+    def _update_metrics(
+        self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]
+    ) -> dict[str, Any]:
+        count = tf.shape(batch["image"])[0]
+        for name, tracker in self._trackers.items():
+            if name in terms:
+                tracker.update_state(terms[name], sample_weight=tf.cast(count, tf.float32))
+        score = tf.sigmoid(outputs["logit"])
+        for metric in self._decision_metrics:
+            metric.update_state(batch["label"], score)
+        fired = tf.sigmoid(outputs["map_logits"]) > 0.5
+        forged = attention_maps.pool_mask(batch["mask"], fired.shape[1], fired.shape[2]) > 0.5
+        overlap = tf.reduce_sum(tf.cast(fired & forged, tf.float32), axis=(1, 2))
+        union = tf.reduce_sum(tf.cast(fired | forged, tf.float32), axis=(1, 2))
+        annotated = tf.cast(batch["mask_weight"], tf.float32) * tf.cast(batch["label"], tf.float32)
+        self._attention_iou.update_state(tf.math.divide_no_nan(overlap, union), sample_weight=annotated[:, 0])
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    # --- steps ---------------------------------------------------------------------------------------
+
+    def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        variables = self.autoencoder_variables
+        with tf.GradientTape() as tape:
+            outputs = self._forward(data["image"], training=True)
+            terms = self._loss_terms(data, outputs)
+            # Replicas sum their gradients, so each contributes its share of the mean.
+            scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
+        addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
+        if self.discriminator is not None:
+            terms["discriminator_loss"] = self._train_discriminator(
+                data["image"], outputs["reconstruction"], replicas
+            )
+        return self._update_metrics(data, outputs, terms)
+
+    def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
+        adversarial = self.adversarial_loss or AdversarialLoss()
+        variables = self.discriminator.trainable_variables
+        with tf.GradientTape() as tape:
+            real, _ = self.discriminator(images, training=True)
+            fake, _ = self.discriminator(tf.stop_gradient(reconstructions), training=True)
+            losses = adversarial(tf.ones_like(real), real) + adversarial(tf.zeros_like(fake), fake)
+            loss = tf.reduce_mean(losses)
+            scaled = loss / replicas
+        self.discriminator_optimizer.apply_gradients(
+            zip(tape.gradient(scaled, variables), variables, strict=True)
+        )
+        return loss
+
+    def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        outputs = self._forward(data["image"], training=False)
+        return self._update_metrics(data, outputs, self._loss_terms(data, outputs))
+
+    # --- saving --------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+            "image_size": self.image_size,
+            "widths": list(self.widths),
+            "blocks": self.blocks,
+            "high_pass": self.high_pass,
+            "backbone": self.backbone,
+            "backbone_weights": None,  # the saved file holds the weights
+            "backbone_stride": self.backbone_stride,
+            "head": self.head_kind,
+            "lse_sharpness": self.lse_sharpness,
+            "attention": self.attention_kind,
+            "attention_slope": self.attention_slope,
+            "attention_threshold": self.attention_threshold,
+            "discriminator": self.discriminator is not None,
+        }
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not getattr(self, "_trackers", None):
+            return None
+        serialize = keras.saving.serialize_keras_object
+        roles = (
+            "optimizer",
+            "pixel_loss",
+            "perceptual_loss",
+            "adversarial_loss",
+            "latent_loss",
+            "alignment_loss",
+        )
+        config = {role: serialize(getattr(self, role)) for role in roles if getattr(self, role) is not None}
+        if self.discriminator is not None:
+            config["discriminator_optimizer"] = serialize(self.discriminator_optimizer)
+        return {**config, "loss_weights": self.loss_weights_by_role}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        weights = config["loss_weights"]
+        deserialize = keras.saving.deserialize_keras_object
+        self.compile(
+            **{k: deserialize(v) for k, v in config.items() if k != "loss_weights"}, loss_weights=weights
+        )
+        self.optimizer.build(self.autoencoder_variables)

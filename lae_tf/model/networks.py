@@ -1,0 +1,166 @@
+"""Encoder and decoder as Keras functional models, every layer named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lae_tf.errors import LAEError
+
+# Networks of keras.applications and the input range each one expects, as (scale, offset) on [0, 1] images.
+BACKBONES: dict[str, tuple[str, float, float]] = {
+    "xception": ("Xception", 2.0, -1.0),
+    "efficientnetv2-b0": ("EfficientNetV2B0", 255.0, 0.0),
+    "mobilenet-v3": ("MobileNetV3Large", 255.0, 0.0),
+}
+
+# First-, second- and third-order residuals of the spatial rich model (Fridrich & Kodovsky 2012), each with
+# coefficients that sum to zero, centred in 5 x 5, so that smooth content vanishes.
+_RESIDUALS = np.zeros((3, 5, 5), np.float32)
+_RESIDUALS[0, 2, 1:4] = np.array([1, -2, 1]) / 2
+_RESIDUALS[1, 1:4, 1:4] = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
+_RESIDUALS[2] = (
+    np.array(
+        [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
+    )
+    / 12
+)
+
+
+@keras.saving.register_keras_serializable("lae_tf")
+class HighPass(keras.layers.Layer):
+    """Fixed high-pass residuals of an image: (B, H, W, 3) in [0, 1] to (B, H, W, 9) in [-1, 1].
+
+    Residuals are truncated at ``truncation`` grey levels (of 255), as in the spatial rich model: what
+    tells a forgery is in the small residuals, not at strong edges.
+    """
+
+    def __init__(self, truncation: float = 8.0, **kwargs: Any):
+        super().__init__(**{"trainable": False, **kwargs})
+        self.truncation = truncation
+        self._kernel = np.tile(_RESIDUALS.transpose(1, 2, 0)[:, :, None, :], (1, 1, 3, 1))
+
+    def call(self, images: Any) -> Any:
+        images = tf.pad(tf.cast(images, tf.float32), [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
+        residuals = tf.nn.depthwise_conv2d(images, tf.constant(self._kernel), [1, 1, 1, 1], "VALID")
+        residuals = tf.clip_by_value(residuals * (255.0 / self.truncation), -1.0, 1.0)
+        return tf.cast(residuals, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return (*input_shape[:-1], 9)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "truncation": self.truncation}
+
+
+def _convolution(width: int, name: str, size: int = 3) -> Callable[[Any], Any]:
+    def apply(x: Any, activate: bool = True) -> Any:
+        x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        return keras.layers.Activation("relu", name=f"{name}_relu")(x) if activate else x
+
+    return apply
+
+
+def _residual_block(x: Any, width: int, name: str) -> Any:
+    hidden = _convolution(width, f"{name}_a")(x)
+    hidden = _convolution(width, f"{name}_b")(hidden, activate=False)
+    hidden = keras.layers.Add(name=f"{name}_add")([x, hidden])
+    return keras.layers.Activation("relu", name=f"{name}_out")(hidden)
+
+
+def build_encoder(
+    image_size: int, widths: Sequence[int], blocks: int, high_pass: bool, name: str = "encoder"
+) -> keras.Model:
+    """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
+
+    The stem keeps the full resolution, where the traces of a manipulation are; every further width halves
+    it, so that stride = 2 ** (len(widths) - 1).
+
+    Args:
+        image_size: S in pixels, a multiple of the stride.
+        widths: channels of the stem and of each stage.
+        blocks: residual blocks per stage.
+        high_pass: put fixed high-pass residuals beside RGB.
+    """
+    image = keras.Input((image_size, image_size, 3), name="image")
+    x = image
+    if high_pass:
+        x = keras.layers.Concatenate(name="stem_input")([image, HighPass(name="high_pass")(image)])
+    x = _convolution(widths[0], "stem")(x)
+    for stage, width in enumerate(widths[1:], start=1):
+        x = keras.layers.AveragePooling2D(2, name=f"stage{stage}_pool")(x)
+        x = _convolution(width, f"stage{stage}_entry")(x)
+        for block in range(blocks):
+            x = _residual_block(x, width, f"stage{stage}_block{block + 1}")
+    return keras.Model(image, x, name=name)
+
+
+def build_backbone_encoder(
+    image_size: int, backbone: str, stride: int, channels: int, weights: str | None, name: str = "encoder"
+) -> keras.Model:
+    """Build an encoder from a network of ``keras.applications``, cut where its stride reaches ``stride``.
+
+    Args:
+        image_size: S in pixels, a multiple of the stride.
+        backbone: a key of ``BACKBONES``.
+        stride: 8, 16 or 32: the last layer of that resolution gives the features.
+        channels: C, by a 1 x 1 projection.
+        weights: None, a path to a weights file without the top, or ``imagenet`` where the cache has them.
+
+    Raises:
+        LAEError: the weights cannot be had.
+    """
+    constructor, scale, offset = BACKBONES[backbone]
+    is_file = weights is not None and Path(weights).is_file()
+    if weights not in (None, "imagenet") and not is_file:
+        raise LAEError(f"backbone weights {weights}: no such file; expected a path, 'imagenet' or nothing.")
+    try:
+        network = getattr(keras.applications, constructor)(
+            include_top=False, weights=None if is_file else weights, input_shape=(image_size, image_size, 3)
+        )
+        if is_file:
+            network.load_weights(weights)
+    except Exception as error:  # Keras raises whatever its downloader or HDF5 raises.
+        if weights is None:
+            raise
+        raise LAEError(
+            f"ImageNet or given weights of {backbone} cannot be loaded ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). Put the file into the Keras cache, name one with "
+            "model.backbone_weights, or train from scratch without."
+        ) from error
+    size = image_size // stride
+    layers = [layer for layer in network.layers if tuple(layer.output.shape[1:3]) == (size, size)]
+    if not layers:
+        raise LAEError(
+            f"backbone {backbone} has no layer of stride {stride} at {image_size} pixels; try 16 or 32."
+        )
+    trunk = keras.Model(network.inputs, layers[-1].output, name=backbone.replace("-", "_"))
+    image = keras.Input((image_size, image_size, 3), name="image")
+    x = keras.layers.Rescaling(scale, offset, name="backbone_range")(image)
+    x = _convolution(channels, "projection", size=1)(trunk(x))
+    return keras.Model(image, x, name=name)
+
+
+def build_decoder(grid: int, channels: int, widths: Sequence[int], name: str = "decoder") -> keras.Model:
+    """Build the decoder: features (B, grid, grid, channels) to an image (B, S, S, 3) in [0, 1], float32.
+
+    Args:
+        grid: side of the feature maps.
+        channels: C of the features.
+        widths: channels after each doubling of the resolution; S = grid * 2 ** len(widths).
+    """
+    features = keras.Input((grid, grid, channels), name="features")
+    x = features
+    for stage, width in enumerate(widths, start=1):
+        x = keras.layers.UpSampling2D(2, name=f"up{stage}")(x)
+        x = _convolution(width, f"up{stage}")(x)
+    x = keras.layers.Conv2D(
+        3, 3, padding="same", activation="sigmoid", dtype="float32", name="reconstruction"
+    )(x)
+    return keras.Model(features, x, name=name)
