@@ -1,0 +1,271 @@
+"""The table of an evaluation: one row per manipulation, seen and unseen ones side by side, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lae_tf.errors import LAEError
+from lae_tf.evaluation.localisation import LOCALISATION_METRICS
+from lae_tf.evaluation.metrics import (
+    DETECTION_METRICS,
+    Array,
+    Statistic,
+    bootstrap_intervals,
+    group_means,
+    weighted_metrics,
+)
+
+SEEN_MEAN, UNSEEN_MEAN, DROP = SUMMARIES = ("seen mean", "unseen mean", "drop")
+# Rows for fakes whose manipulation has no name, and for a split that has no fakes at all.
+UNNAMED, REAL_ONLY = "(unnamed)", "(real only)"
+LEVELS = ("image", "group")
+
+_REQUIRED = ("path", "label", "group", "method", "split", "score")
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "eer": "EER",
+    "tpr_at_1pct_fpr": "TPR@1%",
+    "tpr_at_5pct_fpr": "TPR@5%",
+    "brier": "Brier",
+    "ece": "ECE",
+    "iou": "IoU",
+    "f1": "F1",
+    "pixel_auroc": "pixel AUROC",
+    "pointing": "pointing",
+    "energy_inside": "energy inside",
+    "false_alarm_area": "false-alarm area",
+}
+# What a person is shown, as two tables that fit a terminal; the files hold everything.
+SHOWN = (
+    ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr"),
+    LOCALISATION_METRICS,
+)
+_SHOWN_WITH_INTERVAL = ("accuracy", "auroc")
+
+
+def evaluation_table(
+    frame: pd.DataFrame,
+    threshold: float,
+    seen: Collection[str],
+    *,
+    seed: int,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Tabulates one model on the images of one or more splits.
+
+    A method's row takes that method's fakes together with all real images of the same split, pooled: its
+    accuracy is the share of right decisions among them and so depends on how many there are of each
+    (balanced_accuracy does not). The reals are the same in every row of a split, so rows are not independent;
+    the summaries' intervals respect this, because all rows of a split share the bootstrap draws.
+
+    Args:
+        frame: one row per image with path, label (0/1), group, method ("" for reals), split, score and any of
+            `LOCALISATION_METRICS` as columns, NaN where one does not apply. An empty group means that the
+            image stands alone.
+        threshold: of the decision, score >= threshold means fake. It serves both levels.
+        seen: methods that training used.
+        seed, draws, level: of the bootstrap over groups, see `bootstrap_intervals`.
+
+    Returns:
+        Columns ``split``, ``level`` ("image", or "group" after `group_means`), ``method``, ``seen`` ("seen",
+        "unseen" or ""), the counts ``reals``, ``fakes``, ``groups``, then for each metric its value and
+        ``<metric>_low`` and ``<metric>_high``. After a level's methods come "seen mean" and "unseen mean"
+        (unweighted over methods, those left out where the metric is undefined) and "drop" (seen mean - unseen
+        mean); each only if there is something to average.
+
+    Raises:
+        LAEError: a column is missing, or a score is NaN.
+    """
+    frame = _checked(frame)
+    metrics = [*DETECTION_METRICS, *(name for name in LOCALISATION_METRICS if name in frame)]
+    rows: list[dict[str, Any]] = []
+    for split, part in frame.groupby("split", sort=False):
+        for name in LEVELS:
+            units = part if name == "image" else group_means(part)
+            intervals = bootstrap_intervals(
+                units, method_statistic(threshold, seen), seed=seed, draws=draws, level=level
+            )
+            for method in dict.fromkeys(key[0] for key in intervals):  # type: ignore[index]
+                row = {"split": split, "level": name, "method": method, **_counts(units, method, seen)}
+                for metric in metrics:
+                    value = intervals[method, metric]
+                    row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
+    """The rows of `evaluation_table` as a statistic: names are pairs (method or summary, metric).
+
+    It serves `paired_bootstrap` too: two models' difference in ("unseen mean", "accuracy") and its interval.
+    """
+
+    def statistic(frame: pd.DataFrame, weights: Array) -> dict[tuple[str, str], Array]:
+        labels = frame["label"].to_numpy(dtype=float)
+        scores = frame["score"].to_numpy(dtype=float)
+        methods = _methods(frame, seen)
+        rows: dict[str, dict[str, Array]] = {}
+        for method in methods:
+            chosen = np.flatnonzero(_members(frame, method))
+            among = weights[:, chosen]
+            rows[method] = weighted_metrics(labels[chosen], scores[chosen], threshold, among)
+            for name in LOCALISATION_METRICS:
+                if name in frame:
+                    rows[method][name] = _weighted_mean(frame[name].to_numpy(dtype=float)[chosen], among)
+        known, unknown = ([row for m, row in rows.items() if (m in seen) is side] for side in (True, False))
+        if methods != [REAL_ONLY]:
+            if known:
+                rows[SEEN_MEAN] = _mean_row(known)
+            if unknown:
+                rows[UNSEEN_MEAN] = _mean_row(unknown)
+            if known and unknown:
+                rows[DROP] = {m: v - rows[UNSEEN_MEAN][m] for m, v in rows[SEEN_MEAN].items()}
+        return {(method, name): values for method, row in rows.items() for name, values in row.items()}
+
+    return statistic
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """Aligned text for a terminal: detection, then localisation if there is any.
+
+    Shows the main metrics, accuracy and AUROC with their intervals; undefined values are "-".
+    """
+    left = len(_descriptions(table))
+    blocks = []
+    for header, body in _blocks(table):
+        widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+        lines = (
+            "  ".join(
+                cell.ljust(width) if i < left else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in (header, ["-" * width for width in widths], *body)
+        )
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """The same blocks as `format_table`, as Markdown tables."""
+    left = len(_descriptions(table))
+    blocks = []
+    for header, body in _blocks(table):
+        rule = [":--" if i < left else "--:" for i in range(len(header))]
+        lines = ([cell.replace("|", r"\|") for cell in line] for line in (header, rule, *body))
+        blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def csv_table(table: pd.DataFrame) -> str:
+    """All columns as CSV; an undefined value is an empty cell."""
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def json_table(table: pd.DataFrame) -> str:
+    """All columns as a JSON list with one object per row; an undefined value is null."""
+    return table.to_json(orient="records", indent=2, double_precision=15, force_ascii=False) + "\n"
+
+
+def _checked(frame: pd.DataFrame) -> pd.DataFrame:
+    if missing := [name for name in _REQUIRED if name not in frame]:
+        raise LAEError(
+            f"the table of scores lacks {', '.join(missing)}; it needs {', '.join(_REQUIRED)}, one row per image"
+        )
+    if frame.empty:
+        raise LAEError("the table of scores is empty; evaluate at least one image")
+    frame = frame.reset_index(drop=True)
+    if not frame["label"].isin([0, 1]).all():
+        raise LAEError("the column 'label' must hold 0 (real) or 1 (fake)")
+    if (bad := frame["score"].isna()).any():
+        first = frame.loc[bad, "path"].iloc[0]
+        raise LAEError(f"{bad.sum()} of {len(frame)} scores are NaN, the first for {first}")
+    method = frame["method"].fillna("").astype(str)
+    method = method.mask(method == "", UNNAMED).where(frame["label"] == 1, "")
+    if taken := sorted(set(method) & {*SUMMARIES, REAL_ONLY}):
+        raise LAEError(f"a manipulation cannot be named '{taken[0]}': the table uses that name for a summary")
+    group = frame["group"].fillna("").astype(str)
+    return frame.assign(method=method, group=group.mask(group == "", frame["path"].astype(str)))
+
+
+def _methods(frame: pd.DataFrame, seen: Collection[str]) -> list[str]:
+    """The manipulations of a split, seen ones first."""
+    names = frame.loc[frame["label"] == 1, "method"].unique()
+    return sorted(names, key=lambda name: (name not in seen, name)) or [REAL_ONLY]
+
+
+def _members(frame: pd.DataFrame, method: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return ((frame["label"] == 0) | (frame["method"] == method)).to_numpy()
+
+
+def _counts(units: pd.DataFrame, method: str, seen: Collection[str]) -> dict[str, Any]:
+    """How many reals, fakes and groups a row rests on, at its level."""
+    fakes = units["label"] == 1
+    if method in SUMMARIES:
+        state = {SEEN_MEAN: "seen", UNSEEN_MEAN: "unseen", DROP: ""}[method]
+        if state:
+            fakes &= units["method"].isin(list(seen)) == (state == "seen")
+    else:
+        state = "" if method == REAL_ONLY else "seen" if method in seen else "unseen"
+        fakes &= units["method"] == method
+    reals = units["label"] == 0
+    groups = units.loc[reals | fakes, "group"].nunique()
+    return {"seen": state, "reals": int(reals.sum()), "fakes": int(fakes.sum()), "groups": int(groups)}
+
+
+def _weighted_mean(values: Array, weights: Array) -> Array:
+    defined = ~np.isnan(values)
+    total = weights[:, defined].sum(axis=1)
+    summed = weights[:, defined] @ values[defined]
+    return np.divide(summed, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+def _mean_row(rows: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    """Unweighted mean over methods, leaving out a method where the metric is undefined."""
+    means = {}
+    for name in rows[0]:
+        values = np.stack([row[name] for row in rows])
+        count = np.sum(~np.isnan(values), axis=0)
+        means[name] = np.divide(
+            np.nansum(values, axis=0), count, out=np.full(values.shape[1], np.nan), where=count > 0
+        )
+    return means
+
+
+def _descriptions(table: pd.DataFrame) -> list[str]:
+    return ["split", "level", "method", "seen"][0 if table["split"].nunique() > 1 else 1 :]
+
+
+def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and body of each block that has something to show."""
+    names = [*_descriptions(table), "reals", "fakes"]
+    blocks = []
+    for family in SHOWN:
+        shown = [name for name in family if name in table and table[name].notna().any()]
+        if shown:
+            body = [
+                [str(row[name]) for name in names] + [_cell(row, metric) for metric in shown]
+                for row in table.to_dict("records")
+            ]
+            blocks.append(([*names, *(TITLES[metric] for metric in shown)], body))
+    return blocks
+
+
+def _cell(row: dict[Any, Any], metric: str) -> str:
+    value, low, high = (row[metric + end] for end in ("", "_low", "_high"))
+    if metric in _SHOWN_WITH_INTERVAL:
+        return f"{_number(value)} [{_number(low)}, {_number(high)}]"
+    return _number(value)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
