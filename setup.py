@@ -59,6 +59,7 @@ setup(
         "scikit-image>=0.22",
         "scikit-learn>=1.4",
         "scipy>=1.11",
+        "tensorboard>=2.15",
         "tqdm>=4.66",
     ],
     extras_require={

@@ -7,7 +7,15 @@ import platform
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "tf-keras-vis", "numpy", "opencv-python-headless", "pillow")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tensorflow-addons",
+    "tf-keras-vis",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+)
 
 
 def describe() -> dict[str, Any]:
@@ -16,7 +24,11 @@ def describe() -> dict[str, Any]:
 
     from lae_tf import __version__, addons
 
-    facts: dict[str, Any] = {"lae_tf": __version__, "stack": addons.STACK, "python": platform.python_version()}
+    facts: dict[str, Any] = {
+        "lae_tf": __version__,
+        "stack": addons.STACK,
+        "python": platform.python_version(),
+    }
     for package in PACKAGES:
         try:
             facts[package] = metadata.version(package)

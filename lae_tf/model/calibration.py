@@ -25,9 +25,7 @@ class Calibration(keras.layers.Layer):
         self.built = True
 
     def _scalar(self, name: str, value: float) -> Any:
-        return self.add_weight(
-            name=name, shape=(), initializer=keras.initializers.Constant(value), trainable=False
-        )
+        return self.add_weight(name=name, shape=(), initializer=keras.initializers.Constant(value), trainable=False)
 
     def call(self, logit: Any) -> Any:
         return tf.sigmoid(logit / self.temperature)

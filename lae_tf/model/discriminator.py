@@ -27,9 +27,7 @@ class PatchDiscriminator(keras.layers.Layer):
         self.widths = tuple(widths)
         self.convolutions = [
             SpectralNormalization(
-                keras.layers.Conv2D(
-                    width, 4, strides=2, padding="same", dtype="float32", name=f"patch_conv_{i}"
-                ),
+                keras.layers.Conv2D(width, 4, strides=2, padding="same", dtype="float32", name=f"patch_conv_{i}"),
                 dtype="float32",
                 name=f"patch_norm_{i}",
             )

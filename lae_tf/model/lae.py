@@ -97,9 +97,7 @@ class LAE(keras.Model):
         super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **kwargs)
         stride = backbone_stride if backbone else 2 ** (len(widths) - 1)
         if image_size <= 0 or image_size % stride:
-            raise ValueError(
-                f"image_size must be a multiple of the stride {stride}. Received {image_size!r}."
-            )
+            raise ValueError(f"image_size must be a multiple of the stride {stride}. Received {image_size!r}.")
         if head not in HEADS:
             raise ValueError(f"head must be one of {HEADS}. Received instead {head!r}.")
         if attention not in ATTENTIONS:
@@ -118,17 +116,11 @@ class LAE(keras.Model):
         decoder_widths = [max(16, widths[-1] // 2 ** (step + 1)) for step in range(doublings)]
         with addons.policy_scope(self.dtype_policy):
             if backbone:
-                self.encoder = build_backbone_encoder(
-                    image_size, backbone, stride, widths[-1], backbone_weights
-                )
+                self.encoder = build_backbone_encoder(image_size, backbone, stride, widths[-1], backbone_weights)
             else:
                 self.encoder = build_encoder(image_size, widths, blocks, high_pass)
             self.decoder = build_decoder(grid, widths[-1], decoder_widths)
-        self.head = (
-            SplitLatentHead(name="head")
-            if head == "split"
-            else EvidenceHead(head, lse_sharpness, name="head")
-        )
+        self.head = SplitLatentHead(name="head") if head == "split" else EvidenceHead(head, lse_sharpness, name="head")
         self.head.build((None, grid, grid, widths[-1]))
         self.discriminator = PatchDiscriminator(name="discriminator") if discriminator else None
         if self.discriminator is not None:
@@ -174,9 +166,7 @@ class LAE(keras.Model):
             "features": features,
             "latent": tf.reduce_mean(features, axis=(1, 2)),
             "logit": self.head(features),
-            "map_logits": attention_maps.to_map_logits(
-                evidence, self.attention_slope, self.attention_threshold
-            ),
+            "map_logits": attention_maps.to_map_logits(evidence, self.attention_slope, self.attention_threshold),
             "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
         }
 
@@ -229,9 +219,7 @@ class LAE(keras.Model):
             )
         unknown = set(loss_weights or {}) - set(DEFAULT_WEIGHTS)
         if unknown:
-            raise ValueError(
-                f"loss_weights knows {sorted(DEFAULT_WEIGHTS)}. Received instead {sorted(unknown)}."
-            )
+            raise ValueError(f"loss_weights knows {sorted(DEFAULT_WEIGHTS)}. Received instead {sorted(unknown)}.")
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
         self.loss_weights_by_role = {**DEFAULT_WEIGHTS, **(loss_weights or {})}
         self.pixel_loss = pixel_loss or PixelLoss()
@@ -296,24 +284,18 @@ class LAE(keras.Model):
             if f"{name}_loss" in terms:
                 terms["reconstruction_loss"] += weights[name] * terms[f"{name}_loss"]
 
-        terms["latent_loss"] = tf.reduce_mean(
-            self.latent_loss(batch["label"], outputs[self.latent_loss.target])
-        )
+        terms["latent_loss"] = tf.reduce_mean(self.latent_loss(batch["label"], outputs[self.latent_loss.target]))
         map_logits = outputs["map_logits"]
         mask = attention_maps.pool_mask(batch["mask"], map_logits.shape[1], map_logits.shape[2])
         known = tf.cast(batch["mask_weight"], tf.float32)[:, 0]
         alignment = self.alignment_loss(mask, map_logits)
-        terms["alignment_loss"] = tf.math.divide_no_nan(
-            tf.reduce_sum(known * alignment), tf.reduce_sum(known)
-        )
+        terms["alignment_loss"] = tf.math.divide_no_nan(tf.reduce_sum(known * alignment), tf.reduce_sum(known))
         terms["loss"] = tf.add_n(
             [weights[name] * terms[f"{name}_loss"] for name in ("reconstruction", "latent", "alignment")]
         )
         return terms
 
-    def _update_metrics(
-        self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _update_metrics(self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]) -> dict[str, Any]:
         count = tf.shape(batch["image"])[0]
         for name, tracker in self._trackers.items():
             if name in terms:
@@ -341,9 +323,7 @@ class LAE(keras.Model):
             scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
         addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
         if self.discriminator is not None:
-            terms["discriminator_loss"] = self._train_discriminator(
-                data["image"], outputs["reconstruction"], replicas
-            )
+            terms["discriminator_loss"] = self._train_discriminator(data["image"], outputs["reconstruction"], replicas)
         return self._update_metrics(data, outputs, terms)
 
     def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
@@ -355,9 +335,7 @@ class LAE(keras.Model):
             losses = adversarial(tf.ones_like(real), real) + adversarial(tf.zeros_like(fake), fake)
             loss = tf.reduce_mean(losses)
             scaled = loss / replicas
-        self.discriminator_optimizer.apply_gradients(
-            zip(tape.gradient(scaled, variables), variables, strict=True)
-        )
+        self.discriminator_optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return loss
 
     def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -405,7 +383,5 @@ class LAE(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         weights = config["loss_weights"]
         deserialize = keras.saving.deserialize_keras_object
-        self.compile(
-            **{k: deserialize(v) for k, v in config.items() if k != "loss_weights"}, loss_weights=weights
-        )
+        self.compile(**{k: deserialize(v) for k, v in config.items() if k != "loss_weights"}, loss_weights=weights)
         self.optimizer.build(self.autoencoder_variables)

@@ -31,9 +31,7 @@ class PixelLoss(SampleLoss):
     """Mean absolute error between image and reconstruction, both (B, H, W, 3) in [0, 1]; range [0, 1]."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        return tf.reduce_mean(
-            tf.abs(tf.cast(y_true, tf.float32) - tf.cast(y_pred, tf.float32)), axis=(1, 2, 3)
-        )
+        return tf.reduce_mean(tf.abs(tf.cast(y_true, tf.float32) - tf.cast(y_pred, tf.float32)), axis=(1, 2, 3))
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -52,15 +50,11 @@ class DecisionLoss(SampleLoss):
         if gamma < 0:
             raise ValueError(f"gamma must be >= 0. Received instead {gamma!r}.")
         if not 0 <= label_smoothing < 1 or (label_smoothing and gamma):
-            raise ValueError(
-                f"label_smoothing must be in [0, 1), and 0 with gamma. Received {label_smoothing!r}."
-            )
+            raise ValueError(f"label_smoothing must be in [0, 1), and 0 with gamma. Received {label_smoothing!r}.")
         self.gamma = gamma
         self.label_smoothing = label_smoothing
         # alpha = 0.5 weighs both classes alike; the factor 2 makes gamma -> 0 the plain cross-entropy.
-        self._focal = (
-            addons.SigmoidFocalCrossEntropy(from_logits=True, alpha=0.5, gamma=gamma) if gamma else None
-        )
+        self._focal = addons.SigmoidFocalCrossEntropy(from_logits=True, alpha=0.5, gamma=gamma) if gamma else None
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         label, logit = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)

@@ -25,10 +25,7 @@ _RESIDUALS = np.zeros((3, 5, 5), np.float32)
 _RESIDUALS[0, 2, 1:4] = np.array([1, -2, 1]) / 2
 _RESIDUALS[1, 1:4, 1:4] = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
 _RESIDUALS[2] = (
-    np.array(
-        [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
-    )
-    / 12
+    np.array([[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]) / 12
 )
 
 
@@ -137,9 +134,7 @@ def build_backbone_encoder(
     size = image_size // stride
     layers = [layer for layer in network.layers if tuple(layer.output.shape[1:3]) == (size, size)]
     if not layers:
-        raise LAEError(
-            f"backbone {backbone} has no layer of stride {stride} at {image_size} pixels; try 16 or 32."
-        )
+        raise LAEError(f"backbone {backbone} has no layer of stride {stride} at {image_size} pixels; try 16 or 32.")
     trunk = keras.Model(network.inputs, layers[-1].output, name=backbone.replace("-", "_"))
     image = keras.Input((image_size, image_size, 3), name="image")
     x = keras.layers.Rescaling(scale, offset, name="backbone_range")(image)
@@ -160,7 +155,5 @@ def build_decoder(grid: int, channels: int, widths: Sequence[int], name: str = "
     for stage, width in enumerate(widths, start=1):
         x = keras.layers.UpSampling2D(2, name=f"up{stage}")(x)
         x = _convolution(width, f"up{stage}")(x)
-    x = keras.layers.Conv2D(
-        3, 3, padding="same", activation="sigmoid", dtype="float32", name="reconstruction"
-    )(x)
+    x = keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid", dtype="float32", name="reconstruction")(x)
     return keras.Model(features, x, name=name)

@@ -58,13 +58,9 @@ class FeatureMatchingLoss(SampleLoss):
 def _vgg16_features(weights: str) -> Callable[[Any], list[Any]]:
     """Return a function from images to features; a closure, so that Keras does not save VGG16 with the LAE."""
     if weights != "imagenet" and not Path(weights).is_file():
-        raise LAEError(
-            f"VGG16 weights {weights}: no such file; expected 'imagenet' or a weights file without top."
-        )
+        raise LAEError(f"VGG16 weights {weights}: no such file; expected 'imagenet' or a weights file without top.")
     try:
-        network = keras.applications.VGG16(
-            include_top=False, weights=None if Path(weights).is_file() else weights
-        )
+        network = keras.applications.VGG16(include_top=False, weights=None if Path(weights).is_file() else weights)
         if Path(weights).is_file():
             network.load_weights(weights)
     except Exception as error:  # Keras raises whatever its downloader or HDF5 raises.

@@ -40,9 +40,7 @@ class Preprocessor(keras.layers.Layer):
     def resize(self, images: Any) -> Any:
         """Scale to [0, 1] and resize (H, W, 3) or (B, H, W, 3) to the model's input size, float32."""
         images = tf.convert_to_tensor(images)
-        images = (
-            tf.cast(images, tf.float32) / 255.0 if images.dtype.is_integer else tf.cast(images, tf.float32)
-        )
+        images = tf.cast(images, tf.float32) / 255.0 if images.dtype.is_integer else tf.cast(images, tf.float32)
         size = (self.image_size, self.image_size)
         if images.shape[-3:-1] != size:
             images = tf.image.resize(images, size, method="bilinear", antialias=True)

@@ -1,0 +1,38 @@
+"""`lae-tf train`: both training stages from one configuration."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("train")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value, e.g. align.epochs=5.")
+@click.option("--output", type=click.Path(file_okay=False), help="Run directory; default: the configuration's.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, or with new masks.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+def command(config: str, overrides: tuple[str, ...], output: str | None, resume: bool, as_json: bool) -> None:
+    """Train a detector: stage 1 decides and reconstructs, stage 2 aligns attention with the masks.
+
+    Stops and resumes at any moment; the run directory holds everything it made.
+
+    \b
+    Example:
+      lae-tf train config.yaml --set pretrain.epochs=5 --output runs/first
+    """
+    from lae_tf.config import Config
+    from lae_tf.training.stages import train
+
+    if output:
+        overrides = (*overrides, f"output={json.dumps(output)}")
+    run = train(Config.read(config, overrides), resume=resume)
+    data, decision = run.read_json("data.json"), run.read_json("calibration.json")
+    if as_json:
+        click.echo(json.dumps({"run": str(run.path), "model": str(run.model_path), "data": data, "decision": decision}))
+        return
+    click.echo(f"Masks drawn for {100 * data['mask_budget']:.2f} % of the training images.")
+    click.echo(f"Threshold {decision['threshold']:.3f} ({decision['rule']}, {decision['validation_images']} images).")
+    click.echo(f"Model: {run.model_path}")
+    click.echo(f"Next:  lae-tf evaluate {run.path} MANIFEST")

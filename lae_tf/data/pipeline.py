@@ -1,0 +1,187 @@
+"""From a manifest to batches: tf.data with parallel decoding in the graph, augmentation and composition.
+
+A batch is a dict with fixed keys:
+
+===============  ========================  ===============================================================
+``image``        float32 (B, S, S, 3)      in [0, 1]
+``label``        float32 (B, 1)            1 = fake, 0 = real
+``mask``         float32 (B, S, S, 1)      {0, 1}; zeros where it is not known, which ``mask_weight`` tells
+``mask_weight``  float32 (B, 1)            1 for annotated fakes and for real images, 0 for unlabelled fakes
+===============  ========================  ===============================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from lae_tf.config import AugmentConfig
+from lae_tf.data.augment import augment
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import LAEError
+
+
+class Decoder(Protocol):
+    """What the pipeline needs of ``lae_tf.model.preprocessing.Preprocessor``."""
+
+    image_size: int
+
+    def decode(self, data: Any) -> Any: ...
+
+    def resize(self, images: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How many images of each kind every batch of stage 2 holds, in this order."""
+
+    annotated: int
+    real: int
+    unlabelled: int
+
+    @classmethod
+    def of(cls, batch_size: int, annotated: float, real: float, has_unlabelled: bool) -> Composition:
+        """Turn shares into counts: at least one annotated fake and one real image in every batch."""
+        counts = max(1, round(batch_size * annotated)), max(1, round(batch_size * real))
+        if not has_unlabelled:
+            return cls(batch_size - counts[1], counts[1], 0)
+        return cls(*counts, max(0, batch_size - sum(counts)))
+
+
+def training_dataset(
+    manifest: Manifest,
+    preprocessor: Decoder,
+    batch_size: int,
+    augmentation: AugmentConfig,
+    seed: int,
+    epochs: range,
+    composition: Composition | None = None,
+    use_masks: bool = True,
+) -> tuple[tf.data.Dataset, int]:
+    """Return an endless-looking dataset over the given epochs, and the number of steps of one epoch.
+
+    Order and augmentation depend on (seed, epoch, position) alone, so that a resumed run sees the batches
+    that it would have seen.
+
+    Args:
+        manifest: the images to train on.
+        preprocessor: decodes and resizes.
+        batch_size: B; the last, smaller batch of an epoch is left out.
+        augmentation: probabilities and ranges.
+        seed: of order and augmentation.
+        epochs: for example ``range(3, 20)`` after three finished epochs.
+        composition: fixed numbers of annotated fakes, real images and unlabelled fakes in every batch;
+            None shuffles all images alike.
+        use_masks: False gives annotated fakes weight 0 too (stage 1 aligns on real images alone).
+
+    Raises:
+        LAEError: fewer images than a batch needs.
+    """
+    steps = len(manifest) // batch_size
+    if steps == 0:
+        raise LAEError(f"{len(manifest)} training images are fewer than one batch of {batch_size}.")
+    order = _composed(manifest, composition, steps) if composition else _shuffled(len(manifest), steps * batch_size)
+
+    def visits() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for epoch in epochs:
+            indices = order(np.random.default_rng((seed, epoch)))
+            draws = np.stack([np.full(len(indices), seed), epoch * len(indices) + np.arange(len(indices))], axis=1)
+            yield indices, draws.astype(np.int64)
+
+    columns = _columns(manifest, use_masks)
+    spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int64))
+    dataset = tf.data.Dataset.from_generator(visits, output_signature=spec)
+    dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
+
+    def load(index: Any, draw: Any) -> dict[str, Any]:
+        example = _load({name: column[index] for name, column in columns.items()}, preprocessor)
+        example["image"], example["mask"] = augment(example["image"], example["mask"], draw, augmentation)
+        return example
+
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE), steps
+
+
+def evaluation_dataset(manifest: Manifest, preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:
+    """Return every image once, in the manifest's order, without augmentation."""
+    dataset = tf.data.Dataset.from_tensor_slices(_columns(manifest, use_masks=True))
+    dataset = dataset.map(lambda row: _load(row, preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def image_dataset(paths: list[str], preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:
+    """Return batches of images alone, float32 (B, S, S, 3), in the order of ``paths``."""
+    dataset = tf.data.Dataset.from_tensor_slices(paths)
+    dataset = dataset.map(
+        lambda path: preprocessor.resize(preprocessor.decode(tf.io.read_file(path))),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _columns(manifest: Manifest, use_masks: bool) -> dict[str, tf.Tensor]:
+    frame, state = manifest.frame, manifest.mask_state
+    known = (state == "real") | ((state == "annotated") & use_masks)
+    return {
+        "path": tf.constant(frame["path"].to_numpy(dtype=object)),
+        "mask": tf.constant(frame["mask"].to_numpy(dtype=object)),
+        "label": tf.constant(manifest.is_fake.astype(np.float32)[:, None]),
+        "mask_weight": tf.constant(known.astype(np.float32)[:, None]),
+    }
+
+
+def _load(row: dict[str, Any], preprocessor: Decoder) -> dict[str, Any]:
+    size = preprocessor.image_size
+    image = preprocessor.resize(preprocessor.decode(tf.io.read_file(row["path"])))
+    mask = tf.cond(
+        tf.strings.length(row["mask"]) > 0,
+        lambda: _load_mask(row["mask"], size),
+        lambda: tf.zeros((size, size, 1), tf.float32),
+    )
+    return {
+        "image": tf.ensure_shape(image, (size, size, 3)),
+        "label": row["label"],
+        "mask": tf.ensure_shape(mask, (size, size, 1)),
+        "mask_weight": row["mask_weight"],
+    }
+
+
+def _load_mask(path: Any, size: int) -> tf.Tensor:
+    """Read a 0/1 or 0/255 mask and resize it with nearest neighbour, so that it stays binary."""
+    grey = tf.io.decode_image(tf.io.read_file(path), channels=1, expand_animations=False)
+    threshold = tf.where(tf.reduce_max(grey) <= 1, tf.constant(0, tf.uint8), tf.constant(127, tf.uint8))
+    binary = tf.cast(grey > threshold, tf.float32)
+    binary.set_shape((None, None, 1))
+    return tf.image.resize(binary, (size, size), method="nearest")
+
+
+def _shuffled(count: int, length: int) -> Any:
+    return lambda rng: rng.permutation(count)[:length]
+
+
+def _composed(manifest: Manifest, composition: Composition, steps: int) -> Any:
+    """Return a function from a generator to indices in which every batch holds the composition."""
+    state = manifest.mask_state
+    parts = []
+    for kind in ("annotated", "real", "unlabelled"):
+        pool, count = np.flatnonzero(state == kind), getattr(composition, kind)
+        if count and not len(pool):
+            raise LAEError(f"stage 2 needs {kind} images in every batch, but the training split has none.")
+        parts.append((pool, count))
+
+    def order(rng: np.random.Generator) -> np.ndarray:
+        streams = [_cycle(pool, steps * count, rng).reshape(steps, count) for pool, count in parts if count]
+        return np.concatenate(streams, axis=1).reshape(-1)
+
+    return order
+
+
+def _cycle(pool: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``length`` indices of the pool, every one as often as any other up to one."""
+    rounds = math.ceil(length / len(pool))
+    return np.concatenate([rng.permutation(pool) for _ in range(rounds)])[:length]

@@ -1,0 +1,118 @@
+"""The run directory: everything a training run reads, writes and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lae_tf.config import Config
+from lae_tf.errors import UsageError
+
+if TYPE_CHECKING:
+    from lae_tf.model.lae import LAE
+
+
+class Run:
+    """A folder with a fixed layout; docs/formats.md describes every file.
+
+    Args:
+        path: the folder; :meth:`create` makes one, :meth:`open` takes one that exists.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config_path = self.path / "config.yaml"
+        self.model_path = self.path / "model.keras"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.image_cache = self.path / "image_cache"
+        self.tensorboard = self.path / "tensorboard"
+        self.report = self.path / "report"
+        self.rounds = self.path / "rounds"
+
+    @classmethod
+    def create(cls, config: Config, resume: bool = False) -> Run:
+        """Make the run's folder and store the resolved configuration and the environment.
+
+        Raises:
+            UsageError: the folder already holds a run and ``resume`` is False, or holds a run of another
+                configuration.
+        """
+        run = cls(config.output)
+        if run.config_path.exists():
+            if not resume:
+                raise UsageError(f"{run.path} already holds a run; add --resume to go on, or choose another output.")
+            changed = _differences(run.config.model_dump(mode="json"), config.model_dump(mode="json"))
+            if changed:
+                raise UsageError(
+                    f"{run.path} was made with another configuration ({'; '.join(changed)}); "
+                    "restore it, or choose another output."
+                )
+            return run
+        run.path.mkdir(parents=True, exist_ok=True)
+        from lae_tf.environment import describe
+
+        run.write_json("environment.json", describe())
+        config.write(run.config_path)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Return an existing run.
+
+        Raises:
+            UsageError: the folder is missing or holds no run.
+        """
+        run = cls(path)
+        if not run.config_path.is_file():
+            raise UsageError(f"{path}: no run here; expected a folder that 'lae-tf train' made (with config.yaml).")
+        return run
+
+    @property
+    def config(self) -> Config:
+        """The run's resolved configuration."""
+        return Config.read(self.config_path)
+
+    def load_model(self) -> LAE:
+        """Load the trained model.
+
+        Raises:
+            UsageError: training has not finished.
+        """
+        if not self.model_path.is_file():
+            raise UsageError(f"{self.path}: not trained yet (no model.keras); finish it with 'lae-tf train --resume'.")
+        from lae_tf.model import load_model
+
+        return load_model(self.model_path)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run, or return None where it is not there."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of the run atomically."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(value, indent=2), encoding="utf-8")
+        os.replace(temporary, path)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return one dict per finished epoch: stage, epoch, training and validation metrics."""
+        if not self.metrics_path.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics_path.read_text(encoding="utf-8").splitlines()]
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    changed = []
+    for key in new:
+        before, after = old.get(key), new[key]
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            changed.append(f"{prefix}{key} was {before!r}, now {after!r}")
+    return changed
