@@ -1,0 +1,335 @@
+"""Image files of any origin, made safe for the TensorFlow graph.
+
+The graph decodes JPEG and PNG; it knows no WebP (TensorFlow 2.15), no TIFF, no palettes in BMP, and no EXIF
+orientation. What the graph cannot decode as it stands is re-encoded once, as PNG, through Pillow. So
+training, prediction and an exported model see the same pixels, whatever the file.
+
+Rules on both ways: alpha is dropped, not composited; 16 bits a channel become the upper 8; colour profiles
+are ignored; of an animation only the first frame counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from tqdm import tqdm
+
+from lae_tf.errors import ImageError, ProblemsError
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 1 << 30
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""Suffixes by which images are found in a folder; what a file really holds is told by its first bytes."""
+
+# The classes are called directly: Image.open would also try formats that run other programs (EPS), and
+# would warn of large images before this module can refuse them.
+_FORMATS: tuple[tuple[tuple[bytes, ...], type[ImageFile.ImageFile]], ...] = (
+    ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
+    ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
+    ((b"BM",), BmpImagePlugin.BmpImageFile),
+    ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+    ((b"RIFF",), WebPImagePlugin.WebPImageFile),
+)
+_PNG_END = b"IEND\xaeB\x60\x82"
+_ORIENTATION_TAG = 0x0112
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def normalise(data: bytes, name: str) -> bytes:
+    """Return an image file's bytes in a form that the graph decodes.
+
+    Args:
+        data: the file's content.
+        name: what to call the file in errors.
+
+    Returns:
+        ``data`` itself if the graph decodes it to the right pixels (an upright JPEG or PNG), else the same
+        image as an 8-bit RGB PNG.
+
+    Raises:
+        ImageError: not an image of a known format, damaged, empty, or over ``MAX_PIXELS``.
+    """
+    image = _decode(data, name)
+    return data if _graph_decodes(data, image) else _encode_png(_to_rgb(image, name))
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image file, upright.
+
+    Returns:
+        uint8 (H, W, 3), RGB in [0, 255].
+
+    Raises:
+        ImageError: as :func:`normalise`, or the file cannot be read.
+    """
+    name = os.fspath(path)
+    return np.array(_to_rgb(_decode(_read_bytes(name), name), name))
+
+
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a mask file of any mode; a colour mask counts by its brightest channel.
+
+    Files with the values 0 and 1 and files with 0 and 255 are both read: where no value exceeds 1, forged is
+    what exceeds 0, else what exceeds half of the range (127, or 32767 in files of 16 bits).
+
+    Returns:
+        uint8 (H, W), 1 where forged, 0 elsewhere.
+
+    Raises:
+        ImageError: as :func:`read_image`.
+    """
+    name = os.fspath(path)
+    image = _upright(_decode(_read_bytes(name), name))
+    if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
+        image = _drop_alpha(image, name)
+    values = np.asarray(image)
+    if values.ndim == 3:
+        values = values.max(axis=2)
+    top = values.max()
+    threshold = 0 if top <= 1 else 127 if top <= 255 else 32767
+    return (values > threshold).astype(np.uint8)
+
+
+def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) or (H, W) losslessly and atomically; the folder is created if it is missing."""
+    write_bytes(path, _encode_png(Image.fromarray(array)))
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file atomically; the folder is created if it is missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def ingest(
+    paths: Sequence[str | os.PathLike[str]], cache_dir: str | os.PathLike[str], progress: bool = True
+) -> list[str]:
+    """Verify image files, and bring those that the graph cannot decode into a cache of PNG files.
+
+    A file that was found sound is not decoded again while its size and time of change stay the same.
+
+    Args:
+        paths: image files.
+        cache_dir: folder of the cache; made if it is missing.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        For each path the file to read instead, which is mostly the path itself.
+
+    Raises:
+        ProblemsError: names every file that cannot be used.
+    """
+    cache = Path(cache_dir)
+    cache.mkdir(parents=True, exist_ok=True)
+    record = cache / "verified.txt"
+    known = dict(_recorded(record))
+    problems: list[str] = []
+    used: list[str] = []
+
+    def visit(path: str) -> tuple[str, str | None, str]:
+        """Return the file's fingerprint, the name in the cache ("-" = the file itself) and a problem."""
+        try:
+            fingerprint = _fingerprint(path)
+            name = known.get(fingerprint)
+            if name is None or (name != "-" and not (cache / name).is_file()):
+                name = _ingest_one(path, cache)
+            return fingerprint, name, ""
+        except ImageError as error:
+            return "", None, str(error)
+
+    names = [os.fspath(path) for path in paths]
+    with ThreadPoolExecutor() as pool, record.open("a", encoding="ascii") as log:
+        results = pool.map(visit, names)
+        bar = tqdm(results, total=len(names), desc="verify images", unit="image", disable=not progress)
+        for path, (fingerprint, name, problem) in zip(names, bar, strict=True):
+            if name is None:
+                problems.append(problem)
+                continue
+            used.append(path if name == "-" else str(cache / name))
+            if known.get(fingerprint) != name:
+                log.write(f"{fingerprint} {name}\n")
+    if problems:
+        raise ProblemsError("images", problems)
+    return used
+
+
+def _recorded(record: Path) -> list[tuple[str, str]]:
+    if not record.is_file():
+        return []
+    lines = (line.split() for line in record.read_text(encoding="ascii", errors="replace").splitlines())
+    return [(words[0], words[1]) for words in lines if len(words) == 2]
+
+
+def _fingerprint(path: str) -> str:
+    status = _status(path)
+    text = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _ingest_one(path: str, cache: Path) -> str:
+    data = _read_bytes(path)
+    name = f"{hashlib.sha256(data).hexdigest()}.png"
+    if not (cache / name).is_file():
+        usable = normalise(data, path)
+        if usable is data:
+            return "-"
+        write_bytes(cache / name, usable)
+    return name
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(f"{path}: cannot be read: {reason}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{path}: is not a regular file, an image file is expected")
+    if status.st_size > MAX_BYTES:
+        raise ImageError(f"{path}: has {status.st_size} bytes, more than the limit of {MAX_BYTES}")
+    return status
+
+
+def _read_bytes(path: str) -> bytes:
+    _status(path)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _decode(data: bytes, name: str) -> ImageFile.ImageFile:
+    """Decode completely, refusing what is too large before that."""
+    if not data:
+        raise ImageError(f"{name}: is empty, an image file is expected")
+    readers = [reader for magics, reader in _FORMATS if data.startswith(magics)]
+    if not readers or (data.startswith(b"RIFF") and data[8:12] != b"WEBP"):
+        raise ImageError(f"{name}: is not a JPEG, PNG, BMP, GIF, WebP or TIFF image")
+    try:
+        image = readers[0](io.BytesIO(data))
+        width, height = image.size
+    except Exception as error:  # Pillow's readers raise many types for a damaged file
+        raise ImageError(f"{name}: is damaged: {_reason(error)}") from error
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: has {width} x {height} pixels, more than the limit of {MAX_PIXELS}")
+    if width * height == 0:
+        raise ImageError(f"{name}: has no pixels ({width} x {height})")
+    try:
+        if readers[0] is PngImagePlugin.PngImageFile:
+            # load() stops at the last pixel, TensorFlow insists on the checksums and the end marker
+            readers[0](io.BytesIO(data)).verify()
+            if _PNG_END not in data:
+                raise OSError("the end marker is missing")
+        image.load()
+    except Exception as error:
+        raise ImageError(f"{name}: is damaged or truncated: {_reason(error)}") from error
+    return image
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__
+
+
+def _graph_decodes(data: bytes, image: ImageFile.ImageFile) -> bool:
+    """Whether TensorFlow decodes this file, which Pillow could decode, to Pillow's pixels.
+
+    Found by holding both decoders against each other: TensorFlow insists on a JPEG's end marker, and takes
+    CMYK without an Adobe marker for inverted. (Of other CMYK the colours differ by at most one level.)
+    """
+    if _orientation(image) != 1:
+        return False
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+        return ends and _huffman_coded(data) and (image.mode != "CMYK" or "adobe" in image.info)
+    return isinstance(image, PngImagePlugin.PngImageFile)
+
+
+def _huffman_coded(data: bytes) -> bool:
+    """Whether a JPEG is baseline, extended or progressive (SOF0-2) with Huffman coding and 8 bits."""
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker <= 0xC2 and data[position + 4] == 8
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF (or XMP) orientation, 1-8; unreadable metadata counts as upright, as in other viewers."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:
+        return 1
+    return value if value in _ORIENTATIONS else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
+    return image if orientation == 1 else image.transpose(_ORIENTATIONS[orientation])
+
+
+def _to_rgb(image: ImageFile.ImageFile, name: str) -> Image.Image:
+    sixteen_bits = image.mode.startswith("I;16") or (
+        image.mode == "I" and isinstance(image, PngImagePlugin.PngImageFile)
+    )
+    upright = _upright(image)
+    if sixteen_bits:
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if upright.mode in ("I", "F"):
+        raise ImageError(
+            f"{name}: holds 32-bit values, whose range is not known; save it with 8 or 16 bits a channel"
+        )
+    return _drop_alpha(upright, name)
+
+
+def _drop_alpha(image: Image.Image, name: str) -> Image.Image:
+    try:
+        # by way of RGBA a palette's transparency is dropped without a warning
+        if image.mode in ("P", "PA"):
+            image = image.convert("RGBA")
+        return image.convert("RGB")
+    except ValueError as error:
+        raise ImageError(f"{name}: has the colour mode {image.mode}, which cannot become RGB") from error
+
+
+def _encode_png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,348 @@
+"""The manifest: one row per image, validated when it is read.
+
+Columns (all required, all text):
+
+==========  =============================================================================
+path        image file, relative to the manifest's folder or absolute
+label       ``real`` or ``fake``
+mask        mask file (nonzero = forged); empty = unlabelled; a named file must exist
+group       video, identity or source image; a group never crosses splits
+method      name of the manipulation; empty for real images
+split       ``train``, ``val`` or ``test``
+==========  =============================================================================
+
+An optional column ``mask_source`` (empty, ``human`` or ``derived``) says who made the mask: derived
+masks do not count against the budget of human annotation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lae_tf.data.images import read_mask, write_bytes
+from lae_tf.errors import ImageError, ManifestError, UsageError
+
+COLUMNS = ("path", "label", "mask", "group", "method", "split")
+OPTIONAL_COLUMNS = ("mask_source",)
+LABELS = ("real", "fake")
+SPLITS = ("train", "val", "test")
+MASK_SOURCES = ("", "human", "derived")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Images with their labels, masks, groups, methods and splits.
+
+    Made by :meth:`read` or :meth:`from_frame`, which validate; the constructor itself does not.
+
+    Attributes:
+        frame: one row per image with a RangeIndex and text columns ``COLUMNS`` (and ``mask_source`` if it
+            was given); ``path`` and ``mask`` are absolute, an empty ``mask`` means none.
+        root: absolute folder that relative paths refer to.
+    """
+
+    frame: pd.DataFrame
+    root: Path
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Manifest:
+        """Read and validate a manifest.
+
+        Args:
+            path: CSV (``.csv``, UTF-8, with a header) or Parquet (``.parquet``) file.
+
+        Raises:
+            UsageError: the file does not exist or has another suffix.
+            ManifestError: the file breaks the data contract; all problems are listed.
+        """
+        path = Path(path)
+        reader = _by_suffix(path, csv=_read_csv, parquet=pd.read_parquet)
+        if not path.is_file():
+            raise UsageError(f"{path}: no such manifest file")
+        try:
+            frame = reader(path)
+        except Exception as error:  # the parsers raise many types for a damaged file
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ManifestError(str(path), [f"cannot be read as {path.suffix[1:]}: {reason}"]) from error
+        return cls._validated(frame, path.parent, str(path))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, root: str | os.PathLike[str]) -> Manifest:
+        """Validate a table whose relative paths refer to the folder ``root``.
+
+        Raises:
+            ManifestError: the table breaks the data contract; all problems are listed.
+        """
+        return cls._validated(frame, Path(root), "manifest")
+
+    @classmethod
+    def _validated(cls, frame: pd.DataFrame, root: Path, subject: str) -> Manifest:
+        root = Path(os.path.abspath(root))
+        problems = _column_problems([str(name) for name in frame.columns])
+        if not problems and frame.empty:
+            problems = ["has no rows: one row per image is expected below the header"]
+        if problems:
+            raise ManifestError(subject, problems)
+        cells = {name: _as_text(frame[name]) for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
+        prefix = os.fspath(root)
+        for name in ("path", "mask"):
+            cells[name] = [cell and os.path.normpath(os.path.join(prefix, cell)) for cell in cells[name]]
+        frame = pd.DataFrame(cells)
+        problems = _row_problems(frame)
+        if problems:
+            raise ManifestError(f"{subject} (row 1 is the first below the header)", problems)
+        return cls(frame, root)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def is_fake(self) -> np.ndarray:
+        """Whether each image is fake: bool (N,)."""
+        return (self.frame["label"] == "fake").to_numpy(dtype=bool)
+
+    @property
+    def mask_state(self) -> np.ndarray:
+        """State of each image's mask: (N,) of "annotated" (fake with a mask), "real" or "unlabelled"."""
+        has_mask = (self.frame["mask"] != "").to_numpy(dtype=bool)
+        return np.where(self.is_fake, np.where(has_mask, "annotated", "unlabelled"), "real")
+
+    def select(
+        self, split: str | None = None, label: str | None = None, methods: Iterable[str] | None = None
+    ) -> Manifest:
+        """Return the rows that satisfy every given condition.
+
+        Args:
+            split: train, val or test.
+            label: real or fake.
+            methods: names of manipulations to keep among the fakes; real images are not concerned.
+
+        Raises:
+            UsageError: a value that the manifest cannot hold, or a method that it does not hold.
+        """
+        keep = np.ones(len(self), dtype=bool)
+        if split is not None:
+            _require("split", split, SPLITS)
+            keep &= (self.frame["split"] == split).to_numpy(dtype=bool)
+        if label is not None:
+            _require("label", label, LABELS)
+            keep &= (self.frame["label"] == label).to_numpy(dtype=bool)
+        if methods is not None:
+            wanted = list(methods)
+            known = sorted(set(self.frame["method"]) - {""})
+            for method in wanted:
+                _require("method", method, known)
+            keep &= ~self.is_fake | self.frame["method"].isin(wanted).to_numpy(dtype=bool)
+        return Manifest(self.frame[keep].reset_index(drop=True), self.root)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Count images by split, for the splits that have any.
+
+        Returns:
+            Split -> numbers of ``real``, ``fake``, ``annotated`` (fakes with a mask), ``unlabelled`` (fakes
+            without) and ``groups``.
+        """
+        table = self.frame.assign(state=self.mask_state)
+        result = {}
+        for split in SPLITS:
+            rows = table[table["split"] == split]
+            if len(rows):
+                states = {state: int((rows["state"] == state).sum()) for state in ("annotated", "unlabelled")}
+                labels = {label: int((rows["label"] == label).sum()) for label in LABELS}
+                result[split] = {**labels, **states, "groups": int(rows["group"].nunique())}
+        return result
+
+    def mask_budget(self) -> float:
+        """Return the share of training images whose masks people had to draw, in [0, 1].
+
+        The numerator counts annotated fakes whose mask is not ``derived``, the denominator all training
+        images, real and fake. Real images cost nothing: their mask is known to be empty.
+        """
+        in_train = (self.frame["split"] == "train").to_numpy(dtype=bool)
+        drawn = self.mask_state == "annotated"
+        if "mask_source" in self.frame:
+            drawn &= (self.frame["mask_source"] != "derived").to_numpy(dtype=bool)
+        return float((drawn & in_train).sum() / in_train.sum()) if in_train.any() else 0.0
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the rows in their order, independent of where the folder lies."""
+        text = self._relative_to(self.root).to_csv(index=False, lineterminator="\n")
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the manifest atomically, its paths relative to the new file's folder.
+
+        Args:
+            path: CSV (``.csv``) or Parquet (``.parquet``) file; its folder is created if it is missing.
+
+        Raises:
+            UsageError: another suffix.
+        """
+        path = Path(os.path.abspath(path))
+        encode = _by_suffix(
+            path,
+            csv=lambda frame: frame.to_csv(index=False, lineterminator="\n").encode(
+                "utf-8", "surrogateescape"
+            ),
+            parquet=lambda frame: frame.to_parquet(index=False),
+        )
+        write_bytes(path, encode(self._relative_to(path.parent)))
+
+    def _relative_to(self, folder: Path) -> pd.DataFrame:
+        prefix = os.path.join(folder, "")
+
+        def relative(cell: str) -> str:
+            # relpath costs many times a slice, and most files lie below the manifest
+            local = cell[len(prefix) :] if cell.startswith(prefix) else os.path.relpath(cell, folder)
+            return local.replace(os.sep, "/")
+
+        cells = {
+            name: [cell and relative(cell) for cell in _as_text(self.frame[name])]
+            for name in ("path", "mask")
+        }
+        return self.frame.assign(**cells)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    # no cell may become a number or a missing value: groups "007" and "NA" are names
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError("its rows have more fields than its header")
+    return frame
+
+
+def _by_suffix(path: Path, csv: Callable, parquet: Callable) -> Callable:
+    choice = {".csv": csv, ".parquet": parquet}.get(path.suffix.lower())
+    if choice is None:
+        raise UsageError(f"{path}: a manifest ends in .csv or .parquet, not in '{path.suffix}'")
+    return choice
+
+
+def _as_text(column: pd.Series) -> list[str]:
+    # plain objects: iterating over pandas' own text columns is several times slower
+    cells = column.to_numpy(dtype=object)
+    return [
+        "" if missing else str(cell) for cell, missing in zip(cells, column.isna().to_numpy(), strict=True)
+    ]
+
+
+def _nearest(found: str, valid: Iterable[str]) -> str:
+    close = get_close_matches(found.lower(), valid, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _require(what: str, found: str, valid: Iterable[str]) -> None:
+    valid = list(valid)
+    if found not in valid:
+        known = ", ".join(valid) or "none"
+        raise UsageError(f"unknown {what} '{found}'{_nearest(found, valid)}; the manifest knows {known}")
+
+
+def _column_problems(found: list[str]) -> list[str]:
+    known = [*COLUMNS, *OPTIONAL_COLUMNS]
+    problems = [f"column '{name}' is missing" for name in COLUMNS if name not in found]
+    problems += [f"column '{name}' occurs twice" for name in known if found.count(name) > 1]
+    for name in found:
+        if name not in known:
+            problems.append(f"unknown column '{name}'{_nearest(name, known)}; known are {', '.join(known)}")
+    return problems
+
+
+def _row_problems(frame: pd.DataFrame) -> list[str]:
+    found: list[tuple[int, str]] = []
+
+    def report(bad: Iterable, column: str, sentence: Callable[[int], str]) -> None:
+        for index in np.flatnonzero(np.asarray(bad, dtype=bool)):
+            found.append((int(index), f"row {index + 1}, column '{column}': {sentence(int(index))}"))
+
+    def report_choice(column: str, valid: tuple[str, ...]) -> None:
+        cells = frame[column]
+        expected = " or ".join(f"'{value}'" if value == "" else value for value in valid)
+        report(
+            ~cells.isin(valid),
+            column,
+            lambda i: f"found '{cells[i]}'{_nearest(cells[i], valid)}, expected {expected}",
+        )
+
+    report_choice("label", LABELS)
+    report_choice("split", SPLITS)
+    if "mask_source" in frame:
+        report_choice("mask_source", MASK_SOURCES)
+    report(frame["path"] == "", "path", lambda i: "is empty, expected an image file")
+    report(
+        frame["group"] == "",
+        "group",
+        lambda i: "is empty, expected the video, identity or source image that this one comes from",
+    )
+
+    fake, real = frame["label"] == "fake", frame["label"] == "real"
+    report(fake & (frame["method"] == ""), "method", lambda i: "is empty, but a fake names its manipulation")
+    report(
+        real & (frame["method"] != ""),
+        "method",
+        lambda i: f"found '{frame['method'][i]}', but a real image has no manipulation: leave it empty",
+    )
+
+    first = frame.reset_index().drop_duplicates("path").set_index("path")["index"]
+    report(
+        frame["path"].duplicated() & (frame["path"] != ""),
+        "path",
+        lambda i: f"{frame['path'][i]} is already in row {first[frame['path'][i]] + 1}",
+    )
+    home = frame.drop_duplicates("group").set_index("group")["split"]
+    crossing = frame["split"].isin(SPLITS) & (frame["split"] != frame["group"].map(home))
+    report(
+        crossing & (frame["group"] != "") & ~frame.duplicated(["group", "split"]),
+        "group",
+        lambda i: (
+            f"'{frame['group'][i]}' is in split {frame['split'][i]} here and in "
+            f"{home[frame['group'][i]]} above; a group belongs to one split"
+        ),
+    )
+
+    exists = _file_test()
+    for column in ("path", "mask"):
+        missing = [cell != "" and not exists(cell) for cell in _as_text(frame[column])]
+        report(missing, column, lambda i, column=column: f"{frame[column][i]} is not a file")  # type: ignore[misc]
+
+    with ThreadPoolExecutor() as pool:
+        paths = _as_text(frame["mask"].where(real, ""))
+        masks = {index: path for index, path in enumerate(paths) if path and exists(path)}
+        for index, problem in zip(masks, pool.map(_real_mask_problem, masks.values()), strict=True):
+            if problem:
+                found.append((index, f"row {index + 1}, column 'mask': {problem}"))
+    return [sentence for _, sentence in sorted(found, key=lambda item: item[0])]
+
+
+def _real_mask_problem(path: str) -> str:
+    try:
+        forged = int(read_mask(path).sum())
+    except ImageError as error:
+        return str(error)
+    return f"{path} marks {forged} pixels as forged, but the image is real" if forged else ""
+
+
+def _file_test() -> Callable[[str], bool]:
+    """Return a test for existing files that lists each folder once, not one stat call per file."""
+    folders: dict[str, set[str]] = {}
+
+    def exists(path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            try:
+                with os.scandir(folder) as entries:
+                    folders[folder] = {entry.name for entry in entries if entry.is_file()}
+            except (OSError, ValueError):  # no such folder, or a name that no file system takes
+                folders[folder] = set()
+        return name in folders[folder]
+
+    return exists
