@@ -90,7 +90,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         ImageError: as :func:`normalise`, or the file cannot be read.
     """
     name = os.fspath(path)
-    return np.array(_to_rgb(_decode(_read_bytes(name), name), name))
+    return np.array(_to_rgb(_decode(read_bytes(name), name), name))
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
@@ -106,7 +106,7 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
         ImageError: as :func:`read_image`.
     """
     name = os.fspath(path)
-    image = _upright(_decode(_read_bytes(name), name))
+    image = _upright(_decode(read_bytes(name), name))
     if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
         image = _drop_alpha(image, name)
     values = np.asarray(image)
@@ -200,7 +200,7 @@ def _fingerprint(path: str) -> str:
 
 
 def _ingest_one(path: str, cache: Path) -> str:
-    data = _read_bytes(path)
+    data = read_bytes(path)
     name = f"{hashlib.sha256(data).hexdigest()}.png"
     if not (cache / name).is_file():
         usable = normalise(data, path)
@@ -223,7 +223,7 @@ def _status(path: str) -> os.stat_result:
     return status
 
 
-def _read_bytes(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
     _status(path)
     try:
         return Path(path).read_bytes()

@@ -144,6 +144,19 @@ class Manifest:
             keep &= ~self.is_fake | self.frame["method"].isin(wanted).to_numpy(dtype=bool)
         return Manifest(self.frame[keep].reset_index(drop=True), self.root)
 
+    def with_files(self, replace: Callable[[list[str]], list[str]]) -> Manifest:
+        """Return a copy whose images and masks are read from other files, such as ``images.ingest`` gives.
+
+        Args:
+            replace: maps all image and mask files, in one list, to the files to read instead.
+        """
+        frame = self.frame.copy()
+        masked = (frame["mask"] != "").to_numpy()
+        files = replace([*frame["path"], *frame.loc[masked, "mask"]])
+        frame["path"] = files[: len(frame)]
+        frame.loc[masked, "mask"] = files[len(frame) :]
+        return Manifest(frame, self.root)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Count images by split, for the splits that have any.
 

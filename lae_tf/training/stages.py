@@ -50,7 +50,7 @@ def train(config: Config, resume: bool = False) -> Run:
     seed_everything(config)
     manifest = training_manifest(config)
     run.write_json("data.json", describe_data(config, manifest))
-    manifest = decodable(manifest, run)
+    manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
     _require_both_classes(train_part, "train")
     _require_both_classes(validation, "val")
@@ -112,16 +112,6 @@ def training_manifest(config: Config) -> Manifest:
     if config.data.mask_share is not None:
         manifest = limit_masks(manifest, config.data.mask_share, config.seed)
     return manifest
-
-
-def decodable(manifest: Manifest, run: Run) -> Manifest:
-    """Verify every image and mask; files that the graph cannot decode are replaced by copies in the run's cache."""
-    frame = manifest.frame.copy()
-    masked = (frame["mask"] != "").to_numpy()
-    files = ingest([*frame["path"], *frame.loc[masked, "mask"]], run.image_cache)
-    frame["path"] = files[: len(frame)]
-    frame.loc[masked, "mask"] = files[len(frame) :]
-    return Manifest(frame, manifest.root)
 
 
 def limit_masks(manifest: Manifest, share: float, seed: int) -> Manifest:
