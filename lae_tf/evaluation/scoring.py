@@ -40,10 +40,17 @@ def score_manifest(
             outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
             label = batch["label"].numpy()[:, 0]
             columns = meter.update(
-                outputs["attention"].clip(0, 1), batch["mask"].numpy()[..., 0], label, batch["mask_weight"].numpy()[:, 0]
+                outputs["attention"].clip(0, 1),
+                batch["mask"].numpy()[..., 0],
+                label,
+                batch["mask_weight"].numpy()[:, 0],
             )
             error = np.abs(batch["image"].numpy() - outputs["reconstruction"]).mean(axis=(1, 2, 3))
-            scores = {"label": label.astype(int), "logit": outputs["logit"][:, 0], "score": outputs["score"][:, 0]}
+            scores = {
+                "label": label.astype(int),
+                "logit": outputs["logit"][:, 0],
+                "score": outputs["score"][:, 0],
+            }
             rows.append(pd.DataFrame({**scores, "reconstruction_error": error, **columns}))
             bar.update(len(label))
     identity = manifest.frame[["path", "group", "method", "split"]]

@@ -1,0 +1,39 @@
+"""`lae-tf evaluate`: seen and unseen manipulations in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--output", type=click.Path(file_okay=False), help="Where the report goes; default: RUN/report.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def command(
+    run: str, manifests: tuple[str, ...], split: str, output: str | None, batch_size: int, as_json: bool
+) -> None:
+    """Evaluate a run on manifests: seen and unseen manipulations side by side.
+
+    Methods that training used count as seen, all others as unseen. Writes tables, predictions and one HTML page.
+
+    \b
+    Example:
+      lae-tf evaluate runs/first data/manifest.csv
+    """
+    from lae_tf.evaluation.evaluate import evaluate_run, write_evaluation
+    from lae_tf.evaluation.tables import format_table
+    from lae_tf.training.run import Run
+
+    opened = Run.open(run)
+    evaluation = evaluate_run(opened, manifests, split, batch_size)
+    page = write_evaluation(opened, evaluation, Path(output) if output else opened.report)
+    if as_json:
+        click.echo((page.parent / "evaluation.json").read_text(encoding="utf-8"))
+        return
+    click.echo(format_table(evaluation.table))
+    click.echo(f"Report: {page}")

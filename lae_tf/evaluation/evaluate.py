@@ -1,0 +1,213 @@
+"""Evaluation of a run on manifests: seen and unseen manipulations side by side, as a table and as a page."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lae_tf.data.images import ingest
+from lae_tf.data.manifest import Manifest
+from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.errors import LAEError
+from lae_tf.evaluation import plots
+from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.scoring import score_manifest
+from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN, csv_table, evaluation_table, json_table, markdown_table
+from lae_tf.model.lae import LAE
+from lae_tf.training.run import Run
+
+PANELS_PER_METHOD = 2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run on one set of images.
+
+    Attributes:
+        frame: one row per image, see ``scoring.score_manifest``.
+        table: one row per method and level, see ``tables.evaluation_table``.
+        localisation: means over the images and the pooled pixel AUROC.
+        threshold: of the decision.
+        seen: methods that training used.
+        manifest: what was scored.
+    """
+
+    frame: pd.DataFrame
+    table: pd.DataFrame
+    localisation: dict[str, float]
+    threshold: float
+    seen: tuple[str, ...]
+    manifest: Manifest
+
+    def summary(self, name: str, level: str = "image") -> pd.Series | None:
+        """Return one row of the table by its method or summary name, None where there is none."""
+        rows = self.table[(self.table["method"] == name) & (self.table["level"] == level)]
+        return None if rows.empty else rows.iloc[0]
+
+
+def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test", batch_size: int = 32) -> Evaluation:
+    """Score one split of one or several manifests with a trained run.
+
+    Raises:
+        LAEError: the split is empty, or holds images that the run was trained or calibrated on.
+    """
+    manifest = gather(run, manifests, split)
+    model = run.load_model()
+    frame, meter = score_manifest(model, manifest, run.image_cache, batch_size)
+    seen = tuple(run.read_json("data.json")["methods"])
+    threshold = float(model.calibration.threshold)
+    table = evaluation_table(frame, threshold, seen, seed=run.config.seed)
+    return Evaluation(frame, table, meter.result(), threshold, seen, manifest)
+
+
+def gather(run: Run, manifests: Sequence[str | Path], split: str) -> Manifest:
+    """Join one split of several manifests; an image that stands in two of them counts once."""
+    parts = [Manifest.read(path).select(split=split) for path in manifests]
+    frame = pd.concat([part.frame for part in parts]).drop_duplicates("path").reset_index(drop=True)
+    if frame.empty:
+        raise LAEError(f"no images in split '{split}' of {', '.join(map(str, manifests))}.")
+    if split == "test":
+        own = Manifest.read(run.config.data.manifest).frame
+        used = set(own.loc[own["split"] != "test", "path"])
+        leaked = frame.loc[frame["path"].isin(used), "path"]
+        if len(leaked):
+            raise LAEError(
+                f"{len(leaked)} test images were used in training, the first is {leaked.iloc[0]}; "
+                "numbers on them would mean nothing. Remove them from the manifest's test split."
+            )
+    return Manifest(frame, parts[0].root)
+
+
+def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str = "") -> Path:
+    """Write predictions.csv, evaluation.csv, .json and .md, and report.html; return the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "predictions.csv", evaluation.frame.to_csv(index=False))
+    write_text(folder / "evaluation.csv", csv_table(evaluation.table))
+    write_text(folder / "evaluation.md", markdown_table(evaluation.table))
+    record = {
+        "threshold": evaluation.threshold,
+        "seen": evaluation.seen,
+        "localisation": {name: None if np.isnan(value) else value for name, value in evaluation.localisation.items()},
+        "table": json.loads(json_table(evaluation.table)),
+    }
+    write_text(folder / "evaluation.json", json.dumps(record, indent=2))
+    data = run.read_json("data.json")
+    environment = run.read_json("environment.json")
+    return write_report(
+        folder / "report.html",
+        title or f"Evaluation of {run.path.name}",
+        report_sections(run, evaluation),
+        subtitle=f"Trained on {', '.join(evaluation.seen)}; masks for {100 * data['mask_budget']:.2f} % of the images",
+        provenance={
+            "command": shlex.join(["lae-tf", "evaluate", str(run.path), "MANIFEST"]),
+            "seed": str(run.config.seed),
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+            "stack": f"{environment['stack']} (TensorFlow {environment['tensorflow']}, Keras {environment['keras']})",
+            "data": f"{data['sha256'][:16]}",
+        },
+    )
+
+
+def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
+    """Return the page from the answer down to the details."""
+    frame = evaluation.frame
+    reals = frame[frame["label"] == 0]
+    curves, histograms = {}, {}
+    for method, fakes in frame[frame["label"] == 1].groupby("method", sort=False):
+        name = str(method)
+        both = pd.concat([reals, fakes])
+        curves[name] = (both["label"], both["score"])
+        histograms[name] = fakes["score"]
+    unseen = [name for name in curves if name not in evaluation.seen]
+    images = evaluation.table[evaluation.table["level"] == "image"].drop(columns=["split", "level"])
+    sections = [
+        Section(cards=_cards(evaluation)),
+        Section(
+            "Seen and unseen manipulations",
+            "Each row pools one method's fakes with all real images. Intervals are 95 % bootstrap intervals over "
+            "groups. The threshold was chosen on validation images of the seen methods alone.",
+            tables=[Table(_columns(images), "Per image")],
+            pictures=[
+                Picture(
+                    plots.png(plots.roc_curves(curves, dashed=unseen)),
+                    "ROC curves; unseen methods are dashed.",
+                    "ROC curve of each manipulation with its AUROC",
+                ),
+                Picture(
+                    plots.png(plots.score_histogram(histograms, reals["score"], evaluation.threshold)),
+                    "Scores of fakes per method, real images in grey, and the threshold.",
+                    "Histogram of scores of each manipulation against real images",
+                ),
+            ],
+        ),
+    ]
+    history = run.read_metrics()
+    if history:
+        curve = Picture(
+            plots.png(plots.training_curves(history)), "Training, epoch by epoch.", "Losses and metrics", True
+        )
+        sections.append(Section("Training", pictures=[curve]))
+    rows = panel_rows(run.load_model(), evaluation, run.image_cache)
+    figure = plots.png(plots.panel(rows, evaluation.threshold))
+    caption = "Input, reconstruction, attention and mask of test images chosen at even distances, not by result."
+    sections.append(Section("Where the model looks", pictures=[Picture(figure, caption, "Heatmap panels", True)]))
+    return sections
+
+
+def panel_rows(model: LAE, evaluation: Evaluation, image_cache: Path) -> list[plots.PanelRow]:
+    """Return panels of a few images of each method and of the reals, at even distances in the manifest."""
+    chosen: list[int] = []
+    for _, part in evaluation.frame.groupby(["label", "method"], sort=False):
+        places = np.linspace(0, len(part) - 1, PANELS_PER_METHOD + 2)[1:-1].round().astype(int)
+        chosen += part.index[np.unique(places)].tolist()
+    chosen.sort(key=lambda row: -evaluation.frame["label"][row])
+    subset = Manifest(evaluation.manifest.frame.iloc[chosen].reset_index(drop=True), evaluation.manifest.root)
+    decodable = subset.with_files(lambda files: ingest(files, image_cache, progress=False))
+    rows: list[plots.PanelRow] = []
+    for batch in evaluation_dataset(decodable, model.preprocessor, 16):
+        outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
+        for i in range(len(outputs["score"])):
+            method = subset.frame["method"][len(rows)] or "real"
+            rows.append(
+                plots.PanelRow(
+                    image=batch["image"][i].numpy(),
+                    reconstruction=outputs["reconstruction"][i],
+                    attention=outputs["attention"][i],
+                    mask=batch["mask"][i, ..., 0].numpy() if batch["mask_weight"][i, 0] else None,
+                    score=float(outputs["score"][i, 0]),
+                    label=int(batch["label"][i, 0]),
+                    name=method,
+                )
+            )
+    return rows
+
+
+def _cards(evaluation: Evaluation) -> list[Card]:
+    cards = []
+    for name, title in ((SEEN_MEAN, "Seen AUROC"), (UNSEEN_MEAN, "Unseen AUROC")):
+        row = evaluation.summary(name)
+        if row is not None:
+            note = f"accuracy {100 * row['accuracy']:.1f} %"
+            cards.append(Card(title, f"{row['auroc']:.3f}", note))
+    pixel = evaluation.localisation["pooled_pixel_auroc"]
+    if not np.isnan(pixel):
+        iou = evaluation.localisation["iou"]
+        cards.append(Card("Attention, pixel AUROC", f"{pixel:.3f}", f"IoU {iou:.2f} on all fakes with a mask"))
+    return cards
+
+
+def _columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep what a reader compares; the CSV holds everything."""
+    metrics = ["accuracy", "auroc", "eer", "tpr_at_5pct_fpr", "iou", "pixel_auroc", "pointing", "energy_inside"]
+    kept = ["method", "seen", "fakes"]
+    for metric in metrics:
+        if metric in table:
+            kept += [metric, f"{metric}_low", f"{metric}_high"]
+    return table[kept]
