@@ -1,0 +1,347 @@
+"""Figures of an evaluation, drawn without pyplot and therefore without global state.
+
+Series are told apart by the colours of Okabe and Ito, chosen for colour-blind readers, and by line style.
+Figures are narrow (under six inches), so that their text stays readable on a phone.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import auc, roc_curve
+
+from lae_tf.errors import LAEError
+from lae_tf.evaluation.metrics import Interval
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#1A1A1A")
+GREY, INK = "#8C8C8C", "#262626"
+WIDTH = 5.6
+# Sequential, perceptually uniform and readable without red-green vision.
+HEATMAP = "inferno"
+STRONGEST_OVERLAY = 0.8
+
+
+def png(figure: Figure, dpi: int = 144) -> bytes:
+    """Encodes a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(image: bytes) -> str:
+    """A PNG as text that an HTML page can carry within itself."""
+    return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
+
+
+def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], dashed: Collection[str] = ()) -> Figure:
+    """ROC curves with their AUROC in the legend.
+
+    Args:
+        curves: name to (labels, scores), each (N,). A curve without both classes is listed, not drawn.
+        dashed: names to draw dashed, for example the unseen manipulations.
+    """
+    figure, (axes,) = _figure(WIDTH, 4.6)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+    for i, (name, (labels, scores)) in enumerate(curves.items()):
+        style: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": "--" if name in dashed else "-",
+        }
+        if len(np.unique(np.asarray(labels))) < 2:
+            axes.plot([], [], label=_plain(f"{name}: one class only"), **style)
+            continue
+        fpr, tpr, _ = roc_curve(labels, scores)
+        axes.plot(fpr, tpr, label=_plain(f"{name}: {auc(fpr, tpr):.3f}"), linewidth=1.8, **style)
+    axes.set(
+        xlabel="false positive rate (reals called fake)", ylabel="true positive rate (fakes called fake)"
+    )
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    if curves:
+        axes.legend(loc="lower right", frameon=False, title="AUROC", fontsize=9, title_fontsize=9)
+    return figure
+
+
+def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """What training did, epoch by epoch: the loss, its terms, and the metrics on validation data.
+
+    Args:
+        history: one mapping per epoch in order, with ``stage``, ``loss``, ``val_loss``, terms that end in
+            ``_loss`` and any other ``val_...`` (taken as a metric). Missing, null and NaN entries are left
+            out; ``epoch`` may start again with each stage.
+    """
+    names = list(dict.fromkeys(name for row in history for name in row if _numbers(history, name).any()))
+    terms = [name for name in names if name.endswith("_loss") and name != "val_loss"]
+    scores = [name for name in names if name.startswith("val_") and not name.endswith("_loss")]
+    panels: dict[str, list[str]] = {
+        "loss": [name for name in ("loss", "val_loss") if name in names],
+        "terms of the loss": terms,
+        "validation": scores,
+    }
+    panels = {title: shown for title, shown in panels.items() if shown}
+    figure, all_axes = _figure(WIDTH, 0.6 + 2.1 * max(1, len(panels)), rows=max(1, len(panels)), sharex=True)
+    epochs = np.arange(1, len(history) + 1)
+    for axes, (title, shown) in zip(all_axes, panels.items(), strict=False):
+        bases = list(dict.fromkeys(name.removeprefix("val_") for name in shown))
+        for name in shown:
+            values = _values(history, name)
+            axes.plot(
+                epochs,
+                values,
+                label=_plain(name.removesuffix("_loss") if title.startswith("terms") else name),
+                color=COLOURS[bases.index(name.removeprefix("val_")) % len(COLOURS)],
+                linestyle="--" if name.startswith("val_") and title != "validation" else "-",
+                marker="." if len(history) < 40 else None,
+            )
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _mark_stages(all_axes, [str(row.get("stage", "")) for row in history])
+    all_axes[-1].set_xlabel("epoch")
+    all_axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def score_histogram(scores: Mapping[str, ArrayLike], reals: ArrayLike, threshold: float) -> Figure:
+    """Scores of each manipulation's fakes above those of the real images, with the threshold.
+
+    Args:
+        scores: method to scores in [0, 1] of its fakes.
+        reals: scores of the real images, repeated in grey in every row.
+        threshold: of the decision.
+    """
+    figure, all_axes = _figure(WIDTH, 0.7 + 1.15 * max(1, len(scores)), rows=max(1, len(scores)), sharex=True)
+    bins = np.linspace(0, 1, 41)
+    for i, axes in enumerate(all_axes):
+        _shares(axes, reals, bins, GREY)
+        if i < len(scores):
+            name, values = list(scores.items())[i]
+            _shares(axes, values, bins, COLOURS[i % len(COLOURS)])
+            axes.set_title(
+                _plain(name), loc="left", fontsize=9, color=COLOURS[i % len(COLOURS)], weight="bold", pad=2
+            )
+        axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
+        axes.set(yticks=[], xlim=(0, 1))
+    all_axes[0].set_title("real images", loc="right", fontsize=9, color=GREY, weight="bold", pad=2)
+    all_axes[-1].set_xlabel(f"score, P(fake); dashed: threshold {threshold:.3f}")
+    return figure
+
+
+def bars_with_intervals(
+    series: Mapping[str, Mapping[str, Interval]], ylabel: str, chance: float | None = None
+) -> Figure:
+    """Grouped bars with their intervals as whiskers.
+
+    Args:
+        series: name of a series (one colour) to category (place on the axis) to value. A category that a
+            series lacks, or whose value is NaN, stays free.
+        ylabel: what is measured, on an axis that starts at 0.
+        chance: level drawn as a dotted line.
+    """
+    categories = list(dict.fromkeys(category for values in series.values() for category in values))
+    figure, (axes,) = _figure(max(WIDTH, 0.9 + 0.32 * len(categories) * len(series)), 3.6)
+    width = 0.8 / max(1, len(series))
+    for i, (name, values) in enumerate(series.items()):
+        places = np.arange(len(categories)) + (i - (len(series) - 1) / 2) * width
+        bars = np.array([values.get(c, Interval(np.nan, np.nan, np.nan)) for c in categories]).reshape(-1, 3)
+        # A percentile interval may miss its value by a little; a whisker cannot have negative length.
+        whiskers = np.maximum(0, [bars[:, 0] - bars[:, 1], bars[:, 2] - bars[:, 0]])
+        axes.bar(places, bars[:, 0], width * 0.92, color=COLOURS[i % len(COLOURS)], label=_plain(name))
+        axes.errorbar(places, bars[:, 0], whiskers, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    if chance is not None:
+        axes.axhline(chance, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_xticks(
+        range(len(categories)), [_plain(c) for c in categories], rotation=30, ha="right", fontsize=9
+    )
+    axes.set_ylabel(ylabel)
+    if len(series) > 1:
+        figure.legend(frameon=False, loc="outside upper left", ncols=min(4, len(series)), fontsize=9)
+    return figure
+
+
+def overlay(image: ArrayLike, attention: ArrayLike) -> NDArray[np.uint8]:
+    """Lays attention over a grey version of the image: none leaves the image as it is, full glows yellow.
+
+    Args:
+        image: (H, W, 3) or (H, W, 1), float in [0, 1].
+        attention: (H, W) or (H, W, 1), float in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    pixels = np.clip(np.asarray(image, dtype=np.float64), 0, 1)
+    heat = np.clip(np.asarray(attention, dtype=np.float64), 0, 1)
+    right_image = pixels.ndim == 3 and pixels.shape[2] in (1, 3)
+    if not right_image or heat.shape not in (pixels.shape[:2], (*pixels.shape[:2], 1)):
+        raise LAEError(
+            f"an overlay needs an image (H, W, 3) and attention (H, W) of one size, found {pixels.shape} and "
+            f"{heat.shape}"
+        )
+    heat = heat.reshape(pixels.shape[:2])
+    luminance = pixels @ [0.299, 0.587, 0.114] if pixels.shape[2] == 3 else pixels[..., 0]
+    alpha = STRONGEST_OVERLAY * heat[..., None]
+    blended = (1 - alpha) * luminance[..., None] + alpha * matplotlib.colormaps[HEATMAP](heat)[..., :3]
+    return np.round(blended * 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """One image of a `panel`.
+
+    Attributes:
+        image: (H, W, 3) float in [0, 1].
+        reconstruction: the same shape, or None if the model has no decoder.
+        attention: (H, W) float in [0, 1], or None if the model does not localise.
+        mask: (H, W) in {0, 1}; None where it is not known.
+        score: P(fake).
+        label: 1 = fake, 0 = real; None where it is not known.
+        name: what the image is, for example its manipulation.
+    """
+
+    image: ArrayLike
+    reconstruction: ArrayLike | None
+    attention: ArrayLike | None
+    mask: ArrayLike | None
+    score: float
+    label: int | None
+    name: str = ""
+
+
+def panel(rows: Sequence[PanelRow], threshold: float) -> Figure:
+    """Input, reconstruction, attention and mask side by side; above each row what was found and what is true."""
+    titles = ("input", "reconstruction", "attention", "mask")
+    size = 1.5
+    figure = Figure(figsize=(4 * size + 0.2, (size + 0.32) * max(1, len(rows)) + 0.3))
+    grid = figure.subplots(max(1, len(rows)), 4, squeeze=False)
+    figure.subplots_adjust(
+        left=0.01, right=0.99, bottom=0.01, top=1 - 0.5 / figure.get_figheight(), hspace=0.22
+    )
+    figure.subplots_adjust(wspace=0.04)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for cells, row in zip(grid, rows, strict=False):
+        attended = None if row.attention is None else overlay(row.image, row.attention)
+        for axes, picture in zip(cells, (row.image, row.reconstruction, attended), strict=False):
+            _show(axes, picture, absent="none")
+        _show(cells[3], row.mask, absent="not known")
+        text, colour = _verdict(row, threshold)
+        cells[0].text(0, 1.04, text, transform=cells[0].transAxes, fontsize=9, color=colour, parse_math=False)
+    for i, title in enumerate(titles):
+        x = sum(grid[0, i].get_position().intervalx) / 2
+        figure.text(
+            x, 1 - 0.06 / figure.get_figheight(), title, ha="center", va="top", fontsize=9, color=GREY
+        )
+    return figure
+
+
+def contact_sheet(images: Sequence[ArrayLike], captions: Sequence[str], columns: int = 6) -> Figure:
+    """Small pictures in rows, each with its caption.
+
+    Args:
+        images: (H, W, 3) or (H, W) arrays, float in [0, 1] or uint8.
+        captions: one short line per image.
+        columns: pictures per row.
+    """
+    if len(images) != len(captions):
+        raise LAEError(
+            f"a contact sheet needs one caption per image, found {len(images)} and {len(captions)}"
+        )
+    rows = max(1, -(-len(images) // columns))
+    figure, cells = _figure(1.25 * columns, 1.5 * rows, rows=rows, columns=columns)
+    for axes in cells:
+        axes.set_axis_off()
+    for axes, image, caption in zip(cells, images, captions, strict=False):
+        _show(axes, image)
+        axes.set_title(caption, fontsize=8, pad=3, parse_math=False)
+    return figure
+
+
+def _figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    all_axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axes in all_axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=9)
+    return figure, all_axes
+
+
+def _plain(text: str) -> str:
+    """Names come from users: no mathematics between dollar signs, no hiding behind an underscore."""
+    text = text.replace("$", r"\$")
+    return f"\u200a{text}" if text.startswith("_") else text
+
+
+def _values(history: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+    return np.array([row.get(name) if _is_number(row.get(name)) else np.nan for row in history], dtype=float)
+
+
+def _numbers(history: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.bool_]:
+    return np.isfinite(_values(history, name))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _mark_stages(all_axes: Sequence[Axes], stages: Sequence[str]) -> None:
+    """A line where one stage ends and the next begins, with both names above the first panel."""
+    starts = [i for i in range(1, len(stages)) if stages[i] != stages[i - 1]]
+    for axes in all_axes:
+        for i in starts:
+            axes.axvline(i + 0.5, color=GREY, linewidth=0.8, linestyle=":")
+    for i in starts:
+        all_axes[0].annotate(
+            _plain(f"{stages[i - 1]} | {stages[i]}"),
+            (i + 0.5, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=INK,
+        )
+
+
+def _shares(axes: Axes, values: ArrayLike, bins: NDArray[np.float64], colour: str) -> None:
+    flat = np.asarray(values, dtype=float)
+    weights = np.full(flat.shape, 1 / max(1, flat.size))
+    axes.hist(flat, bins=bins.tolist(), weights=weights, color=colour, alpha=0.55)
+
+
+def _show(axes: Axes, picture: ArrayLike | None, absent: str = "") -> None:
+    if picture is None:
+        axes.text(
+            0.5, 0.5, absent, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=9
+        )
+        return
+    pixels = np.asarray(picture)
+    if pixels.dtype != np.uint8:
+        pixels = np.clip(pixels.astype(np.float64), 0, 1)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    axes.imshow(
+        pixels, cmap="gray", vmin=0, vmax=255 if pixels.dtype == np.uint8 else 1, interpolation="nearest"
+    )
+
+
+def _verdict(row: PanelRow, threshold: float) -> tuple[str, str]:
+    called = row.score >= threshold
+    sign = "≥" if called else "<"
+    text = f"score {row.score:.2f} {sign} {threshold:.2f}: called {'fake' if called else 'real'}"
+    if row.label is None:
+        return f"{row.name}  {text}".strip(), INK
+    truth = "fake" if row.label else "real"
+    name = row.name if row.name and row.name != truth else ""
+    right = called == bool(row.label)
+    outcome = "correct" if right else "missed" if row.label else "false alarm"
+    return f"{truth}{f' ({name})' if name else ''}, {text}, {outcome}", COLOURS[0] if right else COLOURS[1]

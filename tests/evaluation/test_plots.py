@@ -1,0 +1,183 @@
+"""Figures: what they draw is read back from the axes, and hostile names and gaps do not break them."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import auc, roc_auc_score
+
+from lae_tf.errors import LAEError
+from lae_tf.evaluation.metrics import Interval
+from lae_tf.evaluation.plots import (
+    PanelRow,
+    bars_with_intervals,
+    contact_sheet,
+    data_uri,
+    overlay,
+    panel,
+    png,
+    roc_curves,
+    score_histogram,
+    training_curves,
+)
+
+HOSTILE = r"_$\frac{a$ <b>&"
+
+
+def decoded(figure) -> Image.Image:
+    image = Image.open(io.BytesIO(png(figure, dpi=50)))
+    image.load()
+    assert image.format == "PNG" and len(set(image.convert("L").resize((16, 16)).tobytes())) > 1
+    return image
+
+
+def texts(figure) -> list[str]:
+    """Everything a figure says, without what makes names harmless to the renderer."""
+    found = [*figure.texts]
+    for axes in figure.axes:
+        found += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, *axes.get_xticklabels()]
+        found += axes.get_legend().get_texts() if axes.get_legend() else []
+    return [text.get_text().replace("\u200a", "").replace(r"\$", "$") for text in found]
+
+
+def test_roc_curves():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 80)
+    scores = labels + rng.normal(0, 1, 80)
+    figure = roc_curves(
+        {"splice": (labels, scores), HOSTILE: (labels, -scores), "x": ([1, 1], [0, 1])}, dashed=[HOSTILE]
+    )
+    decoded(figure)
+    said = texts(figure)
+    assert f"splice: {roc_auc_score(labels, scores):.3f}" in said
+    assert f"{HOSTILE}: {roc_auc_score(labels, -scores):.3f}" in said
+    assert "x: one class only" in said
+    _, splice, hostile, _ = figure.axes[0].lines
+    assert splice.get_linestyle() == "-" and hostile.get_linestyle() == "--"
+    assert auc(*splice.get_data()) == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_training_curves_with_gaps_and_stages():
+    history = [
+        {"stage": "pretrain", "epoch": 1, "loss": 1.0, "val_loss": 1.1, "latent_loss": 0.7, "val_auroc": 0.5},
+        {
+            "stage": "pretrain",
+            "epoch": 2,
+            "loss": 0.8,
+            "val_loss": float("nan"),
+            "latent_loss": 0.6,
+            "val_auroc": None,
+        },
+        {"stage": "align", "epoch": 1, "loss": 0.9, "alignment_loss": 0.4, "val_auroc": 0.8},
+    ]
+    figure = training_curves(history)
+    decoded(figure)
+    assert [axes._left_title.get_text() for axes in figure.axes] == [
+        "loss",
+        "terms of the loss",
+        "validation",
+    ]
+    curves = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+    # Epochs count on through the stages; what is missing is a gap, not a zero.
+    np.testing.assert_array_equal(curves["loss"].get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(curves["val_loss"].get_ydata(), [1.1, np.nan, np.nan])
+    np.testing.assert_array_equal(curves["alignment"].get_ydata(), [np.nan, np.nan, 0.4])
+    np.testing.assert_array_equal(curves["val_auroc"].get_ydata(), [0.5, np.nan, 0.8])
+    assert "pretrain | align" in texts(figure)
+
+
+def test_training_curves_of_nothing():
+    png(training_curves([]), dpi=30)
+
+
+def test_score_histogram_shows_shares_and_the_threshold():
+    figure = score_histogram({"splice": [0.91, 0.92, 0.93, 0.1], HOSTILE: []}, [0.2] * 50, threshold=0.37)
+    decoded(figure)
+    first = figure.axes[0]
+    heights = [bar.get_height() for bar in first.patches]
+    assert max(heights[:40]) == pytest.approx(1) and sum(heights[40:]) == pytest.approx(1)
+    assert [line.get_xdata()[0] for line in first.lines] == [0.37]
+    assert {"splice", HOSTILE} <= set(texts(figure))
+
+
+def test_bars_with_intervals():
+    series = {
+        "LAE": {"seen": Interval(0.9, 0.85, 0.93), "unseen": Interval(0.8, 0.7, 0.9)},
+        HOSTILE: {"seen": Interval(0.7, np.nan, np.nan)},
+    }
+    figure = bars_with_intervals(series, "accuracy", chance=0.5)
+    decoded(figure)
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights[:3] == [0.9, 0.8, 0.7] and np.isnan(heights[3])
+    whiskers = figure.axes[0].collections[0].get_segments()
+    assert np.array(whiskers)[:, :, 1] == pytest.approx(np.array([[0.85, 0.93], [0.7, 0.9]]))
+
+
+def test_overlay():
+    image = np.full((4, 6, 3), 0.6, np.float32)
+    attention = np.zeros((4, 6))
+    attention[0] = np.linspace(0, 1, 6)
+    drawn = overlay(image, attention)
+    assert drawn.shape == (4, 6, 3) and drawn.dtype == np.uint8
+    # No attention leaves the image's grey; full attention is bright yellow: red and green far above blue.
+    assert (drawn[1:] == 153).all()
+    assert drawn[0, 5, 0] > 200 and drawn[0, 5, 1] > 200
+    # It brightens steadily in the upper half of the scale, so that grey printing keeps the order.
+    luminance = drawn[0] @ [0.299, 0.587, 0.114]
+    assert (np.diff(luminance[2:]) > 0).all()
+    np.testing.assert_array_equal(overlay(image[..., :1], attention[..., None]), drawn)
+
+
+@pytest.mark.parametrize(
+    ("image", "attention"), [((4, 4, 3), (2, 8)), ((4, 4, 3), (4, 5)), ((4, 4), (4, 4)), ((4, 4, 4), (4, 4))]
+)
+def test_overlay_refuses_other_shapes(image, attention):
+    with pytest.raises(LAEError, match=r"found \(4, 4"):
+        overlay(np.zeros(image), np.zeros(attention))
+
+
+def test_panel_says_what_was_found_and_what_is_true():
+    image, attention = np.random.default_rng(0).uniform(size=(8, 8, 3)), np.full((8, 8, 1), 0.4)
+    rows = [
+        PanelRow(image, image, attention, np.ones((8, 8, 1)), 0.9, 1, "splice"),
+        PanelRow(image, image, attention, None, 0.3, 1, HOSTILE),
+        PanelRow(image, None, None, np.zeros((8, 8)), 0.2, 0, "real"),
+        PanelRow(image, None, attention, np.zeros((8, 8)), 0.5, 0),
+        PanelRow(image, None, attention, None, 0.5, None, "mine.png"),
+    ]
+    figure = panel(rows, threshold=0.5)
+    decoded(figure)
+    said = texts(figure)
+    for expected in (
+        "fake (splice), score 0.90 ≥ 0.50: called fake, correct",
+        f"fake ({HOSTILE}), score 0.30 < 0.50: called real, missed",
+        "real, score 0.20 < 0.50: called real, correct",
+        "real, score 0.50 ≥ 0.50: called fake, false alarm",
+        "mine.png  score 0.50 ≥ 0.50: called fake",
+    ):
+        assert expected in said
+    assert said.count("not known") == 2 and said.count("none") == 4
+    assert {"input", "reconstruction", "attention", "mask"} <= set(said)
+    # A mask of ones is white, not scaled to its own range; one of zeros is black.
+    shown = [axes.images[0] for axes in figure.axes if axes.images]
+    assert all((one.norm.vmin, one.norm.vmax) == (0, 1) for one in shown if one.get_array().ndim == 2)
+    png(panel([], threshold=0.5), dpi=30)
+
+
+def test_contact_sheet():
+    images = [np.full((4, 4, 3), 0.2), np.full((4, 4), 200, np.uint8), np.zeros((4, 4, 1))]
+    figure = contact_sheet(images, ["a", HOSTILE, "c"], columns=2)
+    decoded(figure)
+    assert len(figure.axes) == 4 and sum(bool(axes.images) for axes in figure.axes) == 3
+    assert {"a", HOSTILE, "c"} <= set(texts(figure))
+    with pytest.raises(LAEError, match="one caption per image, found 3 and 2"):
+        contact_sheet(images, ["a", "b"])
+
+
+def test_png_is_repeatable_and_fits_a_page():
+    one, other = (png(score_histogram({"a": [0.1, 0.9]}, [0.2], 0.5)) for _ in range(2))
+    assert one == other
+    kind, _, content = data_uri(one).partition(",")
+    assert kind == "data:image/png;base64" and base64.b64decode(content) == one
