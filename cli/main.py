@@ -14,6 +14,7 @@ from lae_tf.errors import LAEError
 # verb -> (module, function); a verb's module is imported when it is used, so that `--help` stays fast.
 VERBS = {
     "train": "Train a detector from a configuration.",
+    "select": "Select the images most worth a mask.",
     "evaluate": "Evaluate on seen and unseen manipulations.",
     "predict": "Score images and draw heatmaps.",
     "info": "Print versions, the stack and devices.",

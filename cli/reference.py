@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-
 from lae_tf.cli.main import VERBS, cli
 
 WIDTH = 100

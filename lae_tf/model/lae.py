@@ -149,7 +149,7 @@ class LAE(keras.Model):
 
     # --- forward -------------------------------------------------------------------------------------
 
-    def _forward(self, images: Any, training: bool) -> dict[str, Any]:
+    def forward(self, images: Any, training: bool) -> dict[str, Any]:
         """One pass, shared by training, testing, prediction and export.
 
         Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
@@ -172,7 +172,7 @@ class LAE(keras.Model):
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         images = inputs["image"] if isinstance(inputs, dict) else inputs
-        outputs = self._forward(images, training=bool(training))
+        outputs = self.forward(images, training=bool(training))
         attention = tf.sigmoid(outputs["map_logits"])
         return {
             "score": self.calibration(outputs["logit"]),
@@ -317,7 +317,7 @@ class LAE(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         variables = self.autoencoder_variables
         with tf.GradientTape() as tape:
-            outputs = self._forward(data["image"], training=True)
+            outputs = self.forward(data["image"], training=True)
             terms = self._loss_terms(data, outputs)
             # Replicas sum their gradients, so each contributes its share of the mean.
             scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
@@ -339,7 +339,7 @@ class LAE(keras.Model):
         return loss
 
     def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        outputs = self._forward(data["image"], training=False)
+        outputs = self.forward(data["image"], training=False)
         return self._update_metrics(data, outputs, self._loss_terms(data, outputs))
 
     # --- saving --------------------------------------------------------------------------------------

@@ -1,0 +1,124 @@
+"""Scoring the pool: one streaming pass that keeps per-image features and never images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from lae_tf.data.manifest import Manifest
+from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.model.attention import pool_mask
+from lae_tf.model.lae import LAE
+
+
+@dataclass(frozen=True)
+class Features:
+    """What selection knows of N images.
+
+    Attributes:
+        score: (N,) float32, calibrated P(fake).
+        latent: (N, C) float32, z.
+        evidence: (N, C) float32 >= 0: what each channel adds to the logit of "fake". Our definition: the positive
+            part of the sum over locations of (ds/dF) F, gradient times activation.
+        spread: (N,) float32 in [0, 1]: entropy of the normalised attention, divided by its maximum log(h w).
+        reconstruction_error: (N,) float32, mean absolute error.
+        group: (N,) the manifest's groups, as text.
+        superficial: (N,) float32 in [0, 1]: share of the evidence from superficial channels; zeros until
+            channel concepts are known (``ChannelConcepts.superficial_share``).
+        annotated_latent: (M, C) latents of the images that have masks already; for ``k-center``.
+    """
+
+    score: np.ndarray
+    latent: np.ndarray
+    evidence: np.ndarray
+    spread: np.ndarray
+    reconstruction_error: np.ndarray
+    group: np.ndarray
+    superficial: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    annotated_latent: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass
+class ChannelActivity:
+    """Where the channels' evidence lies, accumulated over a set of images.
+
+    Attributes:
+        map: (h, w, C) float64, mean evidence at each location.
+        inside: (C,) float64, summed evidence inside known masks of fakes.
+        total: (C,) float64, summed evidence on fakes with known masks.
+        images: how many images.
+    """
+
+    map: np.ndarray
+    inside: np.ndarray
+    total: np.ndarray
+    images: int = 0
+
+
+def pool_features(
+    model: LAE, manifest: Manifest, batch_size: int = 32, description: str = "score pool"
+) -> tuple[Features, ChannelActivity]:
+    """Score images in batches.
+
+    Args:
+        model: a trained model.
+        manifest: images that the graph can decode (see ``images.ingest``); masks are used where known.
+        batch_size: images a step.
+        description: of the progress bar.
+    """
+    step = _scoring_step(model)
+    columns: list[dict[str, np.ndarray]] = []
+    grid, channels = model.encoder.output_shape[1:3], model.encoder.output_shape[-1]
+    activity = ChannelActivity(np.zeros((*grid, channels)), np.zeros(channels), np.zeros(channels))
+    with tqdm(total=len(manifest), desc=description, unit=" images", file=sys.stderr) as bar:
+        for batch in evaluation_dataset(manifest, model.preprocessor, batch_size):
+            outputs = {name: value.numpy() for name, value in step(batch).items()}
+            activity.map += outputs.pop("map_sum")
+            activity.inside += outputs.pop("inside")
+            activity.total += outputs.pop("total")
+            activity.images += len(outputs["score"])
+            columns.append(outputs)
+            bar.update(len(outputs["score"]))
+    activity.map /= max(1, activity.images)
+    names = columns[0] if columns else {}
+    stacked = {name: np.concatenate([column[name] for column in columns]) for name in names}
+    return Features(**stacked, group=manifest.frame["group"].to_numpy(dtype=object)), activity
+
+
+def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    @tf.function(reduce_retracing=True)
+    def step(batch: dict[str, Any]) -> dict[str, Any]:
+        outputs = model.forward(batch["image"], training=False)
+        features = outputs["features"]
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            logit = model.head(features)
+        contribution = tape.gradient(logit, features) * features
+        evidence = tf.nn.relu(contribution)
+        height, width = features.shape[1], features.shape[2]
+        mask = pool_mask(batch["mask"], height, width) * (batch["label"] * batch["mask_weight"])[:, :, None]
+        annotated = (batch["label"] * batch["mask_weight"])[:, :, None, None]
+        attention = tf.reshape(tf.sigmoid(outputs["map_logits"]), (-1, height * width))
+        share = attention / tf.reduce_sum(attention, axis=1, keepdims=True)
+        entropy = -tf.reduce_sum(share * tf.math.log(share + 1e-12), axis=1) / tf.math.log(float(height * width))
+        return {
+            "score": model.calibration(outputs["logit"])[:, 0],
+            "latent": outputs["latent"],
+            "evidence": tf.nn.relu(tf.reduce_sum(contribution, axis=(1, 2))),
+            "spread": entropy,
+            "reconstruction_error": tf.reduce_mean(tf.abs(batch["image"] - outputs["reconstruction"]), axis=(1, 2, 3)),
+            "map_sum": tf.reduce_sum(evidence, axis=0),
+            "inside": tf.reduce_sum(evidence * mask[..., None], axis=(0, 1, 2)),
+            "total": tf.reduce_sum(evidence * annotated, axis=(0, 1, 2)),
+        }
+
+    return step

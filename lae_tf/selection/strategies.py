@@ -1,0 +1,156 @@
+"""Strategies: which images of the pool to ask for, all with one signature.
+
+``strategy(features, k, rng) -> (indices, utilities)``: k distinct rows of the pool (all of it where it is
+smaller), best first, and their utilities, which never increase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lae_tf.errors import UsageError
+from lae_tf.selection.pool import Features
+
+Strategy = Callable[[Features, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+def _best(utilities: np.ndarray, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k highest; equal ones in random order, so that no file order leaks in."""
+    shuffled = rng.permutation(len(utilities))
+    order = shuffled[np.argsort(-utilities[shuffled], kind="stable")][:k]
+    return order, utilities[order]
+
+
+def channel_concept(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Most of the evidence from superficial channels (the method's "challenging", our reading)."""
+    return _best(features.superficial.astype(np.float64), k, rng)
+
+
+def uncertainty(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Highest entropy of the score, in bits."""
+    p = np.clip(features.score.astype(np.float64), 1e-12, 1 - 1e-12)
+    return _best(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)), k, rng)
+
+
+def margin(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest distance between the two class probabilities."""
+    return _best(1.0 - np.abs(2.0 * features.score.astype(np.float64) - 1.0), k, rng)
+
+
+def attention_spread(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Attention spread most evenly: the model does not know where to look."""
+    return _best(features.spread.astype(np.float64), k, rng)
+
+
+def disagreement(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Score and reconstruction error rank the image most differently (ours)."""
+    count = max(1, len(features) - 1)
+    ranks = [_ranks(values) / count for values in (features.score, features.reconstruction_error)]
+    return _best(np.abs(ranks[0] - ranks[1]), k, rng)
+
+
+def k_center(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy k-center on the latent (Sener and Savarese 2018, arXiv 1708.00489).
+
+    Seeded with what is annotated already, else with a random image. The utility is the distance to the
+    nearest centre at the moment of choice.
+    """
+    latent = features.latent.astype(np.float64)
+    k = min(k, len(latent))
+    if not k:
+        return np.zeros(0, int), np.zeros(0)
+    chosen: list[int] = []
+    utilities: list[float] = []
+    if len(features.annotated_latent):
+        distance = np.full(len(latent), np.inf)
+        for centre in features.annotated_latent.astype(np.float64):
+            distance = np.minimum(distance, np.linalg.norm(latent - centre, axis=1))
+    else:
+        distance = np.linalg.norm(latent - latent[rng.integers(len(latent))], axis=1)
+    for _ in range(k):
+        index = int(np.argmax(distance))
+        chosen.append(index)
+        utilities.append(float(distance[index]))
+        distance = np.minimum(distance, np.linalg.norm(latent - latent[index], axis=1))
+        distance[chosen] = -1.0
+    return np.array(chosen), np.array(utilities)
+
+
+def random(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Any: the baseline that every other strategy has to beat."""
+    return _best(rng.random(len(features)), k, rng)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "channel-concept": channel_concept,
+    "uncertainty": uncertainty,
+    "margin": margin,
+    "attention-spread": attention_spread,
+    "disagreement": disagreement,
+    "k-center": k_center,
+    "random": random,
+}
+DEFAULT = "channel-concept"
+
+
+def get_strategy(name: str) -> Strategy:
+    """Return a strategy by name; ``a+b`` combines by the mean of their ranks.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    parts = name.split("+")
+    for part in parts:
+        if part not in STRATEGIES:
+            raise UsageError(f"strategy '{part}' is unknown; expected one of {', '.join(STRATEGIES)}, or a+b.")
+    if len(parts) == 1:
+        return STRATEGIES[name]
+
+    def combined(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        points = np.zeros(len(features))
+        for part in parts:
+            order, _ = STRATEGIES[part](features, len(features), rng)
+            points[order] += np.arange(len(order), 0, -1) / len(parts)
+        return _best(points / max(1, len(features)), k, rng)
+
+    return combined
+
+
+def diversify(
+    order: np.ndarray, features: Features, k: int, per_group: int | None, similarity: float | None
+) -> np.ndarray:
+    """Take the first k rows of ``order`` that are neither too many of a group nor near-duplicates.
+
+    Args:
+        order: rows, best first.
+        features: of the pool.
+        k: how many to take at most.
+        per_group: at most so many of one group; None does not limit.
+        similarity: skip a row whose latent has a cosine above this with one already taken; None keeps all.
+
+    Returns:
+        Positions in ``order`` of the rows taken.
+    """
+    latent = features.latent.astype(np.float64)
+    latent = latent / np.maximum(np.linalg.norm(latent, axis=1, keepdims=True), 1e-12)
+    taken: list[int] = []
+    count: dict[str, int] = {}
+    for position, row in enumerate(order):
+        if len(taken) == k:
+            break
+        group = features.group[row]
+        if per_group is not None and group and count.get(group, 0) >= per_group:
+            continue
+        if similarity is not None and taken and (latent[order[taken]] @ latent[row]).max() > similarity:
+            continue
+        taken.append(position)
+        count[group] = count.get(group, 0) + 1
+    return np.array(taken, int)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return ranks
