@@ -15,6 +15,7 @@ from lae_tf.errors import LAEError
 VERBS = {
     "train": "Train a detector from a configuration.",
     "select": "Select the images most worth a mask.",
+    "loop": "Run the selection study unattended, on data whose masks are known.",
     "evaluate": "Evaluate on seen and unseen manipulations.",
     "predict": "Score images and draw heatmaps.",
     "info": "Print versions, the stack and devices.",

@@ -17,9 +17,14 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation import plots
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.report import Picture, Section, evaluation_sections, write_report, write_text
 from lae_tf.evaluation.scoring import score_manifest
-from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN, csv_table, evaluation_table, json_table, markdown_table
+from lae_tf.evaluation.tables import (
+    csv_table,
+    evaluation_table,
+    json_table,
+    markdown_table,
+)
 from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
 
@@ -126,28 +131,20 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         curves[name] = (both["label"], both["score"])
         histograms[name] = fakes["score"]
     unseen = [name for name in curves if name not in evaluation.seen]
-    images = evaluation.table[evaluation.table["level"] == "image"].drop(columns=["split", "level"])
-    sections = [
-        Section(cards=_cards(evaluation)),
-        Section(
-            "Seen and unseen manipulations",
-            "Each row pools one method's fakes with all real images. Intervals are 95 % bootstrap intervals over "
-            "groups. The threshold was chosen on validation images of the seen methods alone.",
-            tables=[Table(_columns(images), "Per image")],
-            pictures=[
-                Picture(
-                    plots.png(plots.roc_curves(curves, dashed=unseen)),
-                    "ROC curves; unseen methods are dashed.",
-                    "ROC curve of each manipulation with its AUROC",
-                ),
-                Picture(
-                    plots.png(plots.score_histogram(histograms, reals["score"], evaluation.threshold)),
-                    "Scores of fakes per method, real images in grey, and the threshold.",
-                    "Histogram of scores of each manipulation against real images",
-                ),
-            ],
+    sections = evaluation_sections(evaluation.table)
+    separation = [
+        Picture(
+            plots.png(plots.roc_curves(curves, dashed=unseen)),
+            "ROC curves; unseen methods are dashed.",
+            "ROC curve of each manipulation with its AUROC",
+        ),
+        Picture(
+            plots.png(plots.score_histogram(histograms, reals["score"], evaluation.threshold)),
+            "Scores of fakes per method, real images in grey, and the threshold chosen on validation.",
+            "Histogram of scores of each manipulation against real images",
         ),
     ]
+    sections.append(Section("How well they separate", pictures=separation))
     history = run.read_metrics()
     if history:
         curve = Picture(
@@ -157,7 +154,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
     rows = panel_rows(run.load_model(), evaluation, run.image_cache)
     figure = plots.png(plots.panel(rows, evaluation.threshold))
     caption = "Input, reconstruction, attention and mask of test images chosen at even distances, not by result."
-    sections.append(Section("Where the model looks", pictures=[Picture(figure, caption, "Heatmap panels", True)]))
+    sections.append(Section("Examples", pictures=[Picture(figure, caption, "Heatmap panels", wide=True)]))
     return sections
 
 
@@ -187,27 +184,3 @@ def panel_rows(model: LAE, evaluation: Evaluation, image_cache: Path) -> list[pl
                 )
             )
     return rows
-
-
-def _cards(evaluation: Evaluation) -> list[Card]:
-    cards = []
-    for name, title in ((SEEN_MEAN, "Seen AUROC"), (UNSEEN_MEAN, "Unseen AUROC")):
-        row = evaluation.summary(name)
-        if row is not None:
-            note = f"accuracy {100 * row['accuracy']:.1f} %"
-            cards.append(Card(title, f"{row['auroc']:.3f}", note))
-    pixel = evaluation.localisation["pooled_pixel_auroc"]
-    if not np.isnan(pixel):
-        iou = evaluation.localisation["iou"]
-        cards.append(Card("Attention, pixel AUROC", f"{pixel:.3f}", f"IoU {iou:.2f} on all fakes with a mask"))
-    return cards
-
-
-def _columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep what a reader compares; the CSV holds everything."""
-    metrics = ["accuracy", "auroc", "eer", "tpr_at_5pct_fpr", "iou", "pixel_auroc", "pointing", "energy_inside"]
-    kept = ["method", "seen", "fakes"]
-    for metric in metrics:
-        if metric in table:
-            kept += [metric, f"{metric}_low", f"{metric}_high"]
-    return table[kept]

@@ -62,9 +62,7 @@ def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], dashed: Collec
             continue
         fpr, tpr, _ = roc_curve(labels, scores)
         axes.plot(fpr, tpr, label=_plain(f"{name}: {auc(fpr, tpr):.3f}"), linewidth=1.8, **style)
-    axes.set(
-        xlabel="false positive rate (reals called fake)", ylabel="true positive rate (fakes called fake)"
-    )
+    axes.set(xlabel="false positive rate (reals called fake)", ylabel="true positive rate (fakes called fake)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     if curves:
         axes.legend(loc="lower right", frameon=False, title="AUROC", fontsize=9, title_fontsize=9)
@@ -125,9 +123,7 @@ def score_histogram(scores: Mapping[str, ArrayLike], reals: ArrayLike, threshold
         if i < len(scores):
             name, values = list(scores.items())[i]
             _shares(axes, values, bins, COLOURS[i % len(COLOURS)])
-            axes.set_title(
-                _plain(name), loc="left", fontsize=9, color=COLOURS[i % len(COLOURS)], weight="bold", pad=2
-            )
+            axes.set_title(_plain(name), loc="left", fontsize=9, color=COLOURS[i % len(COLOURS)], weight="bold", pad=2)
         axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
         axes.set(yticks=[], xlim=(0, 1))
     all_axes[0].set_title("real images", loc="right", fontsize=9, color=GREY, weight="bold", pad=2)
@@ -158,12 +154,43 @@ def bars_with_intervals(
         axes.errorbar(places, bars[:, 0], whiskers, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     if chance is not None:
         axes.axhline(chance, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xticks(
-        range(len(categories)), [_plain(c) for c in categories], rotation=30, ha="right", fontsize=9
-    )
+    axes.set_xticks(range(len(categories)), [_plain(c) for c in categories], rotation=30, ha="right", fontsize=9)
     axes.set_ylabel(ylabel)
     if len(series) > 1:
         figure.legend(frameon=False, loc="outside upper left", ncols=min(4, len(series)), fontsize=9)
+    return figure
+
+
+def lines_with_intervals(series: Mapping[str, Mapping[float, Interval]], xlabel: str, ylabel: str) -> Figure:
+    """Lines with their intervals as whiskers; a series of one point is drawn as a marker.
+
+    Args:
+        series: name to position on the x axis to value. Missing intervals (NaN) are left out.
+        xlabel: what the axis shows; zero and large values share it on a symmetric logarithmic scale.
+        ylabel: what is measured.
+    """
+    figure, (axes,) = _figure(WIDTH, 3.8)
+    for i, (name, values) in enumerate(series.items()):
+        points = np.array([(x, *values[x]) for x in sorted(values)], dtype=float).reshape(-1, 4)
+        whiskers = np.nan_to_num(np.maximum(0, [points[:, 1] - points[:, 2], points[:, 3] - points[:, 1]]))
+        axes.errorbar(
+            points[:, 0],
+            points[:, 1],
+            whiskers,
+            marker="o",
+            markersize=4,
+            capsize=2,
+            elinewidth=1,
+            color=COLOURS[i % len(COLOURS)],
+            label=_plain(name),
+        )
+    axes.set_xscale("symlog", linthresh=1.0)
+    ticks = sorted({x for values in series.values() for x in values})
+    axes.set_xticks(ticks, [f"{x:.3g}" for x in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    figure.legend(frameon=False, loc="outside upper left", ncols=min(4, max(1, len(series))), fontsize=9)
     return figure
 
 
@@ -221,9 +248,7 @@ def panel(rows: Sequence[PanelRow], threshold: float) -> Figure:
     size = 1.5
     figure = Figure(figsize=(4 * size + 0.2, (size + 0.32) * max(1, len(rows)) + 0.3))
     grid = figure.subplots(max(1, len(rows)), 4, squeeze=False)
-    figure.subplots_adjust(
-        left=0.01, right=0.99, bottom=0.01, top=1 - 0.5 / figure.get_figheight(), hspace=0.22
-    )
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.5 / figure.get_figheight(), hspace=0.22)
     figure.subplots_adjust(wspace=0.04)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -236,9 +261,7 @@ def panel(rows: Sequence[PanelRow], threshold: float) -> Figure:
         cells[0].text(0, 1.04, text, transform=cells[0].transAxes, fontsize=9, color=colour, parse_math=False)
     for i, title in enumerate(titles):
         x = sum(grid[0, i].get_position().intervalx) / 2
-        figure.text(
-            x, 1 - 0.06 / figure.get_figheight(), title, ha="center", va="top", fontsize=9, color=GREY
-        )
+        figure.text(x, 1 - 0.06 / figure.get_figheight(), title, ha="center", va="top", fontsize=9, color=GREY)
     return figure
 
 
@@ -251,9 +274,7 @@ def contact_sheet(images: Sequence[ArrayLike], captions: Sequence[str], columns:
         columns: pictures per row.
     """
     if len(images) != len(captions):
-        raise LAEError(
-            f"a contact sheet needs one caption per image, found {len(images)} and {len(captions)}"
-        )
+        raise LAEError(f"a contact sheet needs one caption per image, found {len(images)} and {len(captions)}")
     rows = max(1, -(-len(images) // columns))
     figure, cells = _figure(1.25 * columns, 1.5 * rows, rows=rows, columns=columns)
     for axes in cells:
@@ -264,9 +285,7 @@ def contact_sheet(images: Sequence[ArrayLike], captions: Sequence[str], columns:
     return figure
 
 
-def _figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
-) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
     all_axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
     for axes in all_axes:
@@ -320,18 +339,14 @@ def _shares(axes: Axes, values: ArrayLike, bins: NDArray[np.float64], colour: st
 
 def _show(axes: Axes, picture: ArrayLike | None, absent: str = "") -> None:
     if picture is None:
-        axes.text(
-            0.5, 0.5, absent, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=9
-        )
+        axes.text(0.5, 0.5, absent, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=9)
         return
     pixels = np.asarray(picture)
     if pixels.dtype != np.uint8:
         pixels = np.clip(pixels.astype(np.float64), 0, 1)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    axes.imshow(
-        pixels, cmap="gray", vmin=0, vmax=255 if pixels.dtype == np.uint8 else 1, interpolation="nearest"
-    )
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255 if pixels.dtype == np.uint8 else 1, interpolation="nearest")
 
 
 def _verdict(row: PanelRow, threshold: float) -> tuple[str, str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.config import AlignConfig, Config, StageConfig
+from lae_tf.config import Config, StageConfig
 from lae_tf.data.images import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
@@ -21,6 +23,7 @@ from lae_tf.training.calibrate import calibrate
 from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, save_model
 from lae_tf.training.run import Run
 
+STAGES_FILE = "checkpoints/stages.json"
 PANEL_EXAMPLES = 8
 
 
@@ -55,36 +58,49 @@ def train(config: Config, resume: bool = False) -> Run:
     _require_both_classes(train_part, "train")
     _require_both_classes(validation, "val")
 
+    finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
+    state = run.read_json(STATE_FILE)
     strategy = distribution(config)
-    stages = plan(config, train_part)
-    state = run.read_json(STATE_FILE) if resume else None
-    position = [stage.name for stage in stages].index(state["stage"]) if state else 0
-    model: LAE | None = None
-    for index, stage in enumerate(stages[position:], start=position):
-        steps = len(train_part) // config.data.batch_size
+    for stage in plan(config, train_part, finished):
+        # A state of an earlier stage is that stage's end.
+        left = state if state and state["stage"] == stage.name else None
         with strategy.scope():
-            model = _start(run, config, stages, index, state)
-            if state is None:
-                compile_model(model, config, stage.settings, steps)
-        _fit(run, config, stage, model, train_part, validation, state)
-        state = None
-    if model is None:
+            model = _start(run, config, finished, left)
+            if left is None:
+                compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
+        _fit(run, config, stage, model, train_part, validation, left)
+        finished.append({"stage": stage.name, "annotated": _annotated(train_part)})
+        run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
+        run.write_json(STAGES_FILE, finished)
+    if not finished:
         raise UsageError("nothing to train: pretrain.epochs and align.epochs are both 0.")
-    best = load_model(run.checkpoints / f"{stages[-1].name}-best.keras")
-    finish(run, config, best, validation)
+    if not run.model_path.exists():
+        finish(run, config, load_model(best_checkpoint(run, finished[-1]["stage"])), validation)
     return run
 
 
-def plan(config: Config, train_part: Manifest) -> list[Stage]:
-    """Return the stages to run: stage 2 only where there are annotated fakes."""
-    stages = [Stage("pretrain", config.pretrain, None)] if config.pretrain.epochs else []
-    annotated = int((train_part.mask_state == "annotated").sum())
-    if annotated and config.align.epochs:
+def plan(config: Config, train_part: Manifest, finished: Sequence[dict[str, Any]] = ()) -> list[Stage]:
+    """Return the stages still to run.
+
+    Stage 2 runs where there are annotated fakes, and once more, as ``align-2`` and so on, whenever there are more
+    of them than the last time. Each stage goes on from the best weights of the one before.
+    """
+    done = [record["stage"] for record in finished]
+    stages = [Stage("pretrain", config.pretrain, None)] if config.pretrain.epochs and "pretrain" not in done else []
+    annotated = _annotated(train_part)
+    earlier = max((record["annotated"] for record in finished if record["stage"] != "pretrain"), default=0)
+    if annotated > earlier and config.align.epochs:
         has_unlabelled = bool((train_part.mask_state == "unlabelled").any())
-        shares: AlignConfig = config.align
+        shares = config.align
         composition = Composition.of(config.data.batch_size, shares.annotated, shares.real, has_unlabelled)
-        stages.append(Stage("align", config.align, composition))
+        rounds = sum(name.startswith("align") for name in done)
+        stages.append(Stage(f"align-{rounds + 1}" if rounds else "align", config.align, composition))
     return stages
+
+
+def best_checkpoint(run: Run, stage: str) -> Path:
+    """Return the file that holds a stage's best epoch."""
+    return run.checkpoints / f"{stage}-best.keras"
 
 
 def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
@@ -151,13 +167,17 @@ def _require_both_classes(part: Manifest, split: str) -> None:
         )
 
 
-def _start(run: Run, config: Config, stages: list[Stage], index: int, state: dict[str, Any] | None) -> LAE:
-    """Return the model that the stage at ``index`` begins, or goes on, with."""
+def _annotated(part: Manifest) -> int:
+    return int((part.mask_state == "annotated").sum())
+
+
+def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict[str, Any] | None) -> LAE:
+    """Return the model that a stage begins, or goes on, with."""
     if state is not None:
         return load_model(run.checkpoints / state["checkpoint"])
-    if index == 0:
-        return build_model(config)
-    return load_model(run.checkpoints / f"{stages[index - 1].name}-best.keras")
+    if finished:
+        return load_model(best_checkpoint(run, finished[-1]["stage"]))
+    return build_model(config)
 
 
 def _fit(

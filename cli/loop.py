@@ -1,0 +1,66 @@
+"""`lae-tf loop`: the whole selection study, unattended, on data whose masks are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("loop")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False))
+@click.option("--oracle", is_flag=True, required=True, help="The manifest's own masks answer for the annotators.")
+@click.option("--budget", "budgets", multiple=True, default=("3%",), show_default=True, metavar="SHARE")
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Split a single budget evenly.")
+@click.option("--strategy", "strategies", multiple=True, default=("channel-concept", "random"), show_default=True)
+@click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), default=(0,), show_default=True)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the configuration.")
+@click.option("--output", type=click.Path(file_okay=False), help="Default: the configuration's output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON.")
+def command(
+    config: str,
+    oracle: bool,
+    budgets: tuple[str, ...],
+    rounds: int,
+    strategies: tuple[str, ...],
+    seeds: tuple[int, ...],
+    overrides: tuple[str, ...],
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Run select, reveal, align and evaluate for strategies and seeds, and compare them.
+
+    Several budgets are cumulative, one a round. A killed study goes on where it stopped when it is started again.
+
+    \b
+    Example:
+      lae-tf loop config.yaml --oracle --budget 0.5% --budget 1% --budget 3% --strategy random --seed 0 --seed 1
+    """
+    from lae_tf.config import Config
+    from lae_tf.errors import UsageError
+    from lae_tf.selection.loop import Study, run_study, summarise
+
+    shares = tuple(share_of(text) for text in budgets)
+    if rounds > 1:
+        if len(shares) > 1:
+            raise UsageError("--rounds splits a single --budget; give several budgets or several rounds, not both.")
+        shares = tuple(shares[0] * number / rounds for number in range(1, rounds + 1))
+    parsed = Config.read(config, overrides)
+    study = Study(parsed, Path(output or parsed.output), shares, strategies, seeds)
+    table = run_study(study)
+    if as_json:
+        click.echo(table.to_json(orient="records"))
+        return
+    columns = ["strategy", "masks", "seeds", "unseen_accuracy", "unseen_auroc", "unseen_iou", "unseen_pixel_auroc"]
+    click.echo(summarise(table)[columns].to_string(index=False, float_format="%.3f"))
+    click.echo(f"Report: {study.folder / 'study.html'}")
+
+
+def share_of(text: str) -> float:
+    """Read ``0.5%`` as 0.005."""
+    from lae_tf.errors import UsageError
+
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise UsageError(f"--budget {text}: expected a share such as 0.5% or 0.005.") from None

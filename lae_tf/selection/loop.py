@@ -1,0 +1,220 @@
+"""The unattended study on data whose masks are known: select, reveal, align, evaluate, for strategies and seeds."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lae_tf.config import Config
+from lae_tf.data.images import ingest
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import UsageError
+from lae_tf.evaluation import plots
+from lae_tf.evaluation.evaluate import evaluate_run
+from lae_tf.evaluation.metrics import Interval
+from lae_tf.evaluation.report import Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
+from lae_tf.selection.select import choose
+from lae_tf.selection.strategies import get_strategy
+from lae_tf.training.run import Run
+from lae_tf.training.stages import STAGES_FILE, best_checkpoint, train, training_manifest
+
+NO_MASKS, ALL_MASKS = "no masks", "all masks"
+MEASURES = {
+    "unseen_accuracy": "unseen accuracy",
+    "unseen_auroc": "unseen AUROC",
+    "unseen_iou": "unseen attention IoU",
+    "unseen_pixel_auroc": "unseen pixel AUROC",
+    "seen_accuracy": "seen accuracy",
+    "seen_auroc": "seen AUROC",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to run.
+
+    Attributes:
+        config: of training; its manifest holds all masks, which the study hides and reveals.
+        folder: of the study's results.
+        shares: cumulative share of training images with a mask after each round, increasing.
+        strategies: names.
+        seeds: each gives a stage-1 model of its own.
+    """
+
+    config: Config
+    folder: Path
+    shares: tuple[float, ...]
+    strategies: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def run_study(study: Study) -> pd.DataFrame:
+    """Run every cell that is not finished yet, and write the table, the plot and the page.
+
+    Returns:
+        One row per seed, strategy and share, with the measures of ``MEASURES``.
+
+    Raises:
+        UsageError: unknown strategy, shares that do not increase, or a manifest without masks.
+    """
+    for name in study.strategies:
+        get_strategy(name)
+    if list(study.shares) != sorted(set(study.shares)) or not all(0 < share <= 1 for share in study.shares):
+        raise UsageError(f"budgets must increase and lie in (0, 100 %]; found {study.shares}.")
+    oracle = training_manifest(study.config)
+    if not (oracle.mask_state == "annotated").any():
+        raise UsageError(
+            f"{study.config.data.manifest}: no masks to reveal; --oracle needs data whose masks are known."
+        )
+    rows: list[dict[str, Any]] = []
+    for seed in study.seeds:
+        base = _train(study, seed, "pretrain", reveal=np.zeros(0, int), after=None)
+        rows.append(_measure(study, base, seed, NO_MASKS, 0))
+        for strategy in study.strategies:
+            rows += _rounds(study, base, seed, strategy)
+        everything = np.flatnonzero(_selectable(oracle))
+        full = _train(study, seed, ALL_MASKS, everything, after=base)
+        rows.append(_measure(study, full, seed, ALL_MASKS, len(everything)))
+    table = pd.DataFrame(rows)
+    write_study(study, table)
+    return table
+
+
+def _rounds(study: Study, base: Run, seed: int, strategy: str) -> list[dict[str, Any]]:
+    oracle = training_manifest(study.config)
+    in_train = int((oracle.frame["split"] == "train").sum())
+    revealed = np.zeros(0, int)
+    run, rows = base, []
+    for number, share in enumerate(study.shares, start=1):
+        name = f"{strategy}-{number}"
+        record = study.folder / f"seed-{seed}" / name / "revealed.csv"
+        if record.exists():
+            revealed = np.loadtxt(record, dtype=int, ndmin=1)
+        else:
+            wanted = int(share * in_train) - len(revealed)
+            revealed = np.concatenate([revealed, _choose(study, run, oracle, revealed, wanted, strategy, seed)])
+            write_text(record, "".join(f"{row}\n" for row in revealed))
+        run = _train(study, seed, name, revealed, after=run)
+        rows.append(_measure(study, run, seed, strategy, len(revealed)))
+    return rows
+
+
+def _choose(
+    study: Study, run: Run, oracle: Manifest, revealed: np.ndarray, count: int, strategy: str, seed: int
+) -> np.ndarray:
+    """Return rows of the oracle's manifest that a strategy picks, seeing only the masks revealed so far."""
+    rows = np.flatnonzero((oracle.frame["split"] == "train").to_numpy())
+    visible = _reveal(oracle, revealed)
+    part = Manifest(visible.frame.iloc[rows].reset_index(drop=True), visible.root)
+    part = part.with_files(lambda files: ingest(files, study.folder / "image_cache", progress=False))
+    batch_size = study.config.data.batch_size
+    choice = choose(run.load_model(), part, count, strategy, seed, similarity=0.999, batch_size=batch_size)
+    pool_rows = rows[part.mask_state == "unlabelled"]
+    return pool_rows[choice.rows]
+
+
+def _selectable(manifest: Manifest) -> np.ndarray:
+    return (manifest.mask_state == "annotated") & (manifest.frame["split"] == "train").to_numpy()
+
+
+def _reveal(oracle: Manifest, rows: np.ndarray) -> Manifest:
+    """Hide all masks of training fakes but those of the given rows; validation keeps its masks for measuring."""
+    frame = oracle.frame.copy()
+    hidden = _selectable(oracle)
+    hidden[rows] = False
+    frame.loc[hidden, "mask"] = ""
+    return Manifest(frame, oracle.root)
+
+
+def _train(study: Study, seed: int, name: str, reveal: np.ndarray, after: Run | None) -> Run:
+    """Train one cell, going on from the weights of another, and resume it where it was killed."""
+    folder = study.folder / f"seed-{seed}" / name.replace(" ", "-")
+    manifest = folder / "manifest.csv"
+    if not manifest.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _reveal(training_manifest(study.config), reveal).write(manifest)
+    data = study.config.data.model_copy(update={"manifest": str(manifest.resolve())})
+    config = study.config.model_copy(update={"seed": seed, "output": str(folder / "run"), "data": data})
+    run = Run(config.output)
+    if after is not None and run.read_json(STAGES_FILE) is None:
+        finished = after.read_json(STAGES_FILE)
+        last = finished[-1]["stage"]
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(best_checkpoint(after, last), best_checkpoint(run, last))
+        run.write_json(STAGES_FILE, finished)
+    if not run.model_path.exists():
+        train(config, resume=True)
+        keras.backend.clear_session()
+    return run
+
+
+def _measure(study: Study, run: Run, seed: int, strategy: str, masks: int) -> dict[str, Any]:
+    """Evaluate a cell once; the result is kept beside it."""
+    record = run.read_json("study.json")
+    if record is None:
+        evaluation = evaluate_run(run, [study.config.data.manifest], batch_size=study.config.data.batch_size)
+        record = {"seed": seed, "strategy": strategy, "masks": masks}
+        counts = run.read_json("data.json")["counts"]["train"]
+        record["share"] = masks / (counts["real"] + counts["fake"])
+        for prefix, name in (("seen", SEEN_MEAN), ("unseen", UNSEEN_MEAN)):
+            row = evaluation.summary(name)
+            for measure in ("accuracy", "auroc", "iou", "pixel_auroc"):
+                value = float("nan") if row is None else float(row[measure])
+                record[f"{prefix}_{measure}"] = None if np.isnan(value) else value
+        run.write_json("study.json", record)
+    return record
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over seeds of each measure with a 95 % Student t interval, per strategy and share."""
+    rows = []
+    for (strategy, masks), cells in table.groupby(["strategy", "masks"], sort=False):
+        row: dict[str, Any] = {"strategy": strategy, "masks": int(masks), "share": cells["share"].iloc[0]}
+        row["seeds"] = len(cells)
+        for measure in MEASURES:
+            values = cells[measure].astype(float).dropna().to_numpy()
+            mean = float(values.mean()) if len(values) else float("nan")
+            half = float("nan")
+            if len(values) > 1:
+                half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+            row |= {measure: mean, f"{measure}_low": mean - half, f"{measure}_high": mean + half}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write_study(study: Study, table: pd.DataFrame) -> Path:
+    """Write cells.csv, summary.csv and study.html; return the page's path."""
+    summary = summarise(table)
+    write_text(study.folder / "cells.csv", table.to_csv(index=False))
+    write_text(study.folder / "summary.csv", summary.to_csv(index=False))
+    pictures = []
+    for measure in ("unseen_accuracy", "unseen_iou", "unseen_auroc", "unseen_pixel_auroc"):
+        series: dict[str, dict[float, Interval]] = {}
+        for _, row in summary.iterrows():
+            point = Interval(row[measure], row[f"{measure}_low"], row[f"{measure}_high"])
+            series.setdefault(row["strategy"], {})[100 * row["share"]] = point
+        title = MEASURES[measure]
+        figure = plots.lines_with_intervals(series, "% of training images with a mask", title)
+        pictures.append(Picture(plots.png(figure), f"{title} against the share of masks.", title))
+    shown = summary.rename(columns=MEASURES)
+    how = (
+        f"Each cell goes on from the same stage-1 model of its seed. Mean over {len(study.seeds)} seeds with 95 % t "
+        "intervals. Test images and unseen methods take no part in any choice."
+    )
+    return write_report(
+        study.folder / "study.html",
+        "Selected against random masks",
+        [
+            Section("Against the share of masks", how, pictures=pictures),
+            Section("Table", tables=[Table(shown, "Cells")]),
+        ],
+        provenance={"seeds": ", ".join(map(str, study.seeds)), "manifest": study.config.data.manifest},
+    )
