@@ -1,0 +1,6 @@
+"""Forgeries with exact masks, made from real images alone."""
+
+from lae_tf.data.forge.folder import Forged, forge_folder
+from lae_tf.data.forge.methods import AREA, METHODS, Method, find_method, forge_image, generator
+
+__all__ = ["AREA", "METHODS", "Forged", "Method", "find_method", "forge_folder", "forge_image", "generator"]

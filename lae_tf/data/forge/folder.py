@@ -1,0 +1,268 @@
+"""From a folder of real images to a folder of real and forged ones, with masks and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from lae_tf.data.forge.methods import find_method, forge_image, generator
+from lae_tf.data.images import SUFFIXES, read_image, write_bytes, write_png
+from lae_tf.data.manifest import COLUMNS, SPLITS, Manifest
+from lae_tf.errors import ImageError, ProblemsError, UsageError
+
+
+@dataclass(frozen=True)
+class Forged:
+    """What :func:`forge_folder` made.
+
+    Attributes:
+        manifest: of ``OUT/manifest.csv``.
+        problems: one sentence for each image that could not be read or forged.
+    """
+
+    manifest: Manifest
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class _Source:
+    path: str
+    name: str  # relative to the common folder, without suffix, in POSIX form
+    group: str
+    split: str
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: _Source
+    method: str
+    number: int
+    name: str  # of the result, as a source's
+
+
+def forge_folder(
+    real: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out_dir: str | os.PathLike[str],
+    methods: Sequence[str],
+    seed: int,
+    *,
+    per_image: int = 1,
+    splits: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    groups: Mapping[str, str] | None = None,
+    group_splits: Mapping[str, str] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Forged:
+    """Forge real images with each method, and write all of them with a manifest.
+
+    Writes ``OUT/real/*.png`` (lossless copies, so that real and fake images have one and the same history),
+    ``OUT/<method>/*.png``, ``OUT/masks/<method>/*.png`` (255 = forged), ``OUT/manifest.csv`` and
+    ``OUT/forge.json`` (what was asked for). Stopped at any moment it goes on where it was. Each forgery
+    depends on the seed, the method and the image's name alone. A splice's donor comes from the same split.
+
+    Args:
+        real: folder, searched with its sub-folders, or the files themselves.
+        out_dir: folder to write to.
+        methods: names in ``METHODS``.
+        seed: of the forgeries and of the splits.
+        per_image: forgeries per image and method.
+        splits: shares of the groups for training, validation and test; each share above zero gets at least
+            one group.
+        groups: file -> group, for files in ``real``; without it each image is its own group.
+        group_splits: group -> split, instead of ``splits``.
+        workers: threads; default: one per processor.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        UsageError: nothing to read, an unknown method, shares that are not shares, or an ``out_dir`` that
+            holds forgeries made otherwise.
+        ProblemsError: no image could be used.
+    """
+    out = Path(os.path.abspath(out_dir))
+    methods = list(dict.fromkeys(methods))
+    request: dict[str, Any] = {
+        "seed": seed,
+        "per_image": per_image,
+        "methods": {method: asdict(find_method(method).params) for method in methods},
+    }
+    if not methods:
+        raise UsageError("no method given; name at least one")
+    if per_image < 1:
+        raise UsageError(f"per_image is {per_image}, expected at least 1")
+    sources = _sources(real, out, groups, group_splits, splits, seed)
+    _claim(out, request, sources)
+
+    problems: list[str] = []
+    pool = ThreadPoolExecutor(workers)
+    try:
+
+        def run(tasks: Sequence[Any], work: Callable[[Any], str], title: str) -> list[Any]:
+            """Return the tasks that succeeded."""
+            outcomes = tqdm(
+                pool.map(work, tasks), total=len(tasks), desc=title, unit="image", disable=not progress
+            )
+            good = []
+            for task, problem in zip(tasks, outcomes, strict=True):
+                if problem:
+                    problems.append(problem)
+                else:
+                    good.append(task)
+            return good
+
+        usable = run(sources, lambda source: _copy(source, out), "read real images")
+        donors = {split: [source for source in usable if source.split == split] for split in SPLITS}
+        tasks = [
+            _Task(source, method, k, f"{source.name}/{k + 1}" if per_image > 1 else source.name)
+            for method in methods
+            for source in usable
+            for k in range(per_image)
+        ]
+        made = run(tasks, lambda task: _forge(task, seed, donors[task.source.split], out), "forge")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if not made:
+        raise ProblemsError(str(out), problems or ["nothing was forged"])
+
+    rows = [(f"real/{s.name}.png", "real", "", s.group, "", s.split) for s in usable]
+    for task in made:
+        source, file = task.source, f"{task.method}/{task.name}.png"
+        rows.append((file, "fake", f"masks/{file}", source.group, task.method, source.split))
+    manifest = Manifest.from_frame(pd.DataFrame(rows, columns=list(COLUMNS)), out)
+    manifest.write(out / "manifest.csv")
+    return Forged(manifest, problems)
+
+
+def _copy(source: _Source, out: Path) -> str:
+    """Store a real image; return a problem or nothing."""
+    target = out / "real" / f"{source.name}.png"
+    try:
+        if not target.is_file():
+            write_png(target, read_image(source.path))
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+def _forge(task: _Task, seed: int, same_split: Sequence[_Source], out: Path) -> str:
+    """Make one forgery; return a problem or nothing."""
+    source, method = task.source, task.method
+    target = out / method / f"{task.name}.png"
+    mask_target = out / "masks" / method / f"{task.name}.png"
+    if target.is_file() and mask_target.is_file():
+        return ""
+    rng = generator(seed, method, source.name, task.number)
+    donor = None
+    if find_method(method).needs_donor:
+        choice = [other for other in same_split if other.group != source.group]
+        choice = choice or [other for other in same_split if other.name != source.name]
+        if not choice:
+            return f"{source.path}: {method} needs a second image in the split {source.split}"
+        donor = read_image(out / "real" / f"{choice[rng.integers(len(choice))].name}.png")
+    try:
+        forged, mask = forge_image(method, read_image(out / "real" / f"{source.name}.png"), rng, donor)
+    except ImageError as error:
+        return f"{source.path}: {error}"
+    write_png(mask_target, mask * 255)
+    write_png(target, forged)
+    return ""
+
+
+def _sources(
+    real: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: Path,
+    groups: Mapping[str, str] | None,
+    group_splits: Mapping[str, str] | None,
+    splits: tuple[float, float, float],
+    seed: int,
+) -> list[_Source]:
+    if isinstance(real, (str, os.PathLike)):
+        folder = Path(os.path.abspath(real))
+        if not folder.is_dir():
+            raise UsageError(f"{real}: no such folder of real images")
+        files = sorted(str(path) for path in _images_below(folder, out))
+        if not files:
+            raise UsageError(f"{real}: holds no image ({', '.join(SUFFIXES)})")
+    else:
+        files = sorted({os.path.abspath(path) for path in real})
+        if not files:
+            raise UsageError("no real images given")
+        folder = Path(os.path.commonpath([os.path.dirname(path) for path in files]))
+    names = _names(files, folder)
+    if groups is None:
+        found = names
+    else:
+        by_path = {os.path.abspath(path): group for path, group in groups.items()}
+        missing = [path for path in files if path not in by_path]
+        if missing:
+            raise UsageError(f"{missing[0]}: has no group; {len(missing)} of {len(files)} files have none")
+        found = [by_path[path] for path in files]
+    assigned = _assign(found, splits, seed) if group_splits is None else group_splits
+    for group in found:
+        if assigned.get(group) not in SPLITS:
+            raise UsageError(f"group '{group}': split is {assigned.get(group)}, expected {', '.join(SPLITS)}")
+    return [
+        _Source(path, name, group, assigned[group])
+        for path, name, group in zip(files, names, found, strict=True)
+    ]
+
+
+def _images_below(folder: Path, out: Path) -> Iterable[Path]:
+    for parent, folders, files in os.walk(folder):
+        # the results may lie below the real images, and are no input
+        folders[:] = [name for name in folders if Path(parent, name) != out]
+        yield from (Path(parent, name) for name in files if name.lower().endswith(SUFFIXES))
+
+
+def _names(files: Sequence[str], folder: Path) -> list[str]:
+    """Return the name of each file's results, without suffixes unless ``a.jpg`` lies beside ``a.png``."""
+    whole = [Path(path).relative_to(folder) for path in files]
+    plain = [path.with_suffix("").as_posix() for path in whole]
+    return plain if len(set(plain)) == len(plain) else [path.as_posix() for path in whole]
+
+
+def _assign(groups: Iterable[str], splits: tuple[float, float, float], seed: int) -> dict[str, str]:
+    if len(splits) != len(SPLITS) or min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
+        raise UsageError(f"splits are {splits}, expected shares for {', '.join(SPLITS)} that sum to 1")
+    order = sorted(set(groups), key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
+    used = [split for split, share in zip(SPLITS, splits, strict=True) if share > 0]
+    if len(order) < len(used):
+        raise UsageError(f"{len(order)} groups cannot fill the splits {', '.join(used)}; add images")
+    counts = {
+        split: max(1, int(share * len(order) + 0.5))
+        for split, share in zip(SPLITS, splits, strict=True)
+        if share > 0
+    }
+    largest = max(counts, key=lambda split: counts[split])
+    counts[largest] += len(order) - sum(counts.values())
+    labels = [split for split, count in counts.items() for _ in range(count)]
+    return dict(zip(order, labels, strict=True))
+
+
+def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source]) -> None:
+    """Make ``out`` the place of these forgeries, or refuse if it is that of others."""
+    listing = json.dumps([(source.name, source.group, source.split) for source in sources])
+    request = {**request, "images": len(sources), "listing": hashlib.sha256(listing.encode()).hexdigest()}
+    text = json.dumps(request, indent=2)
+    record = out / "forge.json"
+    if record.is_file():
+        try:
+            earlier = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = {}
+        if earlier != json.loads(text):
+            keys = [key for key in request if earlier.get(key) != json.loads(text)[key]]
+            raise UsageError(
+                f"{out}: holds forgeries made otherwise (different {', '.join(keys)}); use another folder"
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out}: is not empty and holds no forge.json; use another folder")
+    write_bytes(record, (text + "\n").encode())

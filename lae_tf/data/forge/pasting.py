@@ -1,0 +1,171 @@
+"""Forgeries that paste: splicing from another image, and copy-move within one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lae_tf.data.forge.regions import random_region
+
+
+@dataclass(frozen=True)
+class PasteParameters:
+    """What splicing and copy-move share.
+
+    Attributes:
+        area: share of the image, smallest and largest.
+        blends: ways to join the borders, chosen from at random: ``hard``, ``feather`` (alpha falls to zero
+            within the region) and ``poisson`` (gradient-domain, ``cv2.seamlessClone``).
+        feather: width of the feather, as a share of the image's shorter side, smallest and largest.
+        flip: probability of mirroring the pasted content.
+    """
+
+    area: tuple[float, float] = (0.03, 0.22)
+    blends: tuple[str, ...] = ("hard", "feather", "poisson")
+    feather: tuple[float, float] = (0.01, 0.05)
+    flip: float = 0.5
+
+
+@dataclass(frozen=True)
+class SpliceParameters(PasteParameters):
+    """Parameters of ``splice``.
+
+    Attributes:
+        harmonise: probability of giving the pasted content the mean and the contrast of what it covers.
+    """
+
+    harmonise: float = 0.5
+
+
+@dataclass(frozen=True)
+class CopyMoveParameters(PasteParameters):
+    """Parameters of ``copy-move``.
+
+    Attributes:
+        scale: smallest and largest factor by which the copy is resized.
+        turn: largest rotation of the copy in degrees, either way.
+        distance: smallest move, as a share of the image's shorter side.
+    """
+
+    area: tuple[float, float] = (0.03, 0.15)
+    scale: tuple[float, float] = (0.8, 1.25)
+    turn: float = 20.0
+    distance: float = 0.15
+
+
+def splice(
+    image: np.ndarray, rng: np.random.Generator, donor: np.ndarray | None, params: SpliceParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paste a region of another image.
+
+    Args:
+        image: uint8 (H, W, 3).
+        rng: source of randomness.
+        donor: uint8 (any height, any width, 3); enlarged where it is smaller than the image.
+        params: see :class:`SpliceParameters`.
+
+    Returns:
+        The forgery, uint8 (H, W, 3), and the mask of what may differ from ``image``, uint8 (H, W) in {0, 1}.
+
+    Raises:
+        ValueError: without a donor.
+    """
+    if donor is None:
+        raise ValueError("splice needs a donor image")
+    height, width = image.shape[:2]
+    content = _crop(donor, height, width, rng)
+    if rng.random() < params.flip:
+        content = np.ascontiguousarray(content[:, ::-1])
+    mask = random_region(rng, height, width, params.area)
+    if mask.any() and rng.random() < params.harmonise:
+        content = _harmonised(content, image, mask.astype(bool))
+    return _paste(image, content, mask, rng, params), mask
+
+
+def copy_move(
+    image: np.ndarray, rng: np.random.Generator, donor: np.ndarray | None, params: CopyMoveParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cover a region with content from elsewhere in the same image; the mask marks the covered region only.
+
+    Args:
+        image: uint8 (H, W, 3).
+        rng: source of randomness.
+        donor: not used.
+        params: see :class:`CopyMoveParameters`.
+
+    Returns:
+        The forgery, uint8 (H, W, 3), and the mask of what may differ from ``image``, uint8 (H, W) in {0, 1}.
+    """
+    height, width = image.shape[:2]
+    mask = random_region(rng, height, width, params.area)
+    x, y, w, h = cv2.boundingRect(mask)
+    least = params.distance * min(height, width)
+    for _ in range(50):
+        move = rng.uniform((-x, -y), (width - w - x + 1e-9, height - h - y + 1e-9))
+        if np.hypot(*move) >= least:
+            break
+    centre = (x + w / 2, y + h / 2)
+    matrix = cv2.getRotationMatrix2D(
+        centre, rng.uniform(-params.turn, params.turn), rng.uniform(*params.scale)
+    )
+    if rng.random() < params.flip:
+        matrix = matrix @ np.array([[-1, 0, 2 * centre[0]], [0, 1, 0], [0, 0, 1]])
+    # the matrix maps source to target: what lies at centre + move arrives at the centre
+    matrix[:, 2] -= matrix[:, :2] @ move
+    content = cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return _paste(image, content, mask, rng, params), mask
+
+
+def blend(image: np.ndarray, content: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Mix two uint8 images (H, W, 3) with alpha (H, W) in [0, 1]; bit-identical to ``image`` where it is 0."""
+    weight = alpha[..., None].astype(np.float32)
+    mixed = np.rint(content * weight + image * (1 - weight)).astype(np.uint8)
+    return np.where(weight > 0, mixed, image)
+
+
+def _paste(
+    image: np.ndarray,
+    content: np.ndarray,
+    mask: np.ndarray,
+    rng: np.random.Generator,
+    params: PasteParameters,
+) -> np.ndarray:
+    kind = params.blends[rng.integers(len(params.blends))]
+    width = rng.uniform(*params.feather) * min(image.shape[:2])
+    if kind == "poisson":
+        content = _poisson(image, content, mask)
+    alpha = mask.astype(np.float32)
+    if kind == "feather":
+        alpha = np.clip(cv2.distanceTransform(mask, cv2.DIST_L2, 5) / max(width, 1.0), 0, 1)
+    return blend(image, content, alpha)
+
+
+def _poisson(image: np.ndarray, content: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Clone ``content`` into ``image`` in the gradient domain, in place."""
+    if not mask.any():
+        return image
+    x, y, w, h = cv2.boundingRect(mask)
+    # OpenCV puts the middle of the mask's bounding box here, and overwrites the mask it is given
+    return cv2.seamlessClone(content, image, mask * 255, (x + w // 2, y + h // 2), cv2.NORMAL_CLONE)
+
+
+def _crop(donor: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    scale = max(height / donor.shape[0], width / donor.shape[1])
+    if scale > 1:
+        size = (max(width, round(donor.shape[1] * scale)), max(height, round(donor.shape[0] * scale)))
+        donor = cv2.resize(donor, size, interpolation=cv2.INTER_CUBIC)
+    top = rng.integers(donor.shape[0] - height + 1)
+    left = rng.integers(donor.shape[1] - width + 1)
+    return np.ascontiguousarray(donor[top : top + height, left : left + width])
+
+
+def _harmonised(content: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    source, target = content[inside].astype(np.float32), image[inside].astype(np.float32)
+    # contrast is bounded: a flat source must not be blown up to noise
+    ratio = np.clip(target.std(axis=0) / np.maximum(source.std(axis=0), 1.0), 0.5, 2.0)
+    changed = (content - source.mean(axis=0)) * ratio + target.mean(axis=0)
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)

@@ -1,0 +1,124 @@
+"""Self-blended images: an image mixed with a slightly changed copy of itself.
+
+The idea is that of Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images" (CVPR 2022,
+arXiv 2204.08376): what blending leaves behind, without any particular generator's traces. The regions here
+are random shapes instead of faces, and only the copy is changed, so that everything outside the mask stays
+bit-identical; both are our definition, as are the ranges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lae_tf.data.forge.pasting import blend
+from lae_tf.data.forge.regions import random_region
+
+
+@dataclass(frozen=True)
+class SelfBlendParameters:
+    """Parameters of ``self-blend``.
+
+    Attributes:
+        area: share of the image before the mask is deformed and softened, smallest and largest.
+        shift: largest change of each RGB channel, in levels.
+        hue: largest change of hue in degrees.
+        saturation: largest relative change of saturation.
+        contrast: largest relative change of contrast and of brightness.
+        frequency: probability of changing the copy's frequencies (coarser or sharper, evenly).
+        move: largest translation, as a share of the image's sides.
+        scale: smallest and largest factor of size.
+        elastic: largest displacement of the mask's outline, as a share of the shorter side.
+        softness: standard deviation of the mask's blur as a share of the shorter side, smallest, largest.
+        ratios: weights of the copy inside the mask, chosen from at random.
+    """
+
+    area: tuple[float, float] = (0.04, 0.2)
+    shift: float = 20.0
+    hue: float = 15.0
+    saturation: float = 0.3
+    contrast: float = 0.15
+    frequency: float = 0.75
+    move: float = 0.03
+    scale: tuple[float, float] = (0.95, 1.05)
+    elastic: float = 0.05
+    softness: tuple[float, float] = (0.005, 0.03)
+    ratios: tuple[float, ...] = (0.5, 0.75, 1.0, 1.0, 1.0)
+
+
+def self_blend(
+    image: np.ndarray, rng: np.random.Generator, donor: np.ndarray | None, params: SelfBlendParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blend a region with a copy changed in colour, frequency and geometry.
+
+    Args:
+        image: uint8 (H, W, 3).
+        rng: source of randomness.
+        donor: not used.
+        params: see :class:`SelfBlendParameters`.
+
+    Returns:
+        The forgery, uint8 (H, W, 3), and the mask of what may differ from ``image`` (every pixel with a
+        positive weight of the copy), uint8 (H, W) in {0, 1}.
+    """
+    height, width = image.shape[:2]
+    copy = _recoloured(image, rng, params)
+    if rng.random() < params.frequency:
+        copy = _coarser(copy, rng) if rng.random() < 0.5 else _sharper(copy, rng)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0.0, rng.uniform(*params.scale))
+    matrix[:, 2] += rng.uniform(-params.move, params.move, 2) * np.array([width, height])
+    copy = cv2.warpAffine(
+        copy, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+
+    region = random_region(rng, height, width, params.area).astype(np.float32)
+    alpha = _softened(_deformed(region, rng, params.elastic), rng, params.softness)
+    alpha *= params.ratios[rng.integers(len(params.ratios))]
+    return blend(image, copy, alpha), (alpha > 0).astype(np.uint8)
+
+
+def _recoloured(image: np.ndarray, rng: np.random.Generator, params: SelfBlendParameters) -> np.ndarray:
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-params.hue, params.hue)) % 360
+    hsv[..., 1] = np.clip(hsv[..., 1] * (1 + rng.uniform(-params.saturation, params.saturation)), 0, 1)
+    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    rgb = rgb + rng.uniform(-params.shift, params.shift, 3) / 255
+    gain, lift = rng.uniform(-params.contrast, params.contrast, 2)
+    rgb = (rgb - 0.5) * (1 + gain) + 0.5 + 0.5 * lift
+    return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+
+
+def _coarser(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    factor = rng.uniform(1.5, 4.0)
+    small = (max(1, round(width / factor)), max(1, round(height / factor)))
+    return cv2.resize(
+        cv2.resize(image, small, interpolation=cv2.INTER_AREA),
+        (width, height),
+        interpolation=cv2.INTER_LINEAR,
+    )
+
+
+def _sharper(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    amount = rng.uniform(0.5, 1.5)
+    return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0)
+
+
+def _deformed(region: np.ndarray, rng: np.random.Generator, elastic: float) -> np.ndarray:
+    """Move each point by a smooth random field (elastic deformation)."""
+    height, width = region.shape
+    side = min(height, width)
+    field = rng.uniform(-1, 1, (2, height, width)).astype(np.float32)
+    smooth = np.stack([cv2.GaussianBlur(part, (0, 0), max(1.0, side / 12)) for part in field])
+    smooth *= rng.uniform(0, elastic) * side / max(float(np.abs(smooth).max()), 1e-6)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    return cv2.remap(region, columns + smooth[0], rows + smooth[1], cv2.INTER_LINEAR, borderValue=0)
+
+
+def _softened(region: np.ndarray, rng: np.random.Generator, softness: tuple[float, float]) -> np.ndarray:
+    sigma = max(0.3, rng.uniform(*softness) * min(region.shape))
+    soft = cv2.GaussianBlur(region, (0, 0), sigma)
+    # a Gaussian's far tail would mark pixels that no blend can change
+    return np.clip((soft - 0.05) / 0.95, 0, 1)
