@@ -1,0 +1,187 @@
+"""Runs the server in this process: finds the models, binds the port, loads, announces, and ends in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from lae_tf.errors import LAEError, UsageError
+from lae_tf.serving import access_log
+from lae_tf.serving.batching import Batcher
+from lae_tf.serving.config_files import BatchingParameters, ModelConfig
+from lae_tf.serving.model_manager import ModelManager
+from lae_tf.serving.server import Limits, RestApi
+
+# Graceful: long enough for a request that just began, short enough for an operator.
+_SHUTDOWN_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve.
+
+    Attributes:
+        host, port: where to listen; port 0 takes a free one.
+        batching: None runs each request alone.
+        threads: requests that run at one time without batching.
+        max_queued: requests that may wait without batching.
+        poll_seconds: time between two looks for new versions; 0 looks once.
+        metrics_path, token, cors: see :class:`lae_tf.serving.server.RestApi`.
+        log_requests: write the access log to standard error, one JSON object a line.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8501
+    batching: BatchingParameters | None = None
+    threads: int = os.cpu_count() or 1
+    max_queued: int = 512
+    poll_seconds: float = 1.0
+    limits: Limits = field(default_factory=Limits)
+    metrics_path: str | None = None
+    token: str | None = None
+    cors: bool = False
+    log_requests: bool = True
+
+
+def find_model(directory: Path, name: str | None) -> ModelConfig:
+    """Find what to serve below a directory: numbered versions in it, or in one folder in it.
+
+    Args:
+        directory: ``OUT/lae`` with ``OUT/lae/1``, or ``OUT``.
+        name: the model's name in URLs; None takes the folder's.
+
+    Raises:
+        UsageError: no directory, no versions in it, or several models to choose from.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory; give the one that `lae-tf export` wrote.")
+    directory = directory.resolve()
+    if (directory / "saved_model.pb").is_file():
+        raise UsageError(
+            f"{directory} is one version of a model; give the directory above it ({directory.parent}), "
+            "whose folders are numbered versions."
+        )
+    if _has_versions(directory):
+        return ModelConfig(name or directory.name, directory)
+    models = sorted(entry for entry in directory.iterdir() if entry.is_dir() and _has_versions(entry))
+    if len(models) > 1:
+        models = [model for model in models if model.name == name] or models
+    if len(models) > 1:
+        names = ", ".join(model.name for model in models)
+        raise UsageError(f"{directory} holds several models ({names}); choose one with --model-name.")
+    if not models:
+        raise UsageError(
+            f"No model found in {directory}: expected numbered versions (1/saved_model.pb), or one folder "
+            "that holds them."
+        )
+    return ModelConfig(name or models[0].name, models[0])
+
+
+def _has_versions(directory: Path) -> bool:
+    return any(
+        entry.name.isascii() and entry.name.isdigit() and (entry / "saved_model.pb").is_file()
+        for entry in directory.iterdir()
+    )
+
+
+def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict[str, Any]], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Args:
+        configs: the models.
+        options: how to serve them.
+        announce: called once the server accepts requests, with ``url``, ``host``, ``port`` and ``models``.
+
+    Raises:
+        LAEError: the port is taken, or a model of which no version can be served.
+    """
+    _set_up_logs(options.log_requests)
+    listener = _bind(options.host, options.port)
+    models = ModelManager(configs)
+    try:
+        models.start(options.poll_seconds)
+    except BaseException:
+        listener.close()
+        raise
+    batcher = Batcher(options.batching, options.threads, options.max_queued)
+    app = RestApi(models, batcher, options.limits, options.metrics_path, options.token, options.cors)
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    host, port = listener.getsockname()[:2]
+    facts = {
+        "url": f"http://{f'[{host}]' if ':' in host else host}:{port}",
+        "host": host,
+        "port": port,
+        "models": [
+            {"name": name, "versions": versions} for name, versions in models.loaded_versions().items()
+        ],
+    }
+    # uvicorn finishes what is in flight and then raises the signal again; for us that is the end, not a death.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    try:
+        _Server(config, lambda: announce(facts)).run(sockets=[listener])
+    finally:
+        models.close()
+        batcher.close()
+
+
+class _Server(uvicorn.Server):
+    """Calls back when requests are accepted."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port before the models are loaded, so that a taken one is told at once."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        # A server that was killed leaves connections that would block the port for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LAEError(f"Cannot listen on {host} port {port}: {reason}; choose another port.") from None
+    return listener
+
+
+def _set_up_logs(log_requests: bool) -> None:
+    """Write this package's messages and uvicorn's warnings to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("lae_tf.serving", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+    plain = logging.StreamHandler()
+    plain.setFormatter(logging.Formatter("%(message)s"))
+    access_log.logger.handlers = [plain]
+    access_log.logger.setLevel(logging.INFO if log_requests else logging.CRITICAL)
+    access_log.logger.propagate = False

@@ -1,0 +1,356 @@
+"""The HTTP application: TensorFlow Serving's REST API over ASGI.
+
+Paths are matched as TensorFlow Serving does it, on the raw target with its query string, so Starlette's
+router, which sees decoded paths, has no part in it. Large bodies are converted in threads, signatures run in
+the batcher's; the event loop only waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import re
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from lae_tf.serving import example_json, inference, response_json
+from lae_tf.serving.access_log import Exchange, log_request
+from lae_tf.serving.batching import Batcher, Tensors
+from lae_tf.serving.errors import Code, ServingError, error_body, from_exception, invalid
+from lae_tf.serving.loaded_model import LoadedModel
+from lae_tf.serving.metrics import Metrics
+from lae_tf.serving.model_manager import ModelManager, VersionStatus
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_FLAGS = re.IGNORECASE | re.ASCII
+_PATTERNS = {
+    "POST": re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", _FLAGS),
+    "GET": re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<verb>metadata))?", _FLAGS),
+}
+_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
+_LARGEST_VERSION = 2**63 - 1
+_MAX_GUNZIPPED = 100 * 2**20
+# Below this many bytes a hop to a thread costs more than the work itself.
+_INLINE_BYTES = 64 * 1024
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clients may ask for.
+
+    Attributes:
+        timeout_seconds: for queueing and running a request, else 504.
+        body_seconds: for a body to arrive, else 408.
+        body_bytes: largest body, else 413.
+        image_pixels: largest width times height of an encoded image, else 400.
+        requests: requests in progress at one time, else 429.
+        bytes_held: bytes of the bodies of requests in progress, else 429.
+    """
+
+    timeout_seconds: float = 30.0
+    body_seconds: float = 60.0
+    body_bytes: int = 100 * 2**20
+    image_pixels: int = 64_000_000
+    requests: int = 1024
+    bytes_held: int = 2**30
+
+
+class _Reply(Exception):
+    """Ends a request with an answer that no status code stands for."""
+
+    def __init__(self, status: int, body: bytes, headers: dict[str, str] | None = None):
+        super().__init__(status)
+        self.response = _json(body, status, headers or {})
+
+
+class RestApi:
+    """The ASGI application.
+
+    Args:
+        models: the models, already started.
+        batcher: runs the signatures.
+        limits: what clients may ask for.
+        metrics_path: URL path of the metrics page; None has none.
+        token: bearer token that every request must carry; None asks for none.
+        cors: let web pages of other origins call the API.
+    """
+
+    def __init__(
+        self,
+        models: ModelManager,
+        batcher: Batcher,
+        limits: Limits | None = None,
+        metrics_path: str | None = None,
+        token: str | None = None,
+        cors: bool = False,
+    ):
+        self._models = models
+        self._batcher = batcher
+        self._limits = limits or Limits()
+        self._metrics_path = metrics_path
+        self._token = token
+        self._cors = _CORS if cors else {}
+        self._metrics = Metrics()
+        self._requests = 0
+        self._bytes_held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"Only HTTP is served, not {scope['type']}")
+        began = time.perf_counter()
+        exchange = Exchange()
+        target = _target(scope)
+        response = None
+        self._requests += 1
+        try:
+            response = await self._respond(Request(scope, receive), target, exchange)
+        except ClientDisconnect:
+            exchange.status = Code.CANCELLED.name
+        finally:
+            self._requests -= 1
+            self._bytes_held -= exchange.bytes_held
+        if response is not None:
+            await response(scope, receive, send)
+        if exchange.api:
+            # A name that no model has is not kept: clients could fill the memory with them.
+            model = exchange.model if exchange.model in self._models.loaded_versions() else ""
+            self._metrics.count_request(model, exchange.status)
+            self._metrics.observe_request(model, exchange.api, time.perf_counter() - began)
+        log_request(scope, target, exchange, response, time.perf_counter() - began)
+
+    async def _respond(self, request: Request, target: str, exchange: Exchange) -> Response:
+        if request.method not in _METHODS:
+            exchange.status = Code.UNIMPLEMENTED.name
+            return _html(HTTPStatus.NOT_IMPLEMENTED)
+        if self._token is not None and not _carries(request, self._token):
+            exchange.status = Code.UNAUTHENTICATED.name
+            body = error_body("This server asks for a token: Authorization: Bearer TOKEN")
+            return _json(body, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
+        if self._metrics_path is not None and re.split("[?#]", target)[0] == self._metrics_path:
+            return self._metrics_page(target, exchange)
+        if not target.lower().startswith("/v1/"):
+            exchange.status = Code.NOT_FOUND.name
+            return _html(HTTPStatus.NOT_FOUND)
+        if request.method == "OPTIONS":
+            origin = request.headers.get("origin", "")
+            known = "http://" in origin or "https://" in origin
+            return Response(status_code=200 if known else 400, headers=self._cors)
+        try:
+            body = await self._read_body(request, exchange)
+            return _json(await self._answer(request.method, target, body, exchange), 200, self._cors)
+        except ClientDisconnect:
+            raise
+        except _Reply as reply:
+            exchange.status = Code.INVALID_ARGUMENT.name
+            reply.response.headers.update(self._cors)
+            return reply.response
+        except Exception as error:
+            failure = from_exception(error)
+            exchange.status = failure.code.name
+            if failure.code is Code.INTERNAL:
+                logger.error("%s %s failed", request.method, target[:200], exc_info=error)
+            retry = {"Retry-After": "1"} if failure.code.http_status in (429, 503) else {}
+            return _json(error_body(failure.message), failure.code.http_status, {**self._cors, **retry})
+
+    async def _read_body(self, request: Request, exchange: Exchange) -> bytes:
+        """Read the body; one that is refused is read to its end, so that the client hears why."""
+        limits = self._limits
+        chunks: list[bytes] = []
+        refusal: Exception | None = None
+        if self._requests > limits.requests:
+            refusal = ServingError(Code.RESOURCE_EXHAUSTED, "Too many requests are in progress")
+        try:
+            with anyio.fail_after(limits.body_seconds):
+                async for chunk in request.stream():
+                    exchange.bytes_in += len(chunk)
+                    if refusal:
+                        chunks.clear()
+                        continue
+                    chunks.append(chunk)
+                    self._hold(len(chunk), exchange)
+                    if exchange.bytes_in > limits.body_bytes:
+                        message = f"The request body is larger than {limits.body_bytes} bytes"
+                        refusal = _Reply(413, error_body(message), {"Connection": "close"})
+                    elif self._bytes_held > limits.bytes_held:
+                        refusal = _out_of_memory()
+        except TimeoutError:
+            message = f"The request body did not arrive within {limits.body_seconds:g} seconds"
+            refusal = refusal or _Reply(408, error_body(message), {"Connection": "close"})
+        if refusal:
+            raise refusal
+        body = b"".join(chunks)
+        if "gzip" not in request.headers.get("content-encoding", ""):
+            return body
+        body = await self._off_loop(len(body) * 10, _gunzip, body)
+        self._hold(len(body), exchange)
+        if self._bytes_held > limits.bytes_held:
+            raise _out_of_memory()
+        return body
+
+    def _hold(self, count: int, exchange: Exchange) -> None:
+        exchange.bytes_held += count
+        self._bytes_held += count
+
+    async def _answer(self, method: str, target: str, body: bytes, exchange: Exchange) -> bytes:
+        pattern = _PATTERNS.get(method)
+        match = pattern.fullmatch(target) if pattern else None
+        if not match:
+            raise invalid(f"Malformed request: {method} {target}")
+        name, label, verb = _decoded(match["name"]), _decoded(match["label"]), match["verb"]
+        version = _version(match["version"])
+        exchange.model = name or ""
+        if name is None:
+            raise invalid("Missing model name in request.")
+        if method == "GET":
+            if verb == "metadata":
+                return _document(self._models.get(name, version, label).metadata)
+            statuses = self._models.statuses(name, version)
+            return _document({"model_version_status": [_status(status) for status in statuses]})
+        if verb not in ("predict", "classify", "regress"):
+            raise invalid(f"Malformed request: {method} {target}")
+        exchange.api = verb.title()
+        get_model = partial(self._models.get, name, version, label)
+        if verb == "predict":
+            return await self._predict(body, get_model)
+        return await self._classify_or_regress(verb, body, get_model)
+
+    async def _predict(self, body: bytes, get_model: inference.GetModel) -> bytes:
+        model, name, inputs, form = await self._off_loop(
+            len(body), inference.prepare_predict, body, get_model, self._limits.image_pixels
+        )
+        outputs = await self._run(model, "Predict", name, inputs)
+        size = sum(value.size for value in outputs.values()) * 10
+        return await self._off_loop(size, response_json.from_tensors, outputs, form)
+
+    async def _classify_or_regress(self, verb: str, body: bytes, get_model: inference.GetModel) -> bytes:
+        model, name, examples = await self._off_loop(
+            len(body), inference.prepare_examples, verb, body, get_model
+        )
+        outputs = await self._run(model, verb.title(), name, {"inputs": examples})
+        render = example_json.from_classification if verb == "classify" else example_json.from_regression
+        return render(outputs, len(examples))
+
+    async def _run(self, model: LoadedModel, api: str, signature: str, inputs: Tensors) -> Tensors:
+        began = time.perf_counter()
+        future = self._batcher.submit(model, signature, inputs)
+        try:
+            outputs = await asyncio.wait_for(asyncio.wrap_future(future), self._limits.timeout_seconds)
+        except asyncio.TimeoutError:
+            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
+        self._metrics.observe_run(model.name, api, time.perf_counter() - began)
+        return outputs
+
+    async def _off_loop(self, size: int, function: Callable[..., T], *args: Any) -> T:
+        """Call a function, in a thread where it has much to do."""
+        if size < _INLINE_BYTES:
+            return function(*args)
+        return await asyncio.to_thread(function, *args)
+
+    def _metrics_page(self, target: str, exchange: Exchange) -> Response:
+        if target != self._metrics_path:
+            exchange.status = Code.INVALID_ARGUMENT.name
+            text = f"Unexpected path: {target}. Should be {self._metrics_path}"
+            return Response(_encoded(text), 400, {"Content-Type": "text/plain"})
+        gauges = {
+            "requests_in_progress": self._requests,
+            "request_bytes_held": self._bytes_held,
+            "requests_queued": self._batcher.waiting,
+        }
+        page = self._metrics.page(gauges.items(), self._batcher.batch_sizes())
+        return Response(_encoded(page), 200, {"Content-Type": "text/plain"})
+
+
+def _target(scope: Scope) -> str:
+    """Return the request's target as it was sent, without scheme and host."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    if scope["query_string"]:
+        raw += b"?" + scope["query_string"]
+    text = raw.decode("utf-8", "surrogateescape")
+    return text if text.startswith("/") else _AUTHORITY.sub("", text, count=1)
+
+
+def _decoded(part: str | None) -> str | None:
+    if part is None:
+        return None
+    return unquote_to_bytes(part.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def _version(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > 19 or int(significant) > _LARGEST_VERSION:
+        raise _Reply(400, b"")
+    return int(significant)
+
+
+def _status(status: VersionStatus) -> dict[str, Any]:
+    return {
+        "version": str(status.version),
+        "state": status.state,
+        "status": {
+            "error_code": status.error.code.name if status.error else "OK",
+            "error_message": status.error.message if status.error else "",
+        },
+    }
+
+
+def _gunzip(body: bytes) -> bytes:
+    """Unpack a gzip body; one that is damaged or too large reads as empty, as in TensorFlow Serving."""
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        unpacked = unpacker.decompress(body, _MAX_GUNZIPPED + 1)
+    except zlib.error:
+        return b""
+    return unpacked if unpacker.eof and len(unpacked) <= _MAX_GUNZIPPED else b""
+
+
+def _carries(request: Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+
+
+def _out_of_memory() -> ServingError:
+    return ServingError(Code.RESOURCE_EXHAUSTED, "The requests in progress hold too many bytes")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _document(value: dict[str, Any]) -> bytes:
+    return _encoded(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def _json(body: bytes, status: int, headers: dict[str, str]) -> Response:
+    return Response(body, status, {"Content-Type": "application/json", **headers})
+
+
+def _html(status: HTTPStatus) -> Response:
+    page = (
+        f"<HTML><HEAD>\n<TITLE>{status.value} {status.phrase}</TITLE>\n</HEAD><BODY>\n"
+        f"<H1>{status.phrase}</H1>\n</BODY></HTML>\n"
+    )
+    return Response(page, status, {"Content-Type": "text/html", "Connection": "close"})
