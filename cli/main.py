@@ -13,6 +13,7 @@ from lae_tf.errors import LAEError
 
 # verb -> (module, function); a verb's module is imported when it is used, so that `--help` stays fast.
 VERBS = {
+    "quickstart": "Train and evaluate on real photographs, in a few minutes.",
     "train": "Train a detector from a configuration.",
     "select": "Select the images most worth a mask.",
     "loop": "Run the selection study unattended, on data whose masks are known.",
