@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lae_tf.errors import ProblemsError, UsageError
 
@@ -27,7 +27,7 @@ class ConfigError(ProblemsError):
 class Section(BaseModel):
     """A frozen part of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class DataConfig(Section):
@@ -82,11 +82,17 @@ class AugmentConfig(Section):
     colour: Probability = 0.3
     colour_strength: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
+    @model_validator(mode="after")
+    def _check(self) -> AugmentConfig:
+        if self.jpeg_quality[0] > self.jpeg_quality[1]:
+            raise ValueError("jpeg_quality is the lowest and then the highest quality")
+        return self
+
 
 class ModelConfig(Section):
     """Arguments of :class:`lae_tf.model.lae.LAE`; see there."""
 
-    widths: tuple[int, ...] = (24, 48, 96, 128)
+    widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (24, 48, 96, 128)
     blocks: int = Field(1, ge=0)
     high_pass: bool = True
     backbone: Literal["xception", "efficientnetv2-b0", "mobilenet-v3"] | None = None
@@ -130,6 +136,12 @@ class LossConfig(Section):
     alignment: Literal["bce", "l1", "dice", "iou"] = "bce"
     alignment_positive_weight: Positive = 1.0
 
+    @model_validator(mode="after")
+    def _check(self) -> LossConfig:
+        if self.label_smoothing and self.decision != "bce":
+            raise ValueError(f"label_smoothing goes with decision 'bce', not with '{self.decision}'")
+        return self
+
 
 class StageConfig(Section):
     """One training stage.
@@ -166,6 +178,12 @@ class AlignConfig(StageConfig):
     alignment: NonNegative = 1.0
     annotated: Annotated[float, Field(gt=0, lt=1)] = 0.25
     real: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _check(self) -> AlignConfig:
+        if self.annotated + self.real > 1:
+            raise ValueError("annotated and real are shares of one batch, and together more than all of it")
+        return self
 
 
 class HardwareConfig(Section):
@@ -273,4 +291,6 @@ def _problem(details: Any) -> str:
         return f"{where}: unknown key; {known}"
     if details["type"] == "missing":
         return f"{where}: missing."
+    if details["type"] == "value_error":  # of several keys together
+        return f"{where}: {details['ctx']['error']}."
     return f"{where}: {details['msg']}; found {details['input']!r}."

@@ -37,7 +37,9 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     Candidates lie midway between neighbouring scores; of equally good ones the middle one is taken.
     """
     values = np.unique(scores)
-    candidates = np.concatenate([[values[0]], (values[:-1] + values[1:]) / 2, [np.nextafter(values[-1], np.inf)]])
+    above = np.nextafter(values, values.dtype.type(np.inf))
+    midway = np.maximum((values[:-1] + values[1:]) / 2, above[:-1])
+    candidates = np.concatenate([values[:1], midway, above[-1:]])
     fakes, reals = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     hits = 1.0 - np.searchsorted(fakes, candidates, side="left") / len(fakes)
     rejections = np.searchsorted(reals, candidates, side="left") / len(reals)
@@ -50,7 +52,7 @@ def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> flo
     """Return the lowest threshold at which at most ``rate`` of the real images are called fake."""
     reals = np.sort(scores[labels == 0])[::-1]
     allowed = int(np.floor(rate * len(reals)))
-    return float(np.nextafter(reals[min(allowed, len(reals) - 1)], np.inf))
+    return float(np.nextafter(reals[min(allowed, len(reals) - 1)], reals.dtype.type(np.inf)))
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
     temperature = fit_temperature(logits, labels)
-    scores = expit(logits / temperature)
+    # In float32, as the model computes them: a threshold between two scores has to exist there too.
+    scores = expit((logits / temperature).astype(np.float32))
     return {
         "temperature": temperature,
         "threshold": best_threshold(scores, labels),

@@ -1,0 +1,107 @@
+"""Temperature and threshold: hand-derived cases, and brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+from sklearn.metrics import balanced_accuracy_score, log_loss
+
+from lae_tf.errors import LAEError
+from lae_tf.training.calibrate import best_threshold, calibrate, fit_temperature, threshold_at_fpr
+
+
+@st.composite
+def scored(draw):
+    """Scores with many ties, and labels of both kinds."""
+    size = draw(st.integers(2, 30))
+    scores = draw(st.lists(st.integers(0, 20), min_size=size, max_size=size))
+    labels = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size).filter(lambda x: 0 < sum(x) < len(x)))
+    return np.array(scores) / 20, np.array(labels)
+
+
+def test_temperature_of_a_model_that_is_twice_too_sure():
+    # Three of four are right at logit +-L: the best probability is 3/4, so L / T = log 3.
+    logits = np.array([4.0, 4.0, 4.0, 4.0, -4.0, -4.0, -4.0, -4.0])
+    labels = np.array([1, 1, 1, 0, 0, 0, 0, 1])
+    assert fit_temperature(logits, labels) == pytest.approx(4.0 / np.log(3.0), rel=1e-3)
+
+
+def test_temperature_of_calibrated_logits_is_one():
+    rng = np.random.default_rng(0)
+    probabilities = rng.uniform(0.02, 0.98, 20_000)
+    labels = (rng.uniform(size=20_000) < probabilities).astype(int)
+    assert fit_temperature(logit(probabilities), labels) == pytest.approx(1.0, abs=0.05)
+
+
+def test_perfect_separation_keeps_the_temperature():
+    assert fit_temperature(np.array([-1.0, 2.0]), np.array([0, 1])) == 1.0
+
+
+def test_temperature_stays_finite_when_the_model_is_always_wrong():
+    assert fit_temperature(np.array([3.0, -3.0]), np.array([0, 1])) == pytest.approx(20.0, rel=1e-2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000))
+def test_no_temperature_of_a_grid_is_better(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(40) % 2
+    logits = rng.normal(0, 3, 40) + labels
+    fitted = log_loss(labels, expit(logits / fit_temperature(logits, labels)))
+    grid = [log_loss(labels, expit(logits / t)) for t in np.geomspace(0.06, 19, 60)]
+    assert fitted <= min(grid) + 1e-4
+
+
+@pytest.mark.parametrize(
+    "scores, labels, expected",
+    [
+        ([0.1, 0.2, 0.6, 0.9], [0, 0, 1, 1], 0.4),  # midway in the gap
+        ([0.1, 0.4, 0.5, 0.9], [0, 1, 0, 1], 0.7),  # 0.25 and 0.7 give 3/4 each; the upper of the middle pair
+        ([0.3, 0.3, 0.8], [0, 1, 1], 0.55),
+    ],
+)
+def test_threshold_by_hand(scores, labels, expected):
+    assert best_threshold(np.array(scores), np.array(labels)) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(scored())
+def test_no_threshold_is_better(case):
+    scores, labels = case
+    chosen = balanced_accuracy_score(labels, scores >= best_threshold(scores, labels))
+    candidates = [*np.unique(scores), 2.0]
+    assert chosen == pytest.approx(max(balanced_accuracy_score(labels, scores >= t) for t in candidates))
+
+
+@settings(deadline=None)
+@given(scored(), st.sampled_from([0.01, 0.05, 0.3]))
+def test_threshold_at_fpr_is_the_lowest_that_keeps_the_rate(case, rate):
+    scores, labels = case
+    reals = scores[labels == 0]
+    chosen = threshold_at_fpr(scores, labels, rate)
+    assert (reals >= chosen).mean() <= rate
+    assert (reals >= np.nextafter(chosen, 0)).mean() > rate
+
+
+def test_one_class_is_refused():
+    with pytest.raises(LAEError, match="only one kind"):
+        calibrate(np.zeros(3), np.ones(3, int))
+
+
+@pytest.mark.parametrize("offset", [0.0, 12.0, 14.0, 14.5, 15.0])
+def test_the_stored_decision_separates_float32_scores(offset):
+    """The model compares float32 scores with a float32 threshold, also where they crowd below 1."""
+    logits, labels = np.array([-1.0, 0.5, 1.5, 3.0]) + offset, np.array([0, 0, 1, 1])
+    stored = np.float32(calibrate(logits, labels)["threshold"])
+    scores = expit(logits.astype(np.float32))
+    assert scores[1] < scores[2]
+    assert list(scores >= stored) == [False, False, True, True]
+
+
+def test_a_threshold_fits_between_neighbouring_numbers():
+    low = np.float32(0.75)
+    for _ in range(4):
+        high = np.nextafter(low, np.float32(1))
+        assert best_threshold(np.array([low, high]), np.array([0, 1])) == high
+        low = high
