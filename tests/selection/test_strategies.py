@@ -1,0 +1,104 @@
+"""Every strategy keeps one contract; each ranks what it says it ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+from lae_tf.errors import UsageError
+from lae_tf.selection.pool import Features
+from lae_tf.selection.strategies import STRATEGIES, diversify, get_strategy
+
+
+def make_features(count: int, seed: int = 0, channels: int = 4) -> Features:
+    rng = np.random.default_rng(seed)
+    return Features(
+        score=rng.random(count).astype(np.float32),
+        latent=rng.normal(size=(count, channels)).astype(np.float32),
+        evidence=rng.random((count, channels)).astype(np.float32),
+        spread=rng.random(count).astype(np.float32),
+        reconstruction_error=rng.random(count).astype(np.float32),
+        group=np.array([f"g{i % 3}" for i in range(count)], dtype=object),
+        superficial=rng.random(count).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, "uncertainty+k-center"])
+@given(count=st.integers(1, 30), k=st.integers(1, 40), seed=st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_contract(name: str, count: int, k: int, seed: int) -> None:
+    features = make_features(count, seed)
+    strategy = get_strategy(name)
+    rows, utilities = strategy(features, k, np.random.default_rng(seed))
+    assert len(rows) == len(utilities) == min(k, count)
+    assert len(set(rows.tolist())) == len(rows)
+    assert all(0 <= row < count for row in rows)
+    assert np.all(np.isfinite(utilities))
+    assert np.all(np.diff(utilities) <= 1e-9)
+    again, _ = strategy(features, k, np.random.default_rng(seed))
+    assert rows.tolist() == again.tolist()
+
+
+def test_each_ranks_by_its_own_measure() -> None:
+    features = dataclasses.replace(
+        make_features(4),
+        score=np.array([0.05, 0.5, 0.9, 0.7], np.float32),
+        spread=np.array([0.1, 0.2, 0.9, 0.3], np.float32),
+        superficial=np.array([0.9, 0.1, 0.2, 0.3], np.float32),
+        # Ranks of score are 0 1 3 2, of the error 3 0 2 1: the first image differs most.
+        reconstruction_error=np.array([0.8, 0.1, 0.4, 0.2], np.float32),
+    )
+    rng = np.random.default_rng(0)
+    assert STRATEGIES["uncertainty"](features, 4, rng)[0].tolist() == [1, 3, 2, 0]
+    assert STRATEGIES["margin"](features, 4, rng)[0].tolist() == [1, 3, 2, 0]
+    assert STRATEGIES["attention-spread"](features, 1, rng)[0].tolist() == [2]
+    assert STRATEGIES["channel-concept"](features, 1, rng)[0].tolist() == [0]
+    assert STRATEGIES["disagreement"](features, 1, rng)[0].tolist() == [0]
+    # A fair coin has one bit of entropy.
+    assert STRATEGIES["uncertainty"](features, 1, rng)[1][0] == pytest.approx(1.0)
+
+
+def test_equal_utilities_do_not_follow_file_order() -> None:
+    features = dataclasses.replace(make_features(50), superficial=np.ones(50, np.float32))
+    rows, _ = STRATEGIES["channel-concept"](features, 50, np.random.default_rng(1))
+    assert rows.tolist() != list(range(50))
+
+
+@given(seed=st.integers(0, 50), k=st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_k_center_against_brute_force(seed: int, k: int) -> None:
+    features = dataclasses.replace(
+        make_features(12, seed), annotated_latent=np.random.default_rng(seed + 1).normal(size=(2, 4))
+    )
+    rows, utilities = STRATEGIES["k-center"](features, k, np.random.default_rng(0))
+    centres = features.annotated_latent
+    for row, utility in zip(rows, utilities, strict=True):
+        distances = cdist(features.latent, centres).min(axis=1)
+        assert utility == pytest.approx(distances.max(), abs=1e-5)
+        assert distances[row] == pytest.approx(distances.max(), abs=1e-5)
+        centres = np.concatenate([centres, features.latent[row : row + 1]])
+
+
+def test_unknown_strategy_names_the_known() -> None:
+    with pytest.raises(UsageError, match="channel-concept"):
+        get_strategy("entropy")
+    with pytest.raises(UsageError, match="'nothing' is unknown"):
+        get_strategy("random+nothing")
+
+
+def test_diversify_caps_groups_and_skips_near_duplicates() -> None:
+    features = dataclasses.replace(
+        make_features(5),
+        latent=np.array([[1, 0], [1, 1e-4], [0, 1], [-1, 0], [0, -1]], np.float32),
+        group=np.array(["a", "b", "b", "b", "a"], dtype=object),
+    )
+    order = np.arange(5)
+    assert diversify(order, features, 5, None, None).tolist() == [0, 1, 2, 3, 4]
+    assert diversify(order, features, 5, None, 0.999).tolist() == [0, 2, 3, 4]
+    assert diversify(order, features, 5, 1, None).tolist() == [0, 1]
+    assert diversify(order, features, 2, None, 0.999).tolist() == [0, 2]
