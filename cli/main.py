@@ -9,18 +9,22 @@ import sys
 import click
 
 from lae_tf import __version__
+from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import LAEError
 
 # verb -> (module, function); a verb's module is imported when it is used, so that `--help` stays fast.
 VERBS = {
     "quickstart": "Train and evaluate on real photographs, in a few minutes.",
+    "forge": "Make training forgeries with exact masks from real images.",
     "train": "Train a detector from a configuration.",
     "select": "Select the images most worth a mask.",
     "loop": "Run the selection study unattended, on data whose masks are known.",
     "evaluate": "Evaluate on seen and unseen manipulations.",
     "predict": "Score images and draw heatmaps.",
+    "serve": "Serve exports with TensorFlow Serving's REST API.",
     "info": "Print versions, the stack and devices.",
 }
+WITHOUT_TENSORFLOW = {"forge"}
 
 
 class VerbGroup(click.Group):
@@ -43,6 +47,8 @@ class VerbGroup(click.Group):
             close = get_close_matches(args[0], VERBS, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else " See lae-tf --help."
             raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx=ctx)
+        if args and args[0] in VERBS and args[0] not in WITHOUT_TENSORFLOW and not {"-h", "--help"} & set(args):
+            import_tensorflow()
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
