@@ -100,7 +100,7 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
                 linestyle="--" if name.startswith("val_") and title != "validation" else "-",
                 marker="." if len(history) < 40 else None,
             )
-        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_title(title, loc="right", fontsize=10)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _mark_stages(all_axes, [str(row.get("stage", "")) for row in history])
     all_axes[-1].set_xlabel("epoch")
