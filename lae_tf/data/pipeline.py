@@ -13,6 +13,7 @@ A batch is a dict with fixed keys:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ import tensorflow as tf
 
 from lae_tf.config import AugmentConfig
 from lae_tf.data.augment import augment
+from lae_tf.data.images import read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError
 
@@ -46,11 +48,11 @@ class Composition:
 
     @classmethod
     def of(cls, batch_size: int, annotated: float, real: float, has_unlabelled: bool) -> Composition:
-        """Turn shares into counts: at least one annotated fake and one real image in every batch."""
-        counts = max(1, round(batch_size * annotated)), max(1, round(batch_size * real))
-        if not has_unlabelled:
-            return cls(batch_size - counts[1], counts[1], 0)
-        return cls(*counts, max(0, batch_size - sum(counts)))
+        """Turn shares, together at most 1, into counts: an annotated fake and a real image in every batch."""
+        reals = min(max(1, round(batch_size * real)), batch_size - 1)
+        fakes = batch_size - reals
+        drawn = min(max(1, round(batch_size * annotated)), fakes) if has_unlabelled else fakes
+        return cls(drawn, reals, fakes - drawn)
 
 
 def training_dataset(
@@ -152,12 +154,13 @@ def _load(row: dict[str, Any], preprocessor: Decoder) -> dict[str, Any]:
 
 
 def _load_mask(path: Any, size: int) -> tf.Tensor:
-    """Read a 0/1 or 0/255 mask and resize it with nearest neighbour, so that it stays binary."""
-    grey = tf.io.decode_image(tf.io.read_file(path), channels=1, expand_animations=False)
-    threshold = tf.where(tf.reduce_max(grey) <= 1, tf.constant(0, tf.uint8), tf.constant(127, tf.uint8))
-    binary = tf.cast(grey > threshold, tf.float32)
+    """Read a mask and resize it with nearest neighbour, so that it stays binary.
+
+    Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
+    """
+    binary = tf.numpy_function(lambda name: read_mask(os.fsdecode(name))[..., None], [path], tf.uint8, stateful=False)
     binary.set_shape((None, None, 1))
-    return tf.image.resize(binary, (size, size), method="nearest")
+    return tf.cast(tf.image.resize(binary, (size, size), method="nearest"), tf.float32)
 
 
 def _shuffled(count: int, length: int) -> Any:

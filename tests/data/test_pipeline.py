@@ -1,0 +1,277 @@
+"""Batches: their contract, masks that move with their images, and what may depend on what."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lae_tf.config import AugmentConfig
+from lae_tf.data.augment import augment
+from lae_tf.data.images import read_mask, write_png
+from lae_tf.data.manifest import COLUMNS, Manifest
+from lae_tf.data.pipeline import Composition, evaluation_dataset, image_dataset, training_dataset
+from lae_tf.errors import LAEError
+from lae_tf.model.preprocessing import Preprocessor
+
+SIZE = 32
+STILL = AugmentConfig(flip=0, geometry=0, jpeg=0, blur=0, noise=0, colour=0)
+EVERYTHING = AugmentConfig(flip=0.5, geometry=1, jpeg=1, blur=1, noise=1, colour=1, rotation=40, translation=0.2)
+MOVES = AugmentConfig(flip=0.5, geometry=0.8, jpeg=0, blur=0, noise=0, colour=0, rotation=40, translation=0.2, crop=0.3)
+
+
+@pytest.fixture(scope="module")
+def train_part(tiny_manifest):
+    return Manifest.read(tiny_manifest).select(split="train")
+
+
+def batches(manifest, epochs=range(1), seed=0, augmentation=STILL, **options):
+    dataset, steps = training_dataset(manifest, Preprocessor(SIZE), 8, augmentation, seed, epochs, **options)
+    found = list(dataset.as_numpy_iterator())
+    assert len(found) == steps * len(epochs)
+    return found
+
+
+def assert_equal(one, other):
+    assert len(one) == len(other)
+    for first, second in zip(one, other, strict=True):
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+# --- contract ---------------------------------------------------------------------------------------------
+
+
+def test_keys_shapes_and_types(train_part):
+    for batch in [
+        *batches(train_part, augmentation=EVERYTHING),
+        *evaluation_dataset(train_part, Preprocessor(SIZE), 8),
+    ]:
+        assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == {
+            "image": ((8, SIZE, SIZE, 3), np.float32),
+            "label": ((8, 1), np.float32),
+            "mask": ((8, SIZE, SIZE, 1), np.float32),
+            "mask_weight": ((8, 1), np.float32),
+        }
+        assert batch["image"].min() >= 0 and batch["image"].max() <= 1
+        assert set(np.unique(batch["mask"])) <= {0.0, 1.0}
+
+
+def test_three_states_of_a_mask(train_part):
+    (batch,) = evaluation_dataset(train_part, Preprocessor(SIZE), len(train_part))
+    weight, fake = batch["mask_weight"].numpy()[:, 0], batch["label"].numpy()[:, 0]
+    forged = batch["mask"].numpy().sum(axis=(1, 2, 3))
+    state = train_part.mask_state
+    assert {"real", "annotated", "unlabelled"} == set(state)
+    np.testing.assert_array_equal(weight, state != "unlabelled")
+    np.testing.assert_array_equal(fake, state != "real")
+    np.testing.assert_array_equal(forged > 0, state == "annotated")
+
+
+def test_stage_one_knows_the_masks_of_real_images_only(train_part):
+    for batch in batches(train_part, use_masks=False):
+        np.testing.assert_array_equal(batch["mask_weight"], 1 - batch["label"])
+
+
+def test_an_epoch_visits_every_image_once(train_part):
+    whole = len(train_part) // 8 * 8
+    (every,) = evaluation_dataset(train_part, Preprocessor(SIZE), len(train_part))
+    known = {image.tobytes() for image in every["image"].numpy()}
+    assert len(known) == len(train_part) == whole
+    visited = {image.tobytes() for batch in batches(train_part) for image in batch["image"]}
+    assert visited == known
+
+
+def test_evaluation_keeps_the_order_and_the_last_small_batch(train_part):
+    preprocessor = Preprocessor(SIZE)
+    found = [batch["image"].numpy() for batch in evaluation_dataset(train_part, preprocessor, 5)]
+    assert [len(images) for images in found] == [5] * (len(train_part) // 5) + [len(train_part) % 5]
+    paths = list(train_part.frame["path"])
+    alone = np.concatenate([images.numpy() for images in image_dataset(paths, preprocessor, 7)])
+    np.testing.assert_array_equal(np.concatenate(found), alone)
+
+
+def test_fewer_images_than_a_batch_are_refused(train_part):
+    few = Manifest(train_part.frame.iloc[:7].reset_index(drop=True), train_part.root)
+    with pytest.raises(LAEError, match="7 training images are fewer than one batch of 8"):
+        training_dataset(few, Preprocessor(SIZE), 8, STILL, 0, range(1))
+
+
+# --- determinism ------------------------------------------------------------------------------------------
+
+
+def test_the_seed_fixes_order_and_augmentation(train_part):
+    one = batches(train_part, seed=4, augmentation=EVERYTHING)
+    assert_equal(one, batches(train_part, seed=4, augmentation=EVERYTHING))
+    other = batches(train_part, seed=5, augmentation=EVERYTHING)
+    assert (one[0]["image"] != other[0]["image"]).any()
+
+
+def test_another_epoch_has_another_order_and_other_draws(train_part):
+    found = batches(train_part, epochs=range(2))
+    first, second = found[: len(found) // 2], found[len(found) // 2 :]
+    assert [b["image"].tobytes() for b in first] != [b["image"].tobytes() for b in second]
+    alone = Manifest(train_part.frame.iloc[:8].reset_index(drop=True), train_part.root)
+    drawn = batches(alone, epochs=range(2), augmentation=AugmentConfig(noise=1))
+    assert not {i.tobytes() for i in drawn[0]["image"]} & {i.tobytes() for i in drawn[1]["image"]}
+
+
+@pytest.mark.parametrize("composition", [None, Composition(2, 4, 2)])
+def test_a_resumed_run_sees_the_batches_that_it_would_have_seen(train_part, composition):
+    options = {"augmentation": EVERYTHING, "composition": composition}
+    whole, tail = batches(train_part, range(3), **options), batches(train_part, range(1, 3), **options)
+    assert_equal(whole[len(whole) // 3 :], tail)
+
+
+# --- composition ------------------------------------------------------------------------------------------
+
+
+def test_every_batch_of_stage_two_holds_the_composition(train_part):
+    for batch in batches(train_part, range(2), composition=Composition(2, 3, 3)):
+        fake, known = batch["label"][:, 0] == 1, batch["mask_weight"][:, 0] == 1
+        assert ((fake & known).sum(), (~fake).sum(), (fake & ~known).sum()) == (2, 3, 3)
+
+
+def test_annotated_fakes_take_turns(train_part):
+    """Eight annotated fakes, three in each of four batches: twelve visits, one or two for everyone."""
+    found = batches(train_part, composition=Composition(3, 3, 2))
+    annotated = [
+        image.tobytes()
+        for batch in found
+        for image, fake, known in zip(batch["image"], batch["label"], batch["mask_weight"], strict=True)
+        if fake and known
+    ]
+    visits = [annotated.count(image) for image in set(annotated)]
+    assert len(visits) == 8 and set(visits) == {1, 2}
+
+
+def test_a_composition_of_what_is_not_there_is_refused(train_part):
+    known = Manifest(train_part.frame[train_part.mask_state != "unlabelled"].reset_index(drop=True), train_part.root)
+    with pytest.raises(LAEError, match="unlabelled"):
+        training_dataset(known, Preprocessor(SIZE), 8, STILL, 0, range(1), Composition(2, 3, 3))
+
+
+@given(st.integers(2, 64), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.booleans())
+def test_a_composition_fills_the_batch_and_lacks_nothing(batch_size, annotated, real, has_unlabelled):
+    made = Composition.of(batch_size, annotated, min(real, 1 - annotated), has_unlabelled)
+    assert made.annotated + made.real + made.unlabelled == batch_size
+    assert made.annotated >= 1 and made.real >= 1 and made.unlabelled >= 0
+    if not has_unlabelled:
+        assert made.unlabelled == 0
+
+
+def test_composition_by_hand():
+    assert Composition.of(32, 0.25, 0.5, True) == Composition(8, 16, 8)
+    assert Composition.of(32, 0.25, 0.5, False) == Composition(16, 16, 0)
+    assert Composition.of(32, 0.01, 0.5, True) == Composition(1, 16, 15)
+
+
+# --- augmentation moves image and mask together -------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31 - 1), st.integers(6, 18), st.integers(6, 18), st.integers(5, 9))
+def test_a_patch_moves_with_its_mask(seed, top, left, side):
+    mask = np.zeros((SIZE, SIZE, 1), np.float32)
+    mask[top : top + side, left : left + side] = 1.0
+    image = np.repeat(mask, 3, axis=-1)
+    moved, moved_mask = augment(tf.constant(image), tf.constant(mask), tf.constant([seed, 1], tf.int64), MOVES)
+    moved, moved_mask = moved.numpy()[..., 0], moved_mask.numpy()[..., 0]
+    assert set(np.unique(moved_mask)) <= {0.0, 1.0}
+    # A pixel inside after nearest neighbour holds at least a quarter of the patch after bilinear, one outside at
+    # most three quarters; a shift of the one against the other by a pixel would leave none and all.
+    assert np.abs(moved - moved_mask).max() <= 0.7501
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 2**31 - 1))
+def test_augmentation_is_a_function_of_its_seed(seed):
+    image = tf.random.stateless_uniform((SIZE, SIZE, 3), (seed, 0))
+    mask = tf.cast(image[..., :1] > 0.5, tf.float32)
+    first = augment(image, mask, tf.constant([seed, 7]), EVERYTHING)
+    tf.random.uniform((3,))  # what else is drawn does not matter
+    second = augment(image, mask, tf.constant([seed, 7]), EVERYTHING)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert set(np.unique(first[1])) <= {0.0, 1.0}
+    assert tf.reduce_min(first[0]) >= 0 and tf.reduce_max(first[0]) <= 1
+
+
+def test_appearance_leaves_the_mask_alone():
+    appearance = AugmentConfig(flip=0, geometry=0, jpeg=1, blur=1, noise=1, colour=1)
+    image = tf.random.stateless_uniform((SIZE, SIZE, 3), (0, 0))
+    mask = tf.cast(image[..., :1] > 0.5, tf.float32)
+    changed, same = augment(image, mask, tf.constant([1, 2]), appearance)
+    np.testing.assert_array_equal(same, mask)
+    assert np.abs(changed - image).mean() > 0.01
+
+
+def test_no_augmentation_changes_nothing():
+    image, mask = tf.random.stateless_uniform((SIZE, SIZE, 3), (0, 0)), tf.ones((SIZE, SIZE, 1))
+    for found, given_ in zip(augment(image, mask, tf.constant([1, 2]), STILL), (image, mask), strict=True):
+        np.testing.assert_array_equal(found, given_)
+
+
+# --- mask files -------------------------------------------------------------------------------------------
+
+
+def loaded_mask(folder, image_size=SIZE):
+    frame = pd.DataFrame([("i.png", "fake", "m.png", "g", "x", "train")], columns=list(COLUMNS))
+    (batch,) = evaluation_dataset(Manifest.from_frame(frame, folder), Preprocessor(image_size), 1)
+    return batch["mask"].numpy()[0, ..., 0]
+
+
+def with_mask(folder, array_or_image):
+    write_png(folder / "i.png", np.zeros((SIZE, SIZE, 3), np.uint8))
+    if isinstance(array_or_image, np.ndarray):
+        array_or_image = Image.fromarray(array_or_image)
+    array_or_image.save(folder / "m.png")
+    return folder
+
+
+SHAPE = np.zeros((SIZE, SIZE), np.uint8)
+SHAPE[4:9, 10:20] = 1
+
+
+def palette(mask):
+    """As annotation tools write it: index 1 is dark red."""
+    image = Image.fromarray(mask).convert("P")
+    image.putdata(list(mask.ravel()))
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    return image
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        SHAPE,
+        SHAPE * 255,
+        np.stack([SHAPE * 255] * 3, axis=-1),
+        np.stack([SHAPE * 0, SHAPE * 0, SHAPE * 255], axis=-1),
+        SHAPE.astype(np.uint16) * 65535,
+        SHAPE.astype(np.uint16),
+        palette(SHAPE),
+        Image.fromarray(SHAPE * 255).convert("1"),
+    ],
+    ids=["0/1", "0/255", "rgb", "blue", "16 bit", "16 bit 0/1", "palette", "1 bit"],
+)
+def test_masks_of_any_kind_are_read_as_they_were_drawn(tmp_path, mask):
+    found = loaded_mask(with_mask(tmp_path, mask))
+    np.testing.assert_array_equal(found, SHAPE)
+    np.testing.assert_array_equal(found, read_mask(tmp_path / "m.png"))
+
+
+def test_masks_are_resized_with_nearest_neighbour(tmp_path):
+    large = np.zeros((2 * SIZE, 2 * SIZE), np.uint8)
+    large[21, 41] = 255  # the one pixel of its 2 x 2 cell that nearest neighbour looks at
+    large[10, 10] = 255  # a pixel that it skips
+    found = loaded_mask(with_mask(tmp_path, large))
+    assert found.sum() == 1 and found[10, 20] == 1
+
+
+def test_a_small_mask_grows_in_blocks(tmp_path):
+    small = np.random.default_rng(0).integers(0, 2, (SIZE // 4, SIZE // 4), dtype=np.uint8)
+    found = loaded_mask(with_mask(tmp_path, small * 255))
+    np.testing.assert_array_equal(found, np.kron(small, np.ones((4, 4))))
