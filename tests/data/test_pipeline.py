@@ -45,10 +45,8 @@ def assert_equal(one, other):
 
 
 def test_keys_shapes_and_types(train_part):
-    for batch in [
-        *batches(train_part, augmentation=EVERYTHING),
-        *evaluation_dataset(train_part, Preprocessor(SIZE), 8),
-    ]:
+    held_out = evaluation_dataset(train_part, Preprocessor(SIZE), 8).as_numpy_iterator()
+    for batch in [*batches(train_part, augmentation=EVERYTHING), *held_out]:
         assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == {
             "image": ((8, SIZE, SIZE, 3), np.float32),
             "label": ((8, 1), np.float32),
