@@ -1,0 +1,68 @@
+"""The unattended study: it reveals only what was selected, compares fairly, and resumes without repeating."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_config, write_dataset
+
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import UsageError
+from lae_tf.selection import loop
+from lae_tf.selection.loop import Study, run_study, summarise
+
+ALL_ANNOTATED = {"train": (16, 6, 0), "val": (8, 4, 0), "test": (8, 4, 0)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("study")
+    manifest = write_dataset(folder / "data", ALL_ANNOTATED)
+    config = make_config(
+        manifest, folder / "out", data={"train_methods": ["noise"]}, pretrain={"epochs": 1}, align={"epochs": 1}
+    )
+    return Study(config, folder / "out", shares=(0.1, 0.2), strategies=("random",), seeds=(0,))
+
+
+def test_study_end_to_end(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = run_study(study)
+    # 16 real and 6 fake training images: 10 % are 2 masks, 20 % are 4.
+    assert table[["strategy", "masks"]].to_numpy().tolist() == [
+        ["no masks", 0],
+        ["random", 2],
+        ["random", 4],
+        ["all masks", 6],
+    ]
+    assert table["share"].tolist() == pytest.approx([0, 2 / 22, 4 / 22, 6 / 22])
+    assert table["unseen_accuracy"].between(0, 1).all()
+    for name, masks in (("pretrain", 0), ("random-1", 2), ("random-2", 4), ("all-masks", 6)):
+        cell = Manifest.read(study.folder / "seed-0" / name / "manifest.csv").select(split="train")
+        assert int((cell.mask_state == "annotated").sum()) == masks
+    first = np.loadtxt(study.folder / "seed-0/random-1/revealed.csv", dtype=int)
+    second = np.loadtxt(study.folder / "seed-0/random-2/revealed.csv", dtype=int)
+    assert second[: len(first)].tolist() == first.tolist()
+    assert (study.folder / "study.html").exists()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished cell ran again")
+
+    monkeypatch.setattr(loop, "train", never)
+    monkeypatch.setattr(loop, "evaluate_run", never)
+    pd.testing.assert_frame_equal(run_study(study), table)
+
+
+def test_summary_is_a_t_interval() -> None:
+    cells = pd.DataFrame({"strategy": ["a"] * 3, "masks": [5] * 3, "share": [0.01] * 3})
+    for measure in loop.MEASURES:
+        cells[measure] = [0.5, 0.6, 0.7]
+    row = summarise(cells).iloc[0]
+    # Mean 0.6, standard deviation 0.1, t(0.975, 2) = 4.3027: half width 4.3027 * 0.1 / sqrt(3) = 0.2484.
+    assert row["unseen_iou"] == pytest.approx(0.6)
+    assert row["unseen_iou_high"] == pytest.approx(0.8484, abs=1e-4)
+
+
+@pytest.mark.parametrize("shares", [(0.2, 0.1), (0.0,), (1.5,)])
+def test_budgets_must_increase(study: Study, shares: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="budgets must increase"):
+        run_study(Study(study.config, study.folder, shares, ("random",), (0,)))

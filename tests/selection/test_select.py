@@ -1,0 +1,128 @@
+"""A round of selection on a trained run: what it writes, the budget over rounds, determinism, wrong input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import LAEError, UsageError
+from lae_tf.selection.pool import pool_features
+from lae_tf.selection.select import select_round
+from lae_tf.training.run import Run
+
+
+@pytest.fixture
+def run(trained_run, tmp_path) -> Run:  # type: ignore[no-untyped-def]
+    """A copy of the shared run, to write rounds into."""
+    shutil.copytree(trained_run.path, tmp_path / "run")
+    return Run.open(tmp_path / "run")
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "selection.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def train_part(run: Run) -> Manifest:
+    return Manifest.read(run.config.data.manifest).select(split="train")
+
+
+def test_a_round_writes_everything(run: Run) -> None:
+    part = train_part(run)
+    used = int((part.mask_state == "annotated").sum())
+    folder = select_round(run, str(used + 3), "channel-concept", allow_over_budget=True)
+    rows = rows_of(folder)
+    assert folder == run.rounds / "1"
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    pool = set(part.frame["path"][part.mask_state == "unlabelled"])
+    assert {row["path"] for row in rows} <= pool
+    assert all("evidence" in row["reason"] for row in rows)
+    settings = json.loads((folder / "selection.json").read_text())
+    assert settings["selected"] == 3
+    assert settings["share_after"] == pytest.approx((used + 3) / len(part))
+    assert settings["allow_over_budget"] is True
+    for rank in (1, 2, 3):
+        with Image.open(folder / "attention" / f"{rank:04d}.png") as picture:
+            assert (picture.mode, picture.size) == ("L", (32, 32))
+    with Image.open(folder / "contact_sheet.png") as sheet:
+        assert sheet.size[0] > 100
+    assert "Channel gallery" in (folder / "channels.html").read_text(encoding="utf-8")
+
+
+def test_same_seed_same_selection_and_rounds_are_cumulative(run: Run) -> None:
+    used = int((train_part(run).mask_state == "annotated").sum())
+    first = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)
+    first_rows = rows_of(first)
+    # The first round's two images wait for their mask, so only three more are left of five.
+    second_rows = rows_of(select_round(run, str(used + 5), "random", seed=5, allow_over_budget=True))
+    assert len(second_rows) == 3
+    assert not {row["path"] for row in first_rows} & {row["path"] for row in second_rows}
+    with pytest.raises(UsageError, match="drawn or asked for already"):
+        select_round(run, str(used + 5), "random", allow_over_budget=True)
+    shutil.rmtree(run.rounds)
+    again = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)
+    assert rows_of(again) == first_rows
+
+
+def test_verdicts_change_the_ranking_measure(run: Run) -> None:
+    used = int((train_part(run).mask_state == "annotated").sum())
+    everything = {channel: "keep" for channel in range(16)}
+    kept = rows_of(select_round(run, str(used + 3), "channel-concept", verdicts=everything, allow_over_budget=True))
+    assert {float(row["utility"]) for row in kept} == {0.0}
+
+
+def test_empty_pool_and_missing_model_change_nothing(run: Run) -> None:
+    part = train_part(run)
+    pool = part.frame["path"][part.mask_state == "unlabelled"].tolist()
+    (run.rounds / "1").mkdir(parents=True)
+    asked = pd.DataFrame({"rank": range(1, len(pool) + 1), "path": pool, "utility": 0, "strategy": "", "reason": ""})
+    asked.to_csv(run.rounds / "1" / "selection.csv", index=False)
+    with pytest.raises(LAEError, match="pool is empty"):
+        select_round(run, str(len(part)), "random", allow_over_budget=True)
+    run.model_path.unlink()
+    with pytest.raises(UsageError, match="not trained yet"):
+        select_round(run, "2%", "random")
+    assert [folder.name for folder in run.rounds.iterdir()] == ["1"]
+
+
+def test_features_against_the_model(run: Run) -> None:
+    import tensorflow as tf
+
+    model, part = run.load_model(), train_part(run)
+    features, activity = pool_features(model, part, batch_size=5)
+    assert len(features) == len(part) and activity.images == len(part)
+    path = part.frame["path"].iloc[3]
+    pixels = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
+    outputs = model.predict(pixels, verbose=0)
+    assert features.score[3] == pytest.approx(float(outputs["score"][0, 0]), abs=1e-5)
+    assert features.latent[3] == pytest.approx(outputs["latent"][0], abs=1e-4)
+    # For log-mean-exp pooling the gradient is softmax(r e) w: an independent form of gradient times activation.
+    maps = model.encoder(pixels, training=False).numpy()[0]
+    kernel, bias = model.head.kernel.numpy()[:, 0], float(model.head.bias.numpy()[0])
+    weights = tf.nn.softmax(model.head.sharpness * (maps @ kernel + bias).reshape(-1)).numpy()
+    by_hand = np.maximum(0, (weights[:, None] * maps.reshape(-1, maps.shape[-1]) * kernel).sum(axis=0))
+    assert features.evidence[3] == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_command_line(run: Run) -> None:
+    def select(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lae_tf.cli.main", "select", str(run.path), *options]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    over = select("--budget", "50%")
+    assert over.returncode == 2 and "--allow-over-budget" in over.stderr and "Traceback" not in over.stderr
+    zero = select("--budget", "0")
+    assert zero.returncode == 2 and "expected at least 1" in zero.stderr
+    good = select("--budget", "50%", "--allow-over-budget", "--strategy", "k-center", "--json")
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["strategy"] == "k-center"
