@@ -34,6 +34,7 @@ setup(
     package_dir={f"lae_tf.{name}": name for name in NESTED},
     package_data={
         "lae_tf": ["py.typed"],
+        "lae_tf.annotation": ["static/*"],
         "lae_tf.configs": ["*.yaml"],
         "lae_tf.evaluation": ["templates/*"],
     },
@@ -76,8 +77,10 @@ setup(
             "pytest-xdist>=3.5",
             "ruff>=0.6",
             "selenium>=4.20",
+            "setuptools>=70",
             "types-PyYAML",
             "types-tqdm",
+            "wheel",
         ],
     },
     entry_points={"console_scripts": ["lae-tf = lae_tf.cli.main:main"]},

@@ -54,7 +54,7 @@ def measure(size: int, steps: int) -> dict[str, float]:
         config = Config.parse({"data": {"manifest": "-", "image_size": size, "batch_size": BATCH}})
         model = build_model(config)
         compile_model(model, config, config.align, steps=steps)
-        composition = Composition(annotated=8, real=16, unlabelled=0)
+        composition = Composition(annotated=BATCH // 2, real=BATCH // 2, unlabelled=0)
 
         def batches(count: int):  # type: ignore[no-untyped-def]
             per_epoch = len(manifest) // BATCH
@@ -65,7 +65,7 @@ def measure(size: int, steps: int) -> dict[str, float]:
                 config.augment,
                 seed=0,
                 epochs=range(-(-count // per_epoch)),
-                composition=Composition(composition.annotated, BATCH - composition.annotated, 0),
+                composition=composition,
             )
             return dataset.take(count)
 
