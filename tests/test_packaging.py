@@ -53,6 +53,7 @@ def test_wheel(distributions: Path) -> None:
 
 def test_sdist(distributions: Path) -> None:
     (sdist,) = distributions.glob("*.tar.gz")
-    names = ["/".join(name.split("/")[1:]) for name in tarfile.open(sdist).getnames()]
+    with tarfile.open(sdist) as archive:
+        names = ["/".join(name.split("/")[1:]) for name in archive.getnames()]
     for name in ("setup.py", "configs/quickstart.yaml", "cli/main.py", "README.md", "LICENSE"):
         assert name in names

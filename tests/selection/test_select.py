@@ -76,7 +76,7 @@ def test_same_seed_same_selection_and_rounds_are_cumulative(run: Run) -> None:
 
 def test_verdicts_change_the_ranking_measure(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
-    everything = {channel: "keep" for channel in range(16)}
+    everything = dict.fromkeys(range(16), "keep")
     kept = rows_of(select_round(run, str(used + 3), "channel-concept", verdicts=everything, allow_over_budget=True))
     assert {float(row["utility"]) for row in kept} == {0.0}
 
