@@ -41,7 +41,8 @@ class Run:
                 configuration.
         """
         run = cls(config.output)
-        if run.config_path.exists():
+        # A start that failed on its data, before the first epoch, leaves nothing worth keeping.
+        if run.config_path.exists() and (run.checkpoints.exists() or run.model_path.exists()):
             if not resume:
                 raise UsageError(f"{run.path} already holds a run; add --resume to go on, or choose another output.")
             changed = _differences(run.config.model_dump(mode="json"), config.model_dump(mode="json"))

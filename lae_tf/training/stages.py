@@ -49,14 +49,14 @@ def train(config: Config, resume: bool = False) -> Run:
     Raises:
         LAEError: the data cannot be trained on; says why.
     """
+    manifest = training_manifest(config)
+    for split in ("train", "val"):
+        _require_both_classes(manifest.select(split=split), split)
     run = Run.create(config, resume)
     seed_everything(config)
-    manifest = training_manifest(config)
     run.write_json("data.json", describe_data(config, manifest))
     manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
-    _require_both_classes(train_part, "train")
-    _require_both_classes(validation, "val")
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
     state = run.read_json(STATE_FILE)
