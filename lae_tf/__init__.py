@@ -6,6 +6,8 @@ The public names load on first use, so that ``import lae_tf`` costs nothing and 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lae_tf.registration import register_on_import
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from lae_tf.model.lae import LAE as LAE
     from lae_tf.model.preprocessing import Preprocessor as Preprocessor
     from lae_tf.training.run import Run as Run
+
+register_on_import()
 
 
 def __getattr__(name: str) -> Any:

@@ -55,6 +55,18 @@ class HighPass(keras.layers.Layer):
         return {**super().get_config(), "truncation": self.truncation}
 
 
+@keras.saving.register_keras_serializable("lae_tf")
+class Doubling(keras.layers.Layer):
+    """Doubles height and width by repeating pixels: ``UpSampling2D``, whose gradient XLA lacks in Keras 2."""
+
+    def call(self, x: Any) -> Any:
+        return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        batch, height, width, channels = input_shape
+        return (batch, 2 * height, 2 * width, channels)
+
+
 def _convolution(width: int, name: str, size: int = 3) -> Callable[[Any], Any]:
     def apply(x: Any, activate: bool = True) -> Any:
         x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
@@ -153,7 +165,7 @@ def build_decoder(grid: int, channels: int, widths: Sequence[int], name: str = "
     features = keras.Input((grid, grid, channels), name="features")
     x = features
     for stage, width in enumerate(widths, start=1):
-        x = keras.layers.UpSampling2D(2, name=f"up{stage}")(x)
+        x = Doubling(name=f"up{stage}")(x)
         x = _convolution(width, f"up{stage}")(x)
     x = keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid", dtype="float32", name="reconstruction")(x)
     return keras.Model(features, x, name=name)
