@@ -1,0 +1,85 @@
+"""Evaluation of a trained run: its numbers against scikit-learn, leaks refused, files written, the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import LAEError
+from lae_tf.evaluation.evaluate import evaluate_run, gather, write_evaluation
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained_run, tiny_manifest):  # type: ignore[no-untyped-def]
+    return evaluate_run(trained_run, [tiny_manifest])
+
+
+def test_numbers_against_scikit_learn(evaluation) -> None:  # type: ignore[no-untyped-def]
+    frame = evaluation.frame
+    assert len(frame) == len(Manifest.read(evaluation.manifest.root / "manifest.csv").select(split="test"))
+    for method in set(frame["method"]) - {""}:
+        part = frame[(frame["label"] == 0) | (frame["method"] == method)]
+        row = evaluation.summary(method)
+        assert row["auroc"] == pytest.approx(roc_auc_score(part["label"], part["score"]))
+        assert row["accuracy"] == pytest.approx(accuracy_score(part["label"], part["score"] >= evaluation.threshold))
+
+
+def test_frame_against_the_model(evaluation, trained_run) -> None:  # type: ignore[no-untyped-def]
+    from lae_tf.data.images import read_image
+
+    row = evaluation.frame.iloc[2]
+    pixels = read_image(row["path"])[None].astype(np.float32) / 255
+    outputs = trained_run.load_model().predict(pixels, verbose=0)
+    assert row["score"] == pytest.approx(float(outputs["score"][0, 0]), abs=1e-5)
+    assert row["reconstruction_error"] == pytest.approx(np.abs(pixels - outputs["reconstruction"]).mean(), abs=1e-5)
+
+
+def test_training_images_are_refused_as_test_images(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    frame = Manifest.read(tiny_manifest).frame
+    frame = frame[frame["split"] == "train"].assign(split="test").reset_index(drop=True)
+    leaky = tmp_path / "leaky.csv"
+    frame.to_csv(leaky, index=False)
+    with pytest.raises(LAEError, match=rf"{len(frame)} test images were used in training"):
+        evaluate_run(trained_run, [leaky])
+
+
+def test_manifests_are_joined_without_counting_twice(trained_run, tiny_manifest) -> None:  # type: ignore[no-untyped-def]
+    once = gather(trained_run, [tiny_manifest], "test")
+    assert len(gather(trained_run, [tiny_manifest, tiny_manifest], "test")) == len(once)
+
+
+def test_files_and_page(evaluation, trained_run, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    page = write_evaluation(trained_run, evaluation, tmp_path / "report")
+    assert {file.name for file in page.parent.iterdir()} == {
+        "report.html",
+        "predictions.csv",
+        "evaluation.csv",
+        "evaluation.json",
+        "evaluation.md",
+    }
+    assert len(pd.read_csv(page.parent / "predictions.csv")) == len(evaluation.frame)
+    record = json.loads((page.parent / "evaluation.json").read_text())
+    assert record["threshold"] == pytest.approx(evaluation.threshold)
+    assert {row["method"] for row in record["table"]} >= {"noise", "colour", "seen mean"}
+    html = page.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") >= 4
+
+
+def test_command(trained_run, tiny_manifest: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lae_tf.cli.main", "evaluate", *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    good = evaluate(str(trained_run.path), str(tiny_manifest), "--output", str(tmp_path / "out"), "--json")
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["seen"] == ["colour", "noise"]
+    no_run = evaluate(str(tmp_path), str(tiny_manifest))
+    assert no_run.returncode == 2 and "no run here" in no_run.stderr and "Traceback" not in no_run.stderr
