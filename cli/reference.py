@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from lae_tf.cli.main import VERBS, cli
 
 WIDTH = 100

@@ -98,6 +98,9 @@ class _SigmoidFocalCrossEntropy(keras.losses.Loss):
         return {**config, "from_logits": self.from_logits, "alpha": self.alpha, "gamma": self.gamma}
 
 
+SpectralNormalization: Any
+SigmoidFocalCrossEntropy: Any
+gaussian_filter2d: Any
 if KERAS_3:
     SpectralNormalization = keras.layers.SpectralNormalization
     gaussian_filter2d = _gaussian_filter2d

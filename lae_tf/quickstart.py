@@ -38,7 +38,7 @@ def quickstart(folder: Path, seed: int = 0) -> tuple[Run, Evaluation, Path]:
     config = Config.read(config_path, [f"seed={seed}", f"output={folder / 'run'}"])
     run = train(config, resume=True)
     evaluation = evaluate_run(run, [manifest_path], batch_size=config.data.batch_size)
-    page = write_evaluation(run, evaluation, run.report, title="Quickstart: trained on two manipulations, tested on four")
+    page = write_evaluation(run, evaluation, run.report, title="Quickstart: two manipulations seen, two unseen")
     return run, evaluation, page
 
 

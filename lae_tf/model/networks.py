@@ -67,7 +67,7 @@ class Doubling(keras.layers.Layer):
         return (batch, 2 * height, 2 * width, channels)
 
 
-def _convolution(width: int, name: str, size: int = 3) -> Callable[[Any], Any]:
+def _convolution(width: int, name: str, size: int = 3) -> Callable[..., Any]:
     def apply(x: Any, activate: bool = True) -> Any:
         x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)

@@ -176,8 +176,12 @@ def _measure(study: Study, run: Run, seed: int, strategy: str, masks: int) -> di
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of each measure with a 95 % Student t interval, per strategy and share."""
     rows = []
-    for (strategy, masks), cells in table.groupby(["strategy", "masks"], sort=False):
-        row: dict[str, Any] = {"strategy": strategy, "masks": int(masks), "share": cells["share"].iloc[0]}
+    for (strategy, _), cells in table.groupby(["strategy", "masks"], sort=False):
+        row: dict[str, Any] = {
+            "strategy": strategy,
+            "masks": int(cells["masks"].iloc[0]),
+            "share": cells["share"].iloc[0],
+        }
         row["seeds"] = len(cells)
         for measure in MEASURES:
             values = cells[measure].astype(float).dropna().to_numpy()
