@@ -44,7 +44,7 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     hits = 1.0 - np.searchsorted(fakes, candidates, side="left") / len(fakes)
     rejections = np.searchsorted(reals, candidates, side="left") / len(reals)
     balanced = (hits + rejections) / 2
-    best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
+    best = np.flatnonzero(balanced >= np.max(balanced) - 1e-12)
     return float(candidates[best[len(best) // 2]])
 
 
