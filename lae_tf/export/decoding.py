@@ -57,7 +57,9 @@ def decode_images(preprocessor: Preprocessor, data: tf.Tensor) -> tf.Tensor:
         orientation = tf.cond(jpeg[position], lambda: exif_orientation(one), lambda: tf.constant(1))
 
         def prepare() -> tf.Tensor:
-            image = tf.cond(orientation == 1, lambda: preprocessor.decode(one), lambda: _decode_turned(one, orientation))
+            image = tf.cond(
+                orientation == 1, lambda: preprocessor.decode(one), lambda: _decode_turned(one, orientation)
+            )
             return preprocessor.resize(image)
 
         size = tf.cond(jpeg[position], lambda: _jpeg_pixels(one), lambda: pixels[position])

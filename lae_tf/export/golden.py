@@ -41,7 +41,9 @@ def golden_files(image_size: int) -> dict[str, bytes]:
     }
     for orientation in range(2, 9):
         name = ("astronaut", "china", "coffee")[orientation % 3]
-        files[f"jpeg-orientation-{orientation}.jpg"] = _encode(crop[name], "JPEG", quality=92, exif=_turned(orientation))
+        files[f"jpeg-orientation-{orientation}.jpg"] = _encode(
+            crop[name], "JPEG", quality=92, exif=_turned(orientation)
+        )
     return files
 
 

@@ -45,7 +45,7 @@ def onnx(path: Path) -> Scorer:
 
 def main(model: Path, golden: Path) -> None:
     record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
-    scorer = {"": saved_model, ".tflite": tflite, ".onnx": onnx}[model.suffix](model)
+    scorer = saved_model(model) if model.is_dir() else {".tflite": tflite, ".onnx": onnx}[model.suffix](model)
     inputs: Any
     if "pixels" in record:
         inputs = np.load(golden / record["pixels"], allow_pickle=False)

@@ -41,24 +41,41 @@ def write_saved_model(model: LAE, path: Path) -> None:
     decision's. ``heatmap_png_bytes`` (B,) string is the attention over the grey image, S x S, as ``lae-tf
     predict --heatmaps`` draws it; ``reconstruction_error`` (B,) float32 is the mean absolute error.
     """
+
     def of_files(answer: Answer) -> Any:
         spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        return _function(lambda data: answer(model, decode_images(model.preprocessor, data)), spec)
+        return trace(lambda data: answer(model, decode_images(model.preprocessor, data)), spec)
 
     def of_pixels(dtype: tf.DType) -> Any:
         spec = tf.TensorSpec((None, None, None, 3), dtype, name="image")
-        return _function(lambda images: decide(model, model.preprocessor.resize(_checked(images))), spec)
+        return trace(lambda images: decide(model, model.preprocessor.resize(_checked(images))), spec)
 
+    endpoints = {
+        "serving_default": of_files(decide),
+        "explain": of_files(explain),
+        "tensor": of_pixels(tf.float32),
+        "tensor_uint8": of_pixels(tf.uint8),
+    }
+    write_archive(model, path, endpoints)
+
+
+def write_archive(model: LAE, path: Path, endpoints: dict[str, Any]) -> None:
+    """Write traced functions of the model as the signatures of a SavedModel."""
     archive = keras.export.ExportArchive()
     # Not the whole model: a discriminator and an optimizer have no place in an export.
     for part in (model.encoder, model.head, model.decoder, model.calibration):
         archive.track(part)
-    archive.add_endpoint("serving_default", of_files(decide))
-    archive.add_endpoint("explain", of_files(explain))
-    archive.add_endpoint("tensor", of_pixels(tf.float32))
-    archive.add_endpoint("tensor_uint8", of_pixels(tf.uint8))
+    for name, function in endpoints.items():
+        archive.add_endpoint(name, function)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras lists the endpoints there
         archive.write_out(str(path))
+
+
+def trace(python: Callable[[tf.Tensor], Outputs], spec: tf.TensorSpec) -> Any:
+    """Return a ``tf.function`` of one input, traced, as an archive takes it."""
+    function = tf.function(python, input_signature=[spec], autograph=False)
+    function.get_concrete_function()
+    return function
 
 
 def decide(model: LAE, images: tf.Tensor) -> Outputs:
@@ -88,12 +105,6 @@ def _decision(model: LAE, outputs: Outputs) -> Outputs:
     threshold = tf.zeros_like(score) + model.calibration.threshold
     label = tf.where(score >= threshold, "fake", "real")
     return {"score": score, "label": label, "logit": outputs["logit"][:, 0], "threshold": threshold}
-
-
-def _function(python: Callable[[tf.Tensor], Outputs], spec: tf.TensorSpec) -> Any:
-    function = tf.function(python, input_signature=[spec], autograph=False)
-    function.get_concrete_function()  # an archive takes functions that were traced
-    return function
 
 
 def _checked(images: tf.Tensor) -> tf.Tensor:

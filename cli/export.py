@@ -1,0 +1,76 @@
+"""`lae-tf export`: a trained run as SavedModel, TFLite or ONNX, and the files to deploy it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--version", type=click.IntRange(1), metavar="N", help="Version; default: the highest plus one.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["savedmodel", "tflite", "onnx"]),
+    default="savedmodel",
+    show_default=True,
+    help="TFLite and ONNX take pixels instead of image files.",
+)
+@click.option("--int8", is_flag=True, help="With tflite: 8-bit convolutions, calibrated on training images.")
+@click.option(
+    "--deploy",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write what TensorFlow Serving needs here: compose file, Kubernetes manifest, models.config, ...",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: str, out: Path, version: int | None, form: str, int8: bool, deploy: Path | None, as_json: bool
+) -> None:
+    """Export a trained run to OUT/lae/N, for TensorFlow Serving and lae-tf serve.
+
+    The export is published only if it scores golden images as the checkpoint does, in a fresh process.
+
+    \b
+    Example:
+      lae-tf export runs/first exports --deploy deploy
+    """
+    from lae_tf.errors import UsageError
+    from lae_tf.export.exporting import MODEL_NAME, export_run
+    from lae_tf.serving.deploy import check_deployment, write_deployment
+    from lae_tf.training.run import Run
+
+    opened = Run.open(run)
+    if deploy is not None:
+        if form != "savedmodel":
+            raise UsageError(f"--deploy is for TensorFlow Serving, which takes savedmodel, not {form}.")
+        check_deployment(deploy)
+    export = export_run(opened, out, version, form, int8)
+    deployed = write_deployment(deploy, out / MODEL_NAME, export.version) if deploy else None
+    if as_json:
+        facts = {
+            "path": str(export.path),
+            "version": export.version,
+            "format": form,
+            "golden_images": export.parity.images,
+            "largest_difference": export.parity.largest_difference,
+            "tolerance": export.parity.tolerance,
+            "deploy": deployed and {name: [str(path) for path in paths] for name, paths in deployed.items()},
+        }
+        click.echo(json.dumps(facts))
+        return
+    click.echo(
+        f"{export.parity.images} golden images score as in the checkpoint: largest difference "
+        f"{export.parity.largest_difference:.1e}, allowed {export.parity.tolerance:g}."
+    )
+    click.echo(f"Export: {export.path}")
+    if deployed:
+        for path in deployed["kept"]:
+            click.echo(f"Kept:   {path} (exists already)")
+        click.echo(f"Next:   docker compose --project-directory {deploy} up")
+    elif form == "savedmodel":
+        click.echo(f"Next:   lae-tf serve {out}")
