@@ -5,6 +5,7 @@ import os
 # Before TensorFlow is imported: its C++ log says nothing that a test checks.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -78,6 +79,24 @@ def make_config(manifest: Path, output: Path, **sections: dict) -> Config:
     for name, section in sections.items():
         values[name] = {**values[name], **section} if isinstance(section, dict) and name in values else section
     return Config.parse(values)
+
+
+@pytest.fixture
+def lae_tf_command(monkeypatch, capsys):
+    """Run ``lae-tf`` in this process: arguments to (exit code, standard output, standard error)."""
+    from lae_tf.cli.main import main
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lae-tf", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

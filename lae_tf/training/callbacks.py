@@ -86,7 +86,9 @@ class MetricsLog(keras.callbacks.Callback):
         self.stage = stage
         self.examples = examples
         kept = [row for row in run.read_metrics() if row["stage"] != stage or row["epoch"] <= first_epoch]
-        run.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        temporary = run.metrics_path.with_name(run.metrics_path.name + ".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        temporary.replace(run.metrics_path)
         self.writer = tf.summary.create_file_writer(str(run.tensorboard / stage))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

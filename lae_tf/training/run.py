@@ -105,7 +105,9 @@ class Run:
         """Return one dict per finished epoch: stage, epoch, training and validation metrics."""
         if not self.metrics_path.is_file():
             return []
-        return [json.loads(line) for line in self.metrics_path.read_text(encoding="utf-8").splitlines()]
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A kill may have torn the last line; its epoch is repeated.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

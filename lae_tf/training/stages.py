@@ -53,6 +53,16 @@ def train(config: Config, resume: bool = False) -> Run:
     for split in ("train", "val"):
         _require_both_classes(manifest.select(split=split), split)
     run = Run.create(config, resume)
+    try:
+        _train(run, config, manifest)
+    except LAEError:
+        if not run.checkpoints.exists():
+            run.config_path.unlink()  # nothing was trained: with the cause mended, the run begins anew
+        raise
+    return run
+
+
+def _train(run: Run, config: Config, manifest: Manifest) -> None:
     seed_everything(config)
     run.write_json("data.json", describe_data(config, manifest))
     manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
@@ -66,17 +76,18 @@ def train(config: Config, resume: bool = False) -> Run:
         left = state if state and state["stage"] == stage.name else None
         with strategy.scope():
             model = _start(run, config, finished, left)
-            if left is None:
+            if left:
+                model.jit_compile = config.hardware.xla  # the one setting that a saved model does not hold
+            else:
                 compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
         _fit(run, config, stage, model, train_part, validation, left)
         finished.append({"stage": stage.name, "annotated": _annotated(train_part)})
         run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
         run.write_json(STAGES_FILE, finished)
     if not finished:
-        raise UsageError("nothing to train: pretrain.epochs and align.epochs are both 0.")
+        raise UsageError("nothing to train: pretrain.epochs is 0, and stage 2 has no epochs or no masks.")
     if not run.model_path.exists():
         finish(run, config, load_model(best_checkpoint(run, finished[-1]["stage"])), validation)
-    return run
 
 
 def plan(config: Config, train_part: Manifest, finished: Sequence[dict[str, Any]] = ()) -> list[Stage]:
