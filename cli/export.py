@@ -39,6 +39,7 @@ def command(
     Example:
       lae-tf export runs/first exports --deploy deploy
     """
+    from lae_tf.addons import STACK
     from lae_tf.errors import UsageError
     from lae_tf.export.exporting import MODEL_NAME, export_run
     from lae_tf.serving.deploy import check_deployment, write_deployment
@@ -50,7 +51,7 @@ def command(
             raise UsageError(f"--deploy is for TensorFlow Serving, which takes savedmodel, not {form}.")
         check_deployment(deploy)
     export = export_run(opened, out, version, form, int8)
-    deployed = write_deployment(deploy, out / MODEL_NAME, export.version) if deploy else None
+    deployed = write_deployment(deploy, out / MODEL_NAME, export.version, STACK) if deploy else None
     if as_json:
         facts = {
             "path": str(export.path),
@@ -71,6 +72,6 @@ def command(
     if deployed:
         for path in deployed["kept"]:
             click.echo(f"Kept:   {path} (exists already)")
-        click.echo(f"Next:   docker compose --project-directory {deploy} up")
+        click.echo(f"Next:   docker compose -f {deploy / 'docker-compose.yml'} up -d")
     elif form == "savedmodel":
         click.echo(f"Next:   lae-tf serve {out}")

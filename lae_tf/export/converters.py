@@ -23,14 +23,22 @@ CALIBRATION_IMAGES = 128
 # What stands before and behind the convolutions: high-pass residuals of a few grey levels, and the pooling of
 # exponentials, lose in 8 bits what decides.
 _FLOAT_OPERATIONS = (
+    "ADD",
+    "CONCATENATION",
     "DEPTHWISE_CONV_2D",
+    "DIV",
     "EXP",
     "FULLY_CONNECTED",
+    "GATHER",
     "LOG",
     "LOGISTIC",
     "MIRROR_PAD",
     "MUL",
     "REDUCE_MAX",
+    "RESHAPE",
+    "SELECT",
+    "SELECT_V2",
+    "STRIDED_SLICE",
     "SUB",
     "SUM",
 )
