@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -53,7 +54,7 @@ def command(
     scored = [record for record in records if "error" not in record]
     if not as_json:
         for record in scored:
-            click.echo(f"{record['score']:.4f}  {record['label']:<4}  {record['path']}")
+            click.echo(f"{record['score']:.4f}  {record['label']:<4}  {click.format_filename(record['path'])}")
     if csv_path:
         write_csv(Path(csv_path), records)
     if not as_json:
@@ -65,13 +66,17 @@ def command(
 
 
 def heatmap_names(files: list[str]) -> dict[str, str]:
-    """Return a PNG name for each file: its stem, with a number where two files share one."""
-    taken: dict[str, int] = {}
-    names = {}
+    """Return a PNG name for each file: its stem, with a number where that is taken already, case aside."""
+    names: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
+    taken = {""}
     for file in files:
-        stem = Path(file).stem
-        taken[stem] = taken.get(stem, 0) + 1
-        names[file] = f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png"
+        stem, name = Path(file).stem, ""
+        while name.lower() in taken:
+            numbers[stem] += 1
+            name = f"{stem}.png" if numbers[stem] == 1 else f"{stem}-{numbers[stem]}.png"
+        taken.add(name.lower())
+        names[file] = name
     return names
 
 
@@ -86,10 +91,11 @@ def write_heatmap(path: Path, prediction) -> str:  # type: ignore[no-untyped-def
 
 
 def write_csv(path: Path, records: list[dict]) -> None:
-    """Write all records, errors included, atomically."""
+    """Write all records, errors included, atomically; a name that is no text keeps its bytes."""
     columns = ["path", "score", "label", "logit", "threshold", "heatmap", "error"]
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(records)

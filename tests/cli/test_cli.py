@@ -1,0 +1,119 @@
+"""The command itself: quick help, nearest verbs, exit codes."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from lae_tf import __version__
+from lae_tf.cli.main import VERBS, main
+from lae_tf.errors import LAEError, UsageError
+
+HEAVY = ("tensorflow", "keras", "pandas", "cv2", "matplotlib", "scipy", "sklearn")
+
+
+def modules_after(code):
+    """Run a script in a fresh interpreter; return its exit code and which heavy modules it imported."""
+    script = f"import sys\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    return done.stderr.split()
+
+
+def test_help_and_import_load_nothing_heavy():
+    code = """
+import lae_tf
+from lae_tf.cli.main import cli
+assert "LAE" in dir(lae_tf)
+for arguments in (["--help"], ["--version"]):
+    try:
+        cli(arguments)
+    except SystemExit as end:
+        assert not end.code
+"""
+    assert modules_after(code) == []
+
+
+def test_a_verbs_help_loads_nothing_heavy():
+    verbs = repr([[verb, "--help"] for verb in VERBS])
+    code = f"""
+from lae_tf.cli.main import cli
+for arguments in {verbs}:
+    try:
+        cli(arguments)
+    except SystemExit as end:
+        assert not end.code, arguments
+"""
+    assert modules_after(code) == []
+
+
+def test_help_lists_every_verb_with_its_summary(lae_tf_command):
+    code, out, _ = lae_tf_command("--help")
+    assert code == 0
+    for verb, summary in VERBS.items():
+        assert any(line.split()[:1] == [verb] and summary[:20] in line for line in out.splitlines()), verb
+
+
+def test_version(lae_tf_command):
+    code, out, _ = lae_tf_command("--version")
+    assert code == 0 and __version__ in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_documented(verb):
+    command = importlib.import_module(f"lae_tf.cli.{verb.replace('-', '_')}").command
+    assert isinstance(command, click.Command) and command.name == verb
+    help_text = command.get_help(click.Context(command, info_name=f"lae-tf {verb}"))
+    assert "Example:" in help_text and f"lae-tf {verb}" in help_text.split("Example:")[1]
+    assert "--json" in help_text
+    assert command.help[0].isupper() and command.help.split("\n")[0].rstrip().endswith((".", ":"))
+
+
+@pytest.mark.parametrize("typed, meant", [("trian", "train"), ("predcit", "predict"), ("evalute", "evaluate")])
+def test_an_unknown_verb_names_the_nearest(lae_tf_command, typed, meant):
+    code, _, err = lae_tf_command(typed)
+    assert code == 2 and f"Did you mean '{meant}'?" in err
+
+
+def test_a_verb_like_no_other_points_to_help(lae_tf_command):
+    code, _, err = lae_tf_command("zzz")
+    assert code == 2 and "lae-tf --help" in err
+
+
+@pytest.mark.parametrize(
+    "error, code, shown",
+    [
+        (LAEError("the file is damaged"), 1, "Error: the file is damaged\n"),
+        (UsageError("no such run"), 2, "Error: no such run\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_errors_are_one_sentence_and_a_code(lae_tf_command, monkeypatch, error, code, shown):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("lae_tf.environment.describe", fail)
+    found, out, err = lae_tf_command("info")
+    assert (found, out, err.lstrip("\n")) == (code, "", shown)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("lae_tf.environment.describe", lambda: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["lae-tf", "info"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_a_missing_option_value_is_a_usage_error(lae_tf_command):
+    code, _, err = lae_tf_command("train")
+    assert code == 2 and "CONFIG" in err
+
+
+def test_info_names_the_stack(lae_tf_command):
+    code, out, _ = lae_tf_command("info", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["lae_tf"] == __version__ and facts["stack"] in ("classic", "current")

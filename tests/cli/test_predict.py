@@ -1,0 +1,203 @@
+"""`lae-tf predict`: tables, files and heatmaps; a bad file never stops the rest."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lae_tf.cli.predict import heatmap_names
+from lae_tf.data.images import read_image
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import UsageError
+from lae_tf.prediction import find_images, predict_files
+
+
+@pytest.fixture(scope="module")
+def photos(tiny_manifest, tmp_path_factory):
+    """Eight test images, a nested folder with two more, and a text file."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    paths = list(Manifest.read(tiny_manifest).select(split="test").frame["path"])
+    for path in paths[::2][:8]:
+        shutil.copy(path, folder)
+    for path in paths[1:5:2]:
+        shutil.copy(path, folder / "more")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(trained_run):
+    return trained_run.load_model()
+
+
+def expected_scores(model, paths):
+    images = np.stack([read_image(path) for path in paths]).astype(np.float32) / 255
+    return model.predict(images, verbose=0)["score"][:, 0]
+
+
+# --- finding files ----------------------------------------------------------------------------------------
+
+
+def test_folders_are_searched_by_suffix_and_below(photos):
+    found = find_images([str(photos)])
+    assert len(found) == 10 and found == sorted(found)
+    assert all(path.endswith(".png") for path in found)
+
+
+def test_globs_files_and_folders_together_repeat_nothing(photos):
+    one = str(next(photos.glob("*.png")))
+    assert find_images([one, str(photos / "*.png"), str(photos)]) == list(
+        dict.fromkeys([one, *find_images([str(photos / "*.png")]), *find_images([str(photos)])])
+    )
+    assert len(find_images([str(photos / "**" / "*.png")])) == 10
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path):
+    name = tmp_path / "holiday [1].png"
+    Image.new("RGB", (8, 8)).save(name)
+    assert find_images([str(name)]) == [str(name)]
+
+
+@pytest.mark.parametrize("missing", ["nowhere.png", "*.webp", "empty"])
+def test_a_path_that_matches_nothing_is_refused(tmp_path, missing):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no such file, and no images"):
+        find_images([str(tmp_path / missing)])
+
+
+# --- the library ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_scores_are_those_of_the_model_on_the_decoded_pixels(model, photos, batch_size):
+    paths = find_images([str(photos)])
+    found = list(predict_files(model, paths, batch_size))
+    assert [one.path for one in found] == paths
+    np.testing.assert_allclose([one.score for one in found], expected_scores(model, paths), atol=1e-5)
+    threshold = float(model.calibration.threshold)
+    assert [one.label for one in found] == ["fake" if one.score >= threshold else "real" for one in found]
+    assert all(one.attention.shape == (32, 32) and one.image.shape == (32, 32, 3) for one in found)
+
+
+BAD = {
+    "empty.png": b"",
+    "text.jpg": b"hello",
+    "cut.jpg": None,  # a truncated photograph
+    "bomb.png": None,  # 40 000 x 40 000 pixels
+    "folder.png": None,
+}
+
+
+@pytest.fixture
+def bad_files(tmp_path):
+    for name, content in BAD.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    noise.save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:700])
+    (tmp_path / "whole.jpg").unlink()
+    Image.new("1", (40_000, 40_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "folder.png").mkdir()
+    return [str(tmp_path / name) for name in BAD]
+
+
+def test_bad_files_are_reported_in_their_place(model, photos, bad_files):
+    good = find_images([str(photos)])
+    mixed = [bad_files[0], good[0], *bad_files[1:3], good[1], *bad_files[3:], good[2]]
+    found = list(predict_files(model, mixed, batch_size=3))
+    assert [one.path for one in found] == mixed
+    for one in found:
+        assert bool(one.error) == (one.path in bad_files)
+        assert one.path in one.error or not one.error
+    np.testing.assert_allclose(
+        [one.score for one in found if not one.error], expected_scores(model, good[:3]), atol=1e-5
+    )
+
+
+def test_a_batch_of_bad_files_alone(model, bad_files):
+    assert all(one.error and one.image is None for one in predict_files(model, bad_files, 2))
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+
+def test_table(trained_run, model, photos, lae_tf_command):
+    code, out, err = lae_tf_command("predict", trained_run.path, photos)
+    assert code == 0
+    rows = [line.split(maxsplit=2) for line in out.splitlines()]
+    paths = find_images([str(photos)])
+    assert [path for *_, path in rows] == paths
+    np.testing.assert_allclose([float(score) for score, *_ in rows], expected_scores(model, paths), atol=1e-4)
+    assert {label for _, label, _ in rows} <= {"real", "fake"}
+    assert "10 scored" in err
+
+
+def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, lae_tf_command):
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    table, maps = tmp_path / "new" / "scores.csv", tmp_path / "maps"
+    code, out, err = lae_tf_command(
+        "predict", trained_run.path, photos, tmp_path / "damaged.png", "--json", "--csv", table, "--heatmaps", maps
+    )
+    assert code == 1
+    assert "damaged.png" in err and "Traceback" not in err
+    records = [json.loads(line) for line in out.splitlines()]
+    assert len(records) == 11 and set(records[-1]) == {"path", "error"}
+    assert set(records[0]) == {"path", "score", "label", "logit", "threshold", "heatmap"}
+    for record in records[:-1]:
+        with Image.open(record["heatmap"]) as picture:
+            assert picture.format == "PNG" and picture.mode == "RGB"
+    assert len({record["heatmap"] for record in records[:-1]}) == len(list(maps.iterdir())) == 10
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [record["path"] for record in records]
+    assert float(rows[0]["score"]) == records[0]["score"] and rows[-1]["error"] == records[-1]["error"]
+    assert [path.name for path in table.parent.iterdir()] == ["scores.csv"]
+
+
+def test_the_picture_itself_is_in_its_heatmap(trained_run, photos, tmp_path, lae_tf_command):
+    """A heatmap lays the attention over the image: it varies where the image does."""
+    path = find_images([str(photos)])[0]
+    lae_tf_command("predict", trained_run.path, path, "--heatmaps", tmp_path)
+    (heatmap,) = tmp_path.iterdir()
+    with Image.open(heatmap) as picture:
+        drawn = np.asarray(picture.convert("L").resize((32, 32)), float)
+    grey = np.asarray(Image.open(path).convert("L"), float)
+    assert np.corrcoef(drawn.ravel(), grey.ravel())[0, 1] > 0.3
+
+
+def test_heatmap_names_never_collide():
+    files = ["a/x.png", "b/x.jpg", "c/x-2.png", "x.webp", "y.png", "d/X.png"]
+    names = heatmap_names(files)
+    assert list(names) == files and names["a/x.png"] == "x.png" and names["y.png"] == "y.png"
+    assert len({name.lower() for name in names.values()}) == len(files)  # also where case does not count
+
+
+@pytest.mark.parametrize("name", ["run", "empty"])
+def test_a_missing_run_is_a_usage_error(tmp_path, photos, lae_tf_command, name):
+    (tmp_path / "empty").mkdir()
+    code, _, err = lae_tf_command("predict", tmp_path / name, photos)
+    assert code == 2 and name in err and "Traceback" not in err
+
+
+def test_paths_that_match_nothing_are_a_usage_error(trained_run, tmp_path, lae_tf_command):
+    code, _, err = lae_tf_command("predict", trained_run.path, tmp_path / "none*.png")
+    assert code == 2 and "none*.png" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_a_name_that_is_not_text_is_scored(trained_run, photos, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    shutil.copy(os.fsencode(find_images([str(photos)])[0]), odd)
+    command = [sys.executable, "-m", "lae_tf.cli.main", "predict", str(trained_run.path), odd, "--csv", "out.csv"]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert b"caf" in done.stdout
+    assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 2
