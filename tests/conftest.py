@@ -1,5 +1,6 @@
 """A tiny data set, a configuration for it, and one trained run that the whole suite shares."""
 
+import fcntl
 import os
 
 # Before TensorFlow is imported: its C++ log says nothing that a test checks.
@@ -100,20 +101,34 @@ def lae_tf_command(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def tiny_manifest(tmp_path_factory) -> Path:
+def shared_folder(tmp_path_factory) -> Path:
+    """Folder of this test session, the same for all of its pytest-xdist workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest(shared_folder) -> Path:
     """Manifest of 32 px photographs and two manipulations, in three splits; some fakes have no mask."""
-    return write_dataset(tmp_path_factory.mktemp("tiny"))
+    folder = shared_folder / "tiny"
+    with (shared_folder / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "manifest.csv").exists():
+            write_dataset(folder)
+    return folder / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tiny_manifest, tmp_path_factory) -> Config:
+def tiny_config(tiny_manifest, shared_folder) -> Config:
     """Configuration of the shared run."""
-    return make_config(tiny_manifest, tmp_path_factory.mktemp("runs") / "tiny")
+    return make_config(tiny_manifest, shared_folder / "tiny-run")
 
 
 @pytest.fixture(scope="session")
-def trained_run(tiny_config):
+def trained_run(tiny_config, shared_folder):
     """One run trained through both stages, shared by the session: read it, never write to it."""
     from lae_tf.training.stages import train
 
-    return train(tiny_config)
+    with (shared_folder / "tiny-run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return train(tiny_config, resume=True)
