@@ -323,12 +323,11 @@ class LAE(keras.Model):
             scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
         addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
         if self.discriminator is not None:
-            terms["discriminator_loss"] = self._train_discriminator(
-                self.discriminator, data["image"], outputs["reconstruction"], replicas
-            )
+            terms["discriminator_loss"] = self._train_discriminator(data["image"], outputs["reconstruction"], replicas)
         return self._update_metrics(data, outputs, terms)
 
-    def _train_discriminator(self, discriminator: Any, images: Any, reconstructions: Any, replicas: int) -> Any:
+    def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
+        discriminator: Any = self.discriminator
         adversarial = self.adversarial_loss or AdversarialLoss()
         variables = discriminator.trainable_variables
         with tf.GradientTape() as tape:
