@@ -74,7 +74,7 @@ def test_training_curves_with_gaps_and_stages():
     ]
     figure = training_curves(history)
     decoded(figure)
-    assert [axes._left_title.get_text() for axes in figure.axes] == [
+    assert [axes._right_title.get_text() for axes in figure.axes] == [
         "loss",
         "terms of the loss",
         "validation",
