@@ -37,6 +37,8 @@ setup(
         "lae_tf.annotation": ["static/*"],
         "lae_tf.configs": ["*.yaml"],
         "lae_tf.evaluation": ["templates/*"],
+        "lae_tf.export": ["templates/*"],
+        "lae_tf.serving.deploy": ["templates/*"],
     },
     install_requires=[
         f"tensorflow==2.15.1; {CLASSIC}",

@@ -21,6 +21,8 @@ NEEDED = (
     "lae_tf/serving/server.py",
     "lae_tf/configs/quickstart.yaml",
     "lae_tf/evaluation/templates/report.html.j2",
+    "lae_tf/export/templates/MODEL_CARD.md.j2",
+    "lae_tf/serving/deploy/templates/docker-compose.yml.j2",
 )
 
 
