@@ -313,9 +313,7 @@ def _to_rgb(image: ImageFile.ImageFile, name: str) -> Image.Image:
     if sixteen_bits:
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     if upright.mode in ("I", "F"):
-        raise ImageError(
-            f"{name}: holds 32-bit values, whose range is not known; save it with 8 or 16 bits a channel"
-        )
+        raise ImageError(f"{name}: holds 32-bit values, whose range is not known; save it with 8 or 16 bits a channel")
     return _drop_alpha(upright, name)
 
 

@@ -203,9 +203,7 @@ class Manifest:
         path = Path(os.path.abspath(path))
         encode = _by_suffix(
             path,
-            csv=lambda frame: frame.to_csv(index=False, lineterminator="\n").encode(
-                "utf-8", "surrogateescape"
-            ),
+            csv=lambda frame: frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"),
             parquet=lambda frame: frame.to_parquet(index=False),
         )
         write_bytes(path, encode(self._relative_to(path.parent)))
@@ -218,10 +216,7 @@ class Manifest:
             local = cell[len(prefix) :] if cell.startswith(prefix) else os.path.relpath(cell, folder)
             return local.replace(os.sep, "/")
 
-        cells = {
-            name: [cell and relative(cell) for cell in _as_text(self.frame[name])]
-            for name in ("path", "mask")
-        }
+        cells = {name: [cell and relative(cell) for cell in _as_text(self.frame[name])] for name in ("path", "mask")}
         return self.frame.assign(**cells)
 
 
@@ -243,9 +238,7 @@ def _by_suffix(path: Path, csv: Callable, parquet: Callable) -> Callable:
 def _as_text(column: pd.Series) -> list[str]:
     # plain objects: iterating over pandas' own text columns is several times slower
     cells = column.to_numpy(dtype=object)
-    return [
-        "" if missing else str(cell) for cell, missing in zip(cells, column.isna().to_numpy(), strict=True)
-    ]
+    return ["" if missing else str(cell) for cell, missing in zip(cells, column.isna().to_numpy(), strict=True)]
 
 
 def _nearest(found: str, valid: Iterable[str]) -> str:

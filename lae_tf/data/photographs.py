@@ -53,9 +53,7 @@ def read_photograph(name: str) -> np.ndarray:
     photograph = PHOTOGRAPHS[name]
     spec = find_spec(photograph.package)
     if spec is None or spec.origin is None:
-        raise LAEError(
-            f"the photograph '{name}' needs the package {photograph.package}, which is not installed"
-        )
+        raise LAEError(f"the photograph '{name}' needs the package {photograph.package}, which is not installed")
     path = Path(spec.origin).parent / photograph.file
     if not path.is_file():
         raise LAEError(f"{path}: is not in the installed {photograph.package}; install another release of it")

@@ -94,9 +94,7 @@ REENCODED = {
 def pillow(data):
     with Image.open(io.BytesIO(data)) as image:
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(
-            upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB")
-        )
+        return np.asarray(upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB"))
 
 
 @pytest.mark.parametrize("name", UNCHANGED)

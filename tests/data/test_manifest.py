@@ -117,9 +117,7 @@ def test_budget_counts_masks_drawn_by_people_in_the_training_split(folder):
         ("sub/d.png", "fake", "mask.png", "g2", "x", "test", "human"),
     ]
     # one of three training images: the derived mask, the real image's and the test mask cost nothing
-    assert Manifest.from_frame(table(*rows, extra=["mask_source"]), folder).mask_budget() == pytest.approx(
-        1 / 3
-    )
+    assert Manifest.from_frame(table(*rows, extra=["mask_source"]), folder).mask_budget() == pytest.approx(1 / 3)
     without_source = [row[:6] for row in rows]
     assert Manifest.from_frame(table(*without_source), folder).mask_budget() == pytest.approx(2 / 3)
     assert Manifest.from_frame(table(rows[3][:6]), folder).mask_budget() == 0.0
@@ -168,9 +166,7 @@ def test_unreadable_mask_of_a_real_image_is_named(folder):
 
 
 def test_a_folder_and_a_nul_byte_are_not_files(folder):
-    found = problems(
-        folder, ("sub", "real", "", "g", "", "train"), ("x\0/y.png", "real", "", "g", "", "train")
-    )
+    found = problems(folder, ("sub", "real", "", "g", "", "train"), ("x\0/y.png", "real", "", "g", "", "train"))
     assert [sentence.split(":")[0] for sentence in found] == ["row 1, column 'path'", "row 2, column 'path'"]
 
 

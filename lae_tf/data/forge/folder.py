@@ -107,9 +107,7 @@ def forge_folder(
 
         def run(tasks: Sequence[Any], work: Callable[[Any], str], title: str) -> list[Any]:
             """Return the tasks that succeeded."""
-            outcomes = tqdm(
-                pool.map(work, tasks), total=len(tasks), desc=title, unit="image", disable=not progress
-            )
+            outcomes = tqdm(pool.map(work, tasks), total=len(tasks), desc=title, unit="image", disable=not progress)
             good = []
             for task, problem in zip(tasks, outcomes, strict=True):
                 if problem:
@@ -209,10 +207,7 @@ def _sources(
     for group in found:
         if assigned.get(group) not in SPLITS:
             raise UsageError(f"group '{group}': split is {assigned.get(group)}, expected {', '.join(SPLITS)}")
-    return [
-        _Source(path, name, group, assigned[group])
-        for path, name, group in zip(files, names, found, strict=True)
-    ]
+    return [_Source(path, name, group, assigned[group]) for path, name, group in zip(files, names, found, strict=True)]
 
 
 def _images_below(folder: Path, out: Path) -> Iterable[Path]:
@@ -237,9 +232,7 @@ def _assign(groups: Iterable[str], splits: tuple[float, float, float], seed: int
     if len(order) < len(used):
         raise UsageError(f"{len(order)} groups cannot fill the splits {', '.join(used)}; add images")
     counts = {
-        split: max(1, int(share * len(order) + 0.5))
-        for split, share in zip(SPLITS, splits, strict=True)
-        if share > 0
+        split: max(1, int(share * len(order) + 0.5)) for split, share in zip(SPLITS, splits, strict=True) if share > 0
     }
     largest = max(counts, key=lambda split: counts[split])
     counts[largest] += len(order) - sum(counts.values())
@@ -260,9 +253,7 @@ def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source]) -> No
             earlier = {}
         if earlier != json.loads(text):
             keys = [key for key in request if earlier.get(key) != json.loads(text)[key]]
-            raise UsageError(
-                f"{out}: holds forgeries made otherwise (different {', '.join(keys)}); use another folder"
-            )
+            raise UsageError(f"{out}: holds forgeries made otherwise (different {', '.join(keys)}); use another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and holds no forge.json; use another folder")
     write_bytes(record, (text + "\n").encode())

@@ -69,9 +69,7 @@ def self_blend(
         copy = _coarser(copy, rng) if rng.random() < 0.5 else _sharper(copy, rng)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0.0, rng.uniform(*params.scale))
     matrix[:, 2] += rng.uniform(-params.move, params.move, 2) * np.array([width, height])
-    copy = cv2.warpAffine(
-        copy, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    copy = cv2.warpAffine(copy, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     region = random_region(rng, height, width, params.area).astype(np.float32)
     alpha = _softened(_deformed(region, rng, params.elastic), rng, params.softness)

@@ -1,0 +1,51 @@
+"""`lae-tf forge`: what it prints, and its exit codes."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lae_tf.cli.forge import command
+from lae_tf.data.images import write_png
+from lae_tf.errors import UsageError
+
+
+@pytest.fixture
+def real(tmp_path):
+    for number in range(5):
+        noise = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        write_png(tmp_path / "real" / f"{number}.png", cv2.resize(noise, (40, 40)))
+    return tmp_path / "real"
+
+
+def test_forges_and_prints_json(real, tmp_path):
+    arguments = [
+        str(real),
+        str(tmp_path / "out"),
+        "--methods",
+        "copy-move, self-blend",
+        "--seed",
+        "4",
+        "--json",
+    ]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["manifest"] == str(tmp_path / "out" / "manifest.csv") and printed["problems"] == []
+    assert sum(numbers["fake"] for numbers in printed["counts"].values()) == 10
+
+
+def test_bad_files_are_named_and_the_exit_code_is_one(real, tmp_path):
+    (real / "bad.jpg").write_text("no image")
+    result = CliRunner().invoke(command, [str(real), str(tmp_path / "out"), "--methods", "copy-move"])
+    assert result.exit_code == 1
+    assert "Manifest:" in result.stdout and "Skipped:" in result.stderr and "bad.jpg" in result.stderr
+
+
+def test_wrong_method_is_a_usage_error_and_writes_nothing(real, tmp_path):
+    result = CliRunner().invoke(command, [str(real), str(tmp_path / "out"), "--methods", "copymove"])
+    assert isinstance(result.exception, UsageError) and result.exception.exit_code == 2
+    assert "did you mean 'copy-move'" in str(result.exception)
+    assert not (tmp_path / "out").exists()
