@@ -1,0 +1,54 @@
+"""`lae-tf masks`: masks without people. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.group("masks")
+def command() -> None:
+    """Make masks without people."""
+
+
+@command.command("diff")
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--sources",
+    type=click.Path(exists=True, file_okay=False),
+    required=True,
+    help="Folder of the untouched images, named as the fakes or as their groups.",
+)
+@click.option(
+    "--masks", type=click.Path(file_okay=False), help="Folder for the masks; default: masks-derived beside MANIFEST."
+)
+@click.option("--threshold", type=click.FloatRange(0, 255), help="Levels, of 255, by which forged pixels differ.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def diff(manifest: str, sources: str, masks: str | None, threshold: float | None, as_json: bool) -> None:
+    """Derive masks of unlabelled fakes from their untouched sources.
+
+    A fake's mask is where it differs from its source. Such masks are marked as derived, do not count
+    against the budget, and never replace another mask. The old manifest is kept beside the new one.
+
+    \b
+    Example:
+      lae-tf masks diff data/manifest.csv --sources data/originals
+    """
+    from lae_tf.annotation.differencing import Differencing, derive_masks
+
+    path = Path(manifest)
+    parameters = Differencing() if threshold is None else Differencing(threshold=threshold)
+    folder = Path(masks) if masks else path.parent / "masks-derived"
+    derived = derive_masks(path, Path(sources), folder, parameters)
+    if as_json:
+        click.echo(json.dumps({"manifest": manifest, "folder": str(folder), **asdict(derived)}))
+        return
+    click.echo(f"{derived.masks} masks derived, in {folder}")
+    if derived.without_source:
+        click.echo(f"{derived.without_source} fakes have no source in {sources} and stay unlabelled.")
+    if derived.without_difference:
+        click.echo(f"{derived.without_difference} fakes differ nowhere, or nearly everywhere, and stay unlabelled.")
+    click.echo(f"Manifest: {manifest}" + (f" (before: {derived.backup})" if derived.backup else ""))
