@@ -1,0 +1,174 @@
+"""Masks without people: where the untouched source of a fake is at hand, the difference shows what was forged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
+from lae_tf.data.images import SUFFIXES, read_image, write_png
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import ImageError, ProblemsError, UsageError
+
+
+@dataclass(frozen=True)
+class Differencing:
+    """Parameters; all are ours.
+
+    Attributes:
+        blur: sigma in pixels of the Gaussian that both images pass first; it quiets compression noise.
+        threshold: a pixel differs where one of its channels does by more, in [0, 255].
+        closing: gaps up to so many pixels within what differs are closed.
+        smallest_area: regions of fewer pixels are dropped, holes of fewer are filled.
+    """
+
+    blur: float = 1.0
+    threshold: float = 10.0
+    closing: int = 5
+    smallest_area: int = 64
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What differencing did to a manifest.
+
+    Attributes:
+        masks: how many fakes have a derived mask now that had none.
+        without_source: fakes left unlabelled because no source was found.
+        without_difference: fakes left unlabelled because nothing, or nearly everything, differs.
+        backup: copy of the manifest as it was before.
+    """
+
+    masks: int
+    without_source: int
+    without_difference: int
+    backup: str | None
+
+
+def difference_mask(fake: np.ndarray, source: np.ndarray, parameters: Differencing | None = None) -> np.ndarray:
+    """Return where a fake differs from its source.
+
+    Args:
+        fake: uint8 (H, W, 3).
+        source: uint8 (H, W, 3), the untouched image.
+        parameters: None takes the defaults.
+
+    Returns:
+        uint8 (H, W) in {0, 1}; nothing where nothing differs.
+
+    Raises:
+        UsageError: the sizes differ.
+    """
+    if fake.shape != source.shape:
+        raise UsageError(
+            f"the fake has {fake.shape[1]} x {fake.shape[0]} pixels, its source {source.shape[1]} x {source.shape[0]}"
+        )
+    given = parameters or Differencing()
+    first, second = (_blurred(image, given.blur) for image in (fake, source))
+    differs = (np.abs(first - second).max(axis=2) > given.threshold).astype(np.uint8)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    mask = cv2.morphologyEx(differs, cv2.MORPH_OPEN, cross)  # single pixels are noise
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (given.closing, given.closing))
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc))
+    mask = _without_small(mask, given.smallest_area)
+    return 1 - _without_small(1 - mask, given.smallest_area) if mask.any() else mask
+
+
+def derive_masks(manifest_path: Path, sources: Path, masks: Path, parameters: Differencing) -> Derived:
+    """Give every unlabelled fake whose source is found a mask, marked ``derived`` in the manifest.
+
+    A fake's source is the image in ``sources`` whose path there, without the suffix, is the longest end of the
+    fake's own path (``sources/000/0001.png`` for ``fakes/000/0001.jpg``); else the one whose stem is the
+    fake's group.
+
+    Args:
+        manifest_path: the manifest; a copy of it is kept.
+        sources: folder of untouched images, searched through its subfolders.
+        masks: folder for the masks; made if it is missing.
+        parameters: of the differencing.
+
+    Raises:
+        UsageError: there are no sources, or none of any unlabelled fake.
+        ProblemsError: pairs of different size, or images that cannot be read; the manifest is not changed.
+    """
+    manifest = Manifest.read(manifest_path)
+    index = _SourceIndex(sources)
+    rows = np.flatnonzero(manifest.mask_state == "unlabelled")
+    frame = manifest.frame.copy()
+    if "mask_source" not in frame:
+        frame["mask_source"] = ""
+    found = {int(row): index.find(Path(frame["path"][row]), frame["group"][row]) for row in rows}
+    pairs = {row: source for row, source in found.items() if source is not None}
+    if not pairs:
+        raise UsageError(
+            f"{sources}: holds no source of any of the {len(rows)} unlabelled fakes; a source has the fake's own "
+            "name, or its group's."
+        )
+    problems: list[str] = []
+    drawn: dict[int, str] = {}
+    for row, source in tqdm(pairs.items(), desc="difference", unit=" images"):
+        fake = frame["path"][row]
+        try:
+            mask = difference_mask(read_image(fake), read_image(source), parameters)
+        except UsageError as error:
+            problems.append(f"{fake}, {source}: {error}")
+            continue
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        if 0 < mask.mean() <= LARGEST_COVERAGE:
+            # The digest tells apart fakes of one name in several folders.
+            name = f"{Path(fake).stem}-{hashlib.sha256(os.fsencode(fake)).hexdigest()[:8]}.png"
+            drawn[row] = os.path.abspath(masks / name)
+            write_png(drawn[row], mask * np.uint8(255))
+    if problems:
+        raise ProblemsError(f"{manifest_path} (not changed)", problems)
+    backup = None
+    if drawn:
+        frame.loc[list(drawn), "mask"] = list(drawn.values())
+        frame.loc[list(drawn), "mask_source"] = "derived"
+        backup = str(keep_copy(manifest_path))
+        Manifest(frame, manifest.root).write(manifest_path)
+    return Derived(len(drawn), len(rows) - len(pairs), len(pairs) - len(drawn), backup)
+
+
+class _SourceIndex:
+    """Finds a fake's source in a folder."""
+
+    def __init__(self, folder: Path):
+        self._by_end: dict[tuple[str, ...], Path] = {}
+        self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                self._by_end.setdefault(path.relative_to(folder).with_suffix("").parts, path)
+                self._by_stem[path.stem].append(path)
+        if not self._by_end:
+            raise UsageError(f"{folder}: holds no images.")
+
+    def find(self, fake: Path, group: str) -> Path | None:
+        parts = fake.with_suffix("").parts
+        for start in range(1, len(parts)):
+            source = self._by_end.get(parts[start:])
+            if source is not None and not source.samefile(fake):
+                return source
+        named = self._by_stem.get(group, [])
+        return named[0] if len(named) == 1 and not named[0].samefile(fake) else None
+
+
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    values = image.astype(np.float32)
+    return cv2.GaussianBlur(values, (0, 0), sigma) if sigma > 0 else values
+
+
+def _without_small(mask: np.ndarray, area: int) -> np.ndarray:
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask), connectivity=8)
+    keep = statistics[:, cv2.CC_STAT_AREA] >= area
+    keep[0] = False  # the background
+    return keep[labels].astype(np.uint8)

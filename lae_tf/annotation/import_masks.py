@@ -1,0 +1,254 @@
+"""Masks drawn by people into the manifest: everything is checked, then everything is imported, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lae_tf.annotation import coco, label_studio, png
+from lae_tf.annotation.items import Drawing, read_json
+from lae_tf.annotation.round import Round
+from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
+from lae_tf.data.images import write_bytes, write_png
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import ImageError, ProblemsError, UsageError
+from lae_tf.selection.budget import LIMIT
+
+LARGEST_COVERAGE = 0.95
+"""A mask that covers more of its image is a mistake (ours): inverted, or of an image that is no local forgery."""
+
+RECORD_FILE = "import.json"
+"""In the round's folder: what its last import did."""
+
+FORMATS = ("annotations", "label-studio", "coco", "png")
+_CVAT_FILE = Path("annotations") / "instances_default.json"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        masks: how many masks are in the manifest now that came from this import.
+        replaced: how many of these replaced an earlier mask of the same image.
+        not_fake: images judged not to be fakes; the manifest still says otherwise.
+        missing: selected images for which nothing came.
+        share: of the training images that have a mask drawn by people, in [0, 1].
+        manifest: the file that was updated.
+        backup: copy of the manifest as it was before, or None where there was nothing to change.
+    """
+
+    masks: int
+    replaced: int
+    not_fake: list[str]
+    missing: list[str]
+    share: float
+    manifest: str
+    backup: str | None
+
+
+def detect_format(source: Path, kind: str = "auto") -> str:
+    """Return one of ``FORMATS``: as given, or for "auto" told from the file's or folder's content.
+
+    Raises:
+        UsageError: it is nothing that can be imported.
+    """
+    if not source.exists():
+        raise UsageError(f"{source}: no such file or folder; draw masks with 'lae-tf annotate', or name a file.")
+    if kind != "auto":
+        return kind
+    if source.is_dir():
+        if (source / VERDICTS_FILE).is_file():
+            return "annotations"
+        return "coco" if (source / _CVAT_FILE).is_file() else "png"
+    if source.suffix.lower() != ".json":
+        raise UsageError(
+            f"{source}: expected a JSON file of Label Studio or COCO, or a folder; unpack a ZIP archive first."
+        )
+    return "label-studio" if isinstance(read_json(source), list) else "coco"
+
+
+def read_drawings(source: Path, kind: str, selected: Round, problems: list[str]) -> Iterator[Drawing]:
+    """Yield what annotators made of a round's images.
+
+    Args:
+        source: file or folder.
+        kind: one of ``FORMATS``.
+        selected: the round.
+        problems: gets one sentence for each entry that cannot be used.
+
+    Raises:
+        UsageError: the source as a whole is not of this kind.
+    """
+    if kind == "annotations":
+        return AnnotationStore(source, selected.items).drawings(problems)
+    if kind == "png":
+        return png.read_folder(source / "masks" if (source / "masks").is_dir() else source, selected.items, problems)
+    if kind == "coco":
+        return coco.read_annotations(source / _CVAT_FILE if source.is_dir() else source, selected.items, problems)
+    return label_studio.read_export(source, selected.items, problems)
+
+
+def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bool = False) -> Imported:
+    """Check what annotators made of a round's images, and bring it into the manifest.
+
+    Masks are checked for their image's size, for being empty and for covering more than ``LARGEST_COVERAGE``;
+    images for being selected, in the manifest, fake and decided once; the manifest for its budget. Masks are
+    stored in the round's folder ``masks`` under names with a hash of their pixels, so that the masks an older
+    manifest names stay what they were.
+
+    Args:
+        source: file or folder.
+        kind: one of ``FORMATS``.
+        selected: the round.
+        allow_over_budget: permit ``LIMIT`` of the training images and more.
+
+    Raises:
+        ProblemsError: lists everything that is wrong; nothing is changed.
+        UsageError: the source or the manifest cannot be used; nothing is changed.
+    """
+    if selected.data.mask_share is not None:
+        raise UsageError(
+            f"the run has data.mask_share = {selected.data.mask_share:g}, which hides masks at random and would hide "
+            "new ones too; train without it, on a manifest that names only the masks there are."
+        )
+    manifest = Manifest.read(selected.data.manifest)
+    problems: list[str] = []
+    staging = selected.folder / f".masks-{uuid.uuid4().hex}"
+    try:
+        drawings = read_drawings(source, kind, selected, problems)
+        masks, not_fake = _stage(drawings, manifest, staging, problems)
+        if not problems and not masks and not not_fake:
+            raise UsageError(f"{source}: holds no finished mask or verdict for the selected images.")
+        updated = _with_masks(manifest, {path: selected.masks / name for path, name in masks.items()})
+        share = _share(updated, selected)
+        over = share >= LIMIT and not (allow_over_budget or selected.allow_over_budget)
+        if masks and over:
+            problems.append(
+                f"masks for {100 * share:.2f} % of the training images, which must stay under {100 * LIMIT:g} %; "
+                "import fewer, or add --allow-over-budget"
+            )
+        if problems:
+            raise ProblemsError(f"{source} (nothing is imported)", problems)
+        backup = _commit(updated, staging, list(masks.values()), selected) if masks else None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    before = dict(zip(manifest.frame["path"], manifest.frame["mask"], strict=True))
+    decided = {*masks, *not_fake}
+    imported = Imported(
+        masks=len(masks),
+        replaced=sum(before[path] != "" for path in masks),
+        not_fake=not_fake,
+        missing=[str(item.image) for item in selected.items if str(item.image) not in decided],
+        share=share,
+        manifest=selected.data.manifest,
+        backup=None if backup is None else str(backup),
+    )
+    write_bytes(selected.folder / RECORD_FILE, json.dumps(asdict(imported), indent=2).encode("utf-8"))
+    return imported
+
+
+def _stage(
+    drawings: Iterable[Drawing], manifest: Manifest, staging: Path, problems: list[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Check drawings one by one and write their masks aside.
+
+    Returns:
+        File name of the mask by path of the image, and the paths judged not to be fakes.
+    """
+    labels = dict(zip(manifest.frame["path"], manifest.frame["label"], strict=True))
+    masks: dict[str, str] = {}
+    not_fake: list[str] = []
+    first: dict[str, str] = {}
+    for drawing in drawings:
+        path = str(drawing.item.image)
+        try:
+            problem = _problem(drawing, labels, first)
+        except ImageError as error:
+            problem = str(error)
+        if problem:
+            problems.append(f"{drawing.source}: {problem}")
+            continue
+        first[path] = drawing.source
+        if drawing.mask is None:
+            not_fake.append(path)
+            continue
+        digest = hashlib.sha256(drawing.mask.tobytes()).hexdigest()[:12]
+        masks[path] = f"{drawing.item.name}-{digest}.png"
+        write_png(staging / masks[path], drawing.mask * np.uint8(255))
+    return masks, not_fake
+
+
+def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str]) -> str:
+    path, mask = str(drawing.item.image), drawing.mask
+    if path not in labels:
+        return f"{path} is not in the manifest any more"
+    if labels[path] != "fake":
+        return f"{path} is {labels[path]} in the manifest; only fakes have masks"
+    if path in first:
+        return f"{path} is decided twice, also in {first[path]}"
+    if mask is None:
+        return ""
+    height, width = drawing.item.size()
+    if mask.shape != (height, width):
+        return f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image has {width} x {height}"
+    coverage = float(mask.mean())
+    if coverage == 0:
+        return "the mask is empty; draw the forged region, or remove it and leave the image unlabelled"
+    if coverage > LARGEST_COVERAGE:
+        limit = 100 * LARGEST_COVERAGE
+        return f"the mask covers {100 * coverage:.1f} % of the image, more than {limit:g} %; is it inverted?"
+    return ""
+
+
+def _with_masks(manifest: Manifest, masks: dict[str, Path]) -> Manifest:
+    frame = manifest.frame.copy()
+    if "mask_source" not in frame:
+        frame["mask_source"] = ""
+    files = frame["path"].map(masks)
+    drawn = files.notna()
+    frame.loc[drawn, "mask"] = files[drawn].map(str)
+    frame.loc[drawn, "mask_source"] = "human"
+    return Manifest(frame, manifest.root)
+
+
+def _share(manifest: Manifest, selected: Round) -> float:
+    """Return the budget used, counted over the images that the run trains on."""
+    methods = selected.data.train_methods
+    known = set(manifest.frame["method"])
+    kept = manifest if methods is None else manifest.select(methods=[method for method in methods if method in known])
+    return kept.mask_budget()
+
+
+def _commit(updated: Manifest, staging: Path, names: list[str], selected: Round) -> Path:
+    """Move the masks to their place, keep the old manifest, and replace it: the one step that counts is last."""
+    file = Path(selected.data.manifest)
+    new = [name for name in names if not (selected.masks / name).exists()]
+    backup = None
+    try:
+        selected.masks.mkdir(parents=True, exist_ok=True)
+        for name in new:
+            os.replace(staging / name, selected.masks / name)
+        backup = keep_copy(file)
+        updated.write(file)
+    except BaseException:
+        for path in (*(selected.masks / name for name in new), *filter(None, [backup])):
+            path.unlink(missing_ok=True)
+        raise
+    return backup
+
+
+def keep_copy(file: Path) -> Path:
+    """Copy a file to ``NAME.bak-N`` beside it, with the first N that is free, and return the copy."""
+    number = 1
+    while (copy := file.with_name(f"{file.name}.bak-{number}")).exists():
+        number += 1
+    return Path(shutil.copy2(file, copy))

@@ -1,0 +1,60 @@
+"""Folders of PNG masks: one file per image, found by the image's exact name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lae_tf.annotation.items import Drawing, ImageNames, Item
+from lae_tf.data.images import read_mask, write_png
+from lae_tf.errors import ImageError, UsageError
+
+
+def write_canvases(folder: Path, items: Sequence[Item], attention: bool) -> None:
+    """Write a black PNG of each image's size, to be painted white where the image is forged.
+
+    Args:
+        folder: of the masks; made if it is missing.
+        items: the selected images.
+        attention: begin with white where the attention exceeds 0.5.
+
+    Raises:
+        ImageError: an image cannot be used.
+    """
+    for item in items:
+        height, width = item.size()
+        start = item.starting_mask(height, width) if attention else None
+        mask = np.zeros((height, width), np.uint8) if start is None else start
+        write_png(folder / f"{item.name}.png", mask * np.uint8(255))
+
+
+def read_folder(folder: Path, items: Sequence[Item], problems: list[str]) -> Iterator[Drawing]:
+    """Yield the masks in a folder and below it.
+
+    The name without the suffix is what ``export-tasks`` wrote, the image's own stem, or as much of its path as
+    tells it from the others.
+
+    Args:
+        folder: of PNG files; white or 1 is forged.
+        items: the selected images.
+        problems: gets one sentence for each file that cannot be used.
+
+    Raises:
+        UsageError: there are no PNG files.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png" and path.is_file())
+    if not files:
+        raise UsageError(f"{folder}: holds no PNG masks.")
+    names = ImageNames(items)
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        item = names.find(name)
+        if isinstance(item, str):
+            problems.append(f"{path}: {item}")
+            continue
+        try:
+            yield Drawing(item, str(path), read_mask(path))
+        except ImageError as error:
+            problems.append(str(error))

@@ -1,0 +1,427 @@
+// Ties the page together: the image at hand, the tools, the verdicts and the keys.
+
+import { Mask } from "/static/mask.js";
+import { Saver, getBitmap, getItems, putVerdict } from "/static/server.js";
+import { View } from "/static/view.js";
+
+const $ = (id) => document.getElementById(id);
+const CLOSING_DISTANCE = 10; // CSS pixels from a polygon's first point
+const VERDICT_WORDS = { done: "Done", not_fake: "Not a fake", skipped: "Skipped" };
+
+const view = new View($("view"), $("mask"));
+const saver = new Saver(reportSaving, maskSaved);
+const pointers = new Map(); // pointers that are down, by id
+let items = [];
+let index = -1;
+let mask = null;
+let attention = null; // Uint8Array of the image's size
+let tool = "brush";
+let panning = false; // Space is held
+let gesture = null; // what the pointers are doing: "stroke", "pan", "pinch"
+let last = null; // the stroke's last point
+let busy = false; // an image is being opened or a verdict stored
+
+// One table gives the buttons, the keys and the legend. `needsImage` commands wait while an image opens.
+const COMMANDS = {
+  "brush": { keys: ["b"], label: "brush", run: () => setTool("brush") },
+  "eraser": { keys: ["e"], label: "eraser", run: () => setTool("eraser") },
+  "polygon": { keys: ["p"], label: "polygon", run: () => setTool("polygon") },
+  "smaller": { keys: ["[", ","], label: "smaller", run: () => setSize(size() - step()) },
+  "larger": { keys: ["]", "."], label: "larger", run: () => setSize(size() + step()) },
+  "undo": { keys: ["z"], label: "undo", needsImage: true, run: undo },
+  "redo": { keys: ["y"], label: "redo", needsImage: true, run: () => changed(mask.redo()) },
+  "attention": { keys: ["a"], label: "attention", needsImage: true, run: () => showAttention(!view.attention) },
+  "use-attention": { keys: ["u"], label: "use attention", needsImage: true, run: useAttention },
+  "hide": { keys: ["h"], label: "hide mask", run: toggleMask },
+  "zoom-in": { keys: ["+", "="], label: "zoom in", run: () => view.zoom(1.4) },
+  "zoom-out": { keys: ["-"], label: "zoom out", run: () => view.zoom(1 / 1.4) },
+  "fit": { keys: ["0"], label: "fit", run: () => view.fit() },
+  "done": { keys: ["Enter"], label: "done, next", needsImage: true, run: done },
+  "not-fake": { keys: ["n"], label: "not a fake", run: () => decide("not_fake") },
+  "skip": { keys: ["s"], label: "skip", run: () => decide("skipped") },
+  "previous": { keys: ["ArrowLeft"], label: "previous", run: () => open(index - 1) },
+  "next": { keys: ["ArrowRight"], label: "next", run: () => open(index + 1) },
+  "cancel": { keys: ["Escape"], label: "drop polygon", run: () => setPoints([]) },
+  "help": { keys: ["?"], label: "help", run: () => $("help").showModal() },
+};
+const KEY_NAMES = { Enter: "⏎", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
+
+async function start() {
+  for (const button of document.querySelectorAll("[data-command]")) {
+    const { keys } = COMMANDS[button.dataset.command];
+    button.append(keyCap(keys[0]));
+    button.addEventListener("click", (event) => {
+      if (event.detail) button.blur(); // clicked with a pointer: keys stay with the drawing
+      perform(button.dataset.command);
+    });
+  }
+  $("open-help").addEventListener("click", () => perform("help"));
+  for (const list of [$("legend"), $("help-keys")]) {
+    const rows = Object.values(COMMANDS).map(({ keys, label }) => [keys.slice(0, 1), label]);
+    for (const [keys, label] of [...rows, [["Space"], "move"]]) {
+      const term = document.createElement("dt");
+      term.append(...keys.map(keyCap));
+      const description = document.createElement("dd");
+      description.textContent = label;
+      list.append(term, description);
+    }
+  }
+  $("size").addEventListener("input", () => setSize(size()));
+  $("threshold").addEventListener("input", () => showAttention(true));
+  setSize(Number(localStorage.getItem("size")) || 12);
+  setTool("brush");
+  $("threshold-value").textContent = $("threshold").value;
+  items = await getItems();
+  $("strip").append(...items.map((item, i) => {
+    const square = document.createElement("button");
+    square.title = `${i + 1}: ${item.name}`;
+    square.setAttribute("aria-label", square.title);
+    square.addEventListener("click", () => open(i));
+    return square;
+  }));
+  const skipped = items.findIndex(({ verdict }) => verdict === "skipped");
+  await open(nextUndecided(-1) ?? Math.max(0, skipped));
+}
+
+function keyCap(key) {
+  const cap = document.createElement("kbd");
+  cap.textContent = KEY_NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+  return cap;
+}
+
+function perform(name) {
+  const command = COMMANDS[name];
+  if (busy || (command.needsImage && !mask)) return;
+  message("");
+  command.run();
+}
+
+// ---- Images and verdicts
+
+async function open(wanted) {
+  if (busy || wanted < 0 || wanted >= items.length) return;
+  busy = true;
+  try {
+    await leave();
+    index = wanted;
+    mask = attention = null;
+    view.open(null);
+    const item = items[index];
+    $("name").textContent = item.name;
+    $("reason").textContent = item.reason;
+    const image = await getBitmap("images", index);
+    const pixels = item.mask ? await values("masks", index, image) : null;
+    attention = item.attention ? await values("attention", index, image) : null;
+    view.open(image);
+    mask = new Mask(image.width, image.height, pixels?.map((value) => (value > 127 ? 1 : 0)));
+    view.paint(mask);
+    if (!item.mask && !item.verdict) showAttention(true);
+  } catch (error) {
+    message(`This image cannot be shown: ${error.message}`);
+  } finally {
+    busy = false;
+    refresh();
+  }
+}
+
+// Everything drawn is on disk before another image is opened.
+async function leave() {
+  if (gesture === "stroke") endStroke();
+  setPoints([]);
+  await saver.flush();
+}
+
+// Returns the first channel of a picture, brought to the image's size bilinearly, as bytes.
+async function values(kind, at, { width, height }) {
+  const bitmap = await getBitmap(kind, at);
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  return Uint8Array.from({ length: width * height }, (_, i) => data[4 * i]);
+}
+
+function nextUndecided(after) {
+  const order = items.map((_, i) => (after + 1 + i) % items.length);
+  return order.find((i) => !items[i].verdict) ?? null;
+}
+
+function done() {
+  if (view.points.length >= 3) closePolygon();
+  if (mask.isEmpty) {
+    message("Nothing is drawn. Draw over the forged region, or choose “Not a fake” or “Skip”.");
+    return;
+  }
+  decide("done");
+}
+
+async function decide(verdict) {
+  busy = true;
+  try {
+    await leave();
+    items[index].verdict = await putVerdict(index, verdict);
+  } catch (error) {
+    message(`Not stored: ${error.message}`);
+    return;
+  } finally {
+    busy = false;
+    refresh();
+  }
+  const next = nextUndecided(index);
+  if (next !== null) await open(next);
+  else message("Every image is decided. Close this page, end the command, and import: lae-tf import-masks");
+}
+
+function maskSaved(at, answer) {
+  items[at].mask = answer.mask;
+  items[at].verdict = answer.verdict;
+  refresh();
+}
+
+function reportSaving(state, problem) {
+  if ($("saved").dataset.state === "failed" && state === "saved") message("");
+  $("saved").dataset.state = state;
+  $("saved").textContent = { saving: "Saving", saved: "Saved", failed: "Not saved" }[state];
+  if (problem) message(`Not saved (${problem}). Is the command still running? Trying again; keep this page open.`);
+}
+
+function message(text) {
+  $("message").textContent = text;
+  $("message").hidden = !text;
+}
+
+function refresh() {
+  const item = items[index];
+  const decided = items.filter(({ verdict }) => verdict === "done" || verdict === "not_fake").length;
+  const skipped = items.filter(({ verdict }) => verdict === "skipped").length;
+  $("progress-text").textContent = `${decided} of ${items.length} done` + (skipped ? `, ${skipped} skipped` : "");
+  $("progress").max = items.length;
+  $("progress").value = decided;
+  $("badge").hidden = !item.verdict;
+  $("badge").textContent = VERDICT_WORDS[item.verdict] ?? "";
+  $("badge").dataset.verdict = item.verdict ?? "";
+  $("undo").disabled = !(mask?.actions.length || view.points.length);
+  $("redo").disabled = !mask?.undone.length;
+  $("previous").disabled = index === 0;
+  $("next").disabled = index === items.length - 1;
+  $("attention").disabled = $("use-attention").disabled = $("threshold").disabled = !attention;
+  $("attention").setAttribute("aria-pressed", Boolean(view.attention));
+  $("not-fake").setAttribute("aria-pressed", item.verdict === "not_fake");
+  $("skip").setAttribute("aria-pressed", item.verdict === "skipped");
+  [...$("strip").children].forEach((square, i) => {
+    square.dataset.verdict = items[i].verdict ?? (items[i].mask ? "drawn" : "");
+    square.setAttribute("aria-current", i === index);
+  });
+}
+
+// ---- Tools
+
+function setTool(name) {
+  tool = name;
+  setPoints([]);
+  for (const each of ["brush", "eraser", "polygon"]) $(each).setAttribute("aria-pressed", each === tool);
+}
+
+function size() {
+  return Number($("size").value);
+}
+
+function step() {
+  return Math.max(1, Math.round(size() / 6));
+}
+
+function setSize(value) {
+  $("size").value = value;
+  $("size-value").textContent = `${size()} px`;
+  localStorage.setItem("size", size());
+  if (view.cursor?.size) view.cursor.size = size();
+  view.redraw();
+}
+
+function toggleMask() {
+  view.showMask = !view.showMask;
+  $("hide").setAttribute("aria-pressed", !view.showMask);
+  view.redraw();
+}
+
+function showAttention(shown) {
+  $("threshold-value").textContent = $("threshold").value;
+  if (!attention) return;
+  view.paintAttention(shown ? attention : null, 255 * Number($("threshold").value));
+  $("attention").setAttribute("aria-pressed", shown);
+}
+
+function useAttention() {
+  if (!attention) return;
+  mask.begin();
+  mask.addAbove(attention, 255 * Number($("threshold").value));
+  changed(mask.commit());
+  showAttention(false);
+}
+
+function undo() {
+  if (view.points.length) setPoints(view.points.slice(0, -1));
+  else changed(mask.undo());
+}
+
+// Shows and saves what an action changed.
+function changed(rectangle) {
+  if (rectangle) {
+    view.paint(mask, rectangle);
+    saver.save(index, mask);
+  }
+  refresh();
+}
+
+function setPoints(points) {
+  view.points = points;
+  view.redraw();
+  if (items[index]) refresh();
+}
+
+function addPoint(point) {
+  const first = view.points[0];
+  const near = first && Math.hypot(point.x - first.x, point.y - first.y) * view.scale < CLOSING_DISTANCE;
+  if (near && view.points.length >= 3) closePolygon();
+  else if (!near) setPoints([...view.points, point]);
+}
+
+function closePolygon() {
+  mask.begin();
+  mask.polygon(view.points);
+  view.points = [];
+  changed(mask.commit());
+}
+
+// ---- Pointers
+
+function position(event) {
+  const { left, top } = $("view").getBoundingClientRect();
+  return { x: event.clientX - left, y: event.clientY - top };
+}
+
+function pointerDown(event) {
+  if (!mask || busy) return;
+  event.preventDefault();
+  document.activeElement?.blur(); // keys belong to the drawing again
+  $("view").setPointerCapture(event.pointerId);
+  pointers.set(event.pointerId, position(event));
+  message("");
+  if (pointers.size === 2) {
+    if (gesture === "stroke") {
+      const rectangle = mask.cancel();
+      if (rectangle) view.paint(mask, rectangle);
+    }
+    gesture = "pinch";
+  } else if (event.button === 1 || panning) {
+    gesture = "pan";
+  } else if (event.button === 0 && pointers.size === 1) {
+    const point = view.toImage(position(event).x, position(event).y);
+    if (tool === "polygon") {
+      gesture = "point";
+      last = point;
+    } else {
+      gesture = "stroke";
+      last = point;
+      mask.begin();
+      strokeTo(point);
+    }
+  }
+}
+
+function pointerMove(event) {
+  const at = position(event);
+  const point = view.toImage(at.x, at.y);
+  view.cursor = mask && event.pointerType !== "touch" ? { ...point, size: tool === "polygon" ? 0 : size() } : null;
+  view.redraw();
+  const before = pointers.get(event.pointerId);
+  if (!before) return;
+  if (gesture === "pinch") {
+    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+    if (other) {
+      view.zoom(distance(at, other) / Math.max(1, distance(before, other)), (at.x + other.x) / 2, (at.y + other.y) / 2);
+      view.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
+    }
+  } else if (gesture === "pan") {
+    view.pan(at.x - before.x, at.y - before.y);
+  } else if (gesture === "stroke") {
+    const events = event.getCoalescedEvents?.() ?? [];
+    for (const each of events.length ? events : [event]) {
+      const through = position(each);
+      strokeTo(view.toImage(through.x, through.y));
+    }
+  } else if (gesture === "point") {
+    last = point;
+  }
+  pointers.set(event.pointerId, at);
+}
+
+function pointerUp(event) {
+  if (!pointers.delete(event.pointerId)) return;
+  if (gesture === "stroke") endStroke();
+  if (gesture === "point" && event.type === "pointerup") addPoint(last);
+  if (!pointers.size) gesture = null;
+}
+
+function strokeTo(point) {
+  const rectangle = mask.stroke(last, point, size(), tool === "eraser" ? 0 : 1);
+  last = point;
+  if (rectangle) view.paint(mask, rectangle);
+}
+
+function endStroke() {
+  gesture = null;
+  changed(mask.commit());
+}
+
+function distance(a, b) {
+  return Math.hypot(a.x - b.x, a.y - b.y);
+}
+
+for (const id of ["size", "threshold"]) $(id).addEventListener("pointerup", () => $(id).blur());
+$("view").addEventListener("pointerdown", pointerDown);
+$("view").addEventListener("pointermove", pointerMove);
+$("view").addEventListener("pointerup", pointerUp);
+$("view").addEventListener("pointercancel", pointerUp);
+$("view").addEventListener("pointerleave", () => { view.cursor = null; view.redraw(); });
+$("view").addEventListener("dblclick", () => { if (view.points.length >= 3) closePolygon(); });
+$("view").addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const at = position(event);
+  view.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), at.x, at.y);
+}, { passive: false });
+
+// ---- Keys
+
+window.addEventListener("keydown", (event) => {
+  if ($("help").open || event.altKey) return;
+  if (event.key === " ") {
+    if (event.target instanceof HTMLButtonElement) return;
+    panning = true;
+    $("view").style.cursor = "grab";
+    event.preventDefault();
+    return;
+  }
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  let name = Object.keys(COMMANDS).find((each) => COMMANDS[each].keys.includes(key));
+  if (event.ctrlKey || event.metaKey) {
+    if (key !== "z" && key !== "y") return;
+    name = key === "y" || event.shiftKey ? "redo" : "undo";
+  }
+  const { target } = event;
+  if (target instanceof HTMLButtonElement && key === "Enter") return;
+  if (target instanceof HTMLInputElement && key.startsWith("Arrow")) return;
+  if (!name) return;
+  event.preventDefault();
+  if (name === "done" && view.points.length >= 3) closePolygon();
+  else perform(name);
+});
+window.addEventListener("keyup", (event) => {
+  if (event.key !== " ") return;
+  panning = false;
+  $("view").style.cursor = "";
+});
+window.addEventListener("beforeunload", (event) => {
+  if (!saver.isIdle) event.preventDefault();
+});
+
+start().catch((error) => message(`The page could not start: ${error.message}`));

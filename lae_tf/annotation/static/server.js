@@ -1,0 +1,82 @@
+// Talks to the server. Masks are saved one after the other, always the newest, again and again until it works.
+
+const RETRY_MILLISECONDS = 2000;
+
+export async function getItems() {
+  return (await fetchSound("/api/items")).json().then((answer) => answer.items);
+}
+
+export async function getBitmap(kind, index) {
+  const blob = await (await fetchSound(`/api/${kind}/${index}`)).blob();
+  return createImageBitmap(blob, { colorSpaceConversion: "none" });
+}
+
+export async function putVerdict(index, verdict) {
+  const answer = await fetchSound(`/api/verdicts/${index}`, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ verdict }),
+  });
+  return (await answer.json()).verdict;
+}
+
+export class Saver {
+  // `report(state, problem)` hears "saving", "saved" and "failed"; `saved(index, answer)` each success.
+  constructor(report, saved) {
+    this.report = report;
+    this.saved = saved;
+    this.pending = null;
+    this.running = null;
+  }
+
+  get isIdle() {
+    return !this.running;
+  }
+
+  save(index, mask) {
+    this.pending = { index, width: mask.width, height: mask.height, pixels: mask.pixels.slice() };
+    this.report("saving");
+    this.running ??= this.#run().finally(() => { this.running = null; });
+  }
+
+  // Resolves when everything is on disk.
+  async flush() {
+    while (this.running) await this.running;
+  }
+
+  async #run() {
+    while (this.pending) {
+      const snapshot = this.pending;
+      this.pending = null;
+      try {
+        const answer = await fetchSound(`/api/masks/${snapshot.index}`, {
+          method: "PUT",
+          headers: { "Content-Type": "image/png" },
+          body: await encode(snapshot),
+        });
+        this.saved(snapshot.index, await answer.json());
+      } catch (error) {
+        this.report("failed", error.message);
+        this.pending ??= snapshot;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+      }
+    }
+    this.report("saved");
+  }
+}
+
+async function fetchSound(url, options) {
+  const answer = await fetch(url, options);
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer;
+}
+
+// PNG, white on black, opaque: a canvas would not keep colours under transparency.
+async function encode({ width, height, pixels }) {
+  const canvas = new OffscreenCanvas(width, height);
+  const data = new ImageData(width, height);
+  const words = new Uint32Array(data.data.buffer);
+  for (let i = 0; i < pixels.length; i++) words[i] = pixels[i] ? 0xffffffff : 0xff000000;
+  canvas.getContext("2d").putImageData(data, 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}

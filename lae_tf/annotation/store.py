@@ -1,0 +1,114 @@
+"""The folder that the page in the browser draws into: one PNG per image and ``verdicts.json``.
+
+Every change is on disk, atomically, when its method returns. A mask on disk is never empty.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lae_tf.annotation.items import Drawing, Item, read_json
+from lae_tf.data.images import read_mask, write_bytes, write_png
+from lae_tf.errors import ImageError, UsageError
+
+VERDICTS_FILE = "verdicts.json"
+DONE, SKIPPED, NOT_FAKE = "done", "skipped", "not_fake"
+VERDICTS = (DONE, SKIPPED, NOT_FAKE)
+
+
+class AnnotationStore:
+    """Masks and verdicts of one round. Threads may share it.
+
+    Args:
+        folder: made on the first change.
+        items: the selected images.
+
+    Raises:
+        UsageError: the folder's verdicts are damaged, or of images that are not in the selection.
+    """
+
+    def __init__(self, folder: Path, items: Sequence[Item]):
+        self.folder = folder
+        self.items = items
+        self._lock = threading.Lock()
+        self._verdicts = _read_verdicts(folder / VERDICTS_FILE, {item.name for item in items})
+
+    def mask_path(self, item: Item) -> Path:
+        """Return where the mask of an image is, or would be."""
+        return self.folder / f"{item.name}.png"
+
+    def verdict(self, item: Item) -> str | None:
+        """Return ``done``, ``skipped``, ``not_fake`` or None: undecided."""
+        return self._verdicts.get(item.name)
+
+    def save_mask(self, item: Item, mask: np.ndarray) -> None:
+        """Store a mask; an empty one is removed.
+
+        A mask contradicts "not a fake" and "skipped", an empty one contradicts "done": such a verdict ends.
+
+        Args:
+            item: the image.
+            mask: uint8 (H, W) in {0, 1}.
+        """
+        with self._lock:
+            drawn = bool(mask.any())
+            if drawn:
+                write_png(self.mask_path(item), mask * np.uint8(255))
+            else:
+                self.mask_path(item).unlink(missing_ok=True)
+            if self.verdict(item) in ((SKIPPED, NOT_FAKE) if drawn else (DONE,)):
+                self._set(item, None)
+
+    def save_verdict(self, item: Item, verdict: str | None) -> None:
+        """Store a verdict.
+
+        Raises:
+            UsageError: unknown, or ``done`` without a mask.
+        """
+        with self._lock:
+            if verdict is not None and verdict not in VERDICTS:
+                raise UsageError(f"unknown verdict {verdict!r}; expected {', '.join(VERDICTS)} or null")
+            if verdict == DONE and not self.mask_path(item).is_file():
+                raise UsageError("nothing is drawn: draw the forged region, skip the image, or call it not a fake")
+            self._set(item, verdict)
+
+    def drawings(self, problems: list[str]) -> Iterator[Drawing]:
+        """Yield what is decided: masks marked as done, and images judged not to be fakes.
+
+        Args:
+            problems: gets one sentence for each mask that cannot be read.
+        """
+        for item in self.items:
+            path = self.mask_path(item)
+            if self.verdict(item) == DONE:
+                try:
+                    yield Drawing(item, str(path), read_mask(path))
+                except ImageError as error:
+                    problems.append(str(error))
+            elif self.verdict(item) == NOT_FAKE:
+                yield Drawing(item, str(self.folder / VERDICTS_FILE), None)
+
+    def _set(self, item: Item, verdict: str | None) -> None:
+        verdicts = {name: kept for name, kept in self._verdicts.items() if name != item.name}
+        if verdict is not None:
+            verdicts[item.name] = verdict
+        text = json.dumps(dict(sorted(verdicts.items())), indent=2)
+        write_bytes(self.folder / VERDICTS_FILE, text.encode("utf-8"))
+        self._verdicts = verdicts
+
+
+def _read_verdicts(path: Path, names: set[str]) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    verdicts = read_json(path)
+    if not isinstance(verdicts, dict) or not all(verdict in VERDICTS for verdict in verdicts.values()):
+        raise UsageError(f"{path}: is damaged; expected a verdict ({', '.join(VERDICTS)}) for each name.")
+    strangers = sorted(set(verdicts) - names)
+    if strangers:
+        raise UsageError(f"{path}: belongs to another selection ('{strangers[0]}' is not in this one).")
+    return verdicts
