@@ -1,0 +1,131 @@
+"""A stub of the REST API is held against golden images whose scores are known."""
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from lae_tf.errors import UsageError
+from lae_tf.serving.check import check_server, find_golden
+
+SCORES = {b"one": 0.25, b"two": 0.75}
+THRESHOLD = 0.5
+
+
+@pytest.fixture
+def golden(tmp_path):
+    folder = tmp_path / "lae" / "3" / "assets.extra" / "golden"
+    folder.mkdir(parents=True)
+    images = []
+    for name, score in SCORES.items():
+        (folder / name.decode()).write_bytes(name)
+        images.append(
+            {"file": name.decode(), "score": score, "label": "fake" if score >= THRESHOLD else "real"}
+        )
+    record = {"tolerance": 1e-5, "threshold": THRESHOLD, "images": images}
+    (folder / "golden.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def serve():
+    """Start a server that answers with ``predict(images, path, headers)``: (status, object or text)."""
+    servers = []
+
+    def start(predict):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                images = [base64.b64decode(one["b64"], validate=True) for one in body["instances"]]
+                status, answer = predict(images, self.path, self.headers)
+                data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def answers(images, shift=0.0, label=None):
+    scores = [SCORES[image] + shift for image in images]
+    return [
+        {"score": s, "label": label or ("fake" if s >= THRESHOLD else "real"), "logit": 0.0} for s in scores
+    ]
+
+
+def test_the_same_scores_are_no_problem(golden, serve):
+    paths = []
+
+    def predict(images, path, headers):
+        paths.append((path, len(images), headers.get("Authorization")))
+        return 200, {"predictions": answers(images, shift=9e-6)}
+
+    url = serve(predict)
+    assert check_server(url, golden) == []
+    assert paths == [("/v1/models/lae:predict", count, None) for count in (1, 1, 2)]
+    assert check_server(f"{url}/v1/models/other/labels/canary/", golden, token="secret") == []
+    assert paths[-1] == ("/v1/models/other/labels/canary:predict", 2, "Bearer secret")
+
+
+def test_every_image_that_scores_differently_is_named(golden, serve):
+    problems = check_server(
+        serve(lambda images, *_: (200, {"predictions": answers(images, shift=2e-5)})), golden
+    )
+    assert [problem.split()[0] for problem in problems] == ["one", "two", "one", "two"]
+    assert "expected 0.2500000 within 1e-05" in problems[0]
+
+
+def test_a_wrong_label_is_told_unless_the_score_is_at_the_threshold(golden, serve):
+    problems = check_server(
+        serve(lambda images, *_: (200, {"predictions": answers(images, label="fake")})), golden
+    )
+    assert problems == [
+        "one alone: is called fake, expected real",
+        "one in one request with all: is called fake, expected real",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "expected"),
+    [
+        (404, '{"error": "Servable not found"}', "status 404: .*Servable not found"),
+        (200, "<html>", "not a prediction"),
+        (200, '{"predictions": []}', "1 predictions were expected"),
+        (200, '{"predictions": [0.5]}', "has no score and label"),
+        (200, '{"predictions": [{"score": NaN, "label": "real"}]}', "scores nan"),
+    ],
+)
+def test_answers_of_another_kind_are_problems(golden, serve, status, answer, expected):
+    import re
+
+    assert re.search(expected, check_server(serve(lambda *_: (status, answer)), golden)[0])
+
+
+def test_a_server_that_is_not_there_is_one_problem(golden):
+    problems = check_server("http://127.0.0.1:1", golden)
+    assert len(problems) == 1
+    assert "no answer from http://127.0.0.1:1/v1/models/lae:predict" in problems[0]
+
+
+def test_golden_images_are_found_from_each_level(golden, tmp_path):
+    (tmp_path / "lae" / "10").mkdir()  # without golden images
+    (tmp_path / "lae" / "3").rename(tmp_path / "lae" / "9")
+    expected = tmp_path / "lae" / "9" / "assets.extra" / "golden"
+    for place in (tmp_path, tmp_path / "lae", tmp_path / "lae" / "9"):
+        assert find_golden(place) == expected
+    with pytest.raises(UsageError, match="no golden images"):
+        find_golden(tmp_path / "lae" / "10")
