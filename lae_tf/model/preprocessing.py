@@ -33,7 +33,13 @@ class Preprocessor(keras.layers.Layer):
         Alpha is dropped, 16 bits become 8, greyscale and CMYK become RGB. Orientation tags are not
         applied: ``lae_tf.data.images.normalise`` brings such files, and other formats, into this form.
         """
-        image = tf.io.decode_image(data, channels=3, dtype=tf.uint8, expand_animations=False)
+        # The accurate transform decodes a JPEG as Pillow does. The default one is off by several grey levels,
+        # which would tell files that went through Pillow from those that did not.
+        image = tf.cond(
+            tf.strings.substr(data, 0, 2) == b"\xff\xd8",
+            lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+            lambda: tf.io.decode_image(data, channels=3, dtype=tf.uint8, expand_animations=False),
+        )
         image.set_shape((None, None, 3))
         return image
 
