@@ -1,8 +1,9 @@
-"""`lae-tf import-masks`: masks drawn by people, into the manifest."""
+"""`lae-tf import-masks`: what annotators drew, checked and brought into the manifest. Needs no TensorFlow."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,51 +11,48 @@ import click
 
 @click.command("import-masks")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
-@click.argument("source", required=False, type=click.Path(path_type=Path))
-@click.option("--round", "number", type=click.IntRange(1), help="Round of selection.  [default: the last]")
+@click.argument("source", type=click.Path(exists=True), required=False)
+@click.option("--round", "number", type=click.IntRange(1), help="Round of selection; default: the last.")
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["auto", "annotations", "label-studio", "coco", "png"]),
     default="auto",
     show_default=True,
-    help="What SOURCE is.",
+    help="What SOURCE holds; auto tells it from the content.",
 )
-@click.option("--allow-over-budget", is_flag=True, help="Permit masks for 3 % of the training images and more.")
+@click.option("--allow-over-budget", is_flag=True, help="Permit 3 % of the training images and more.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    run: str, source: Path | None, number: int | None, kind: str, allow_over_budget: bool, as_json: bool
+    run: str, source: str | None, number: int | None, kind: str, allow_over_budget: bool, as_json: bool
 ) -> None:
-    """Check masks, and bring them into the manifest that RUN trains on.
+    """Import masks of a round's images into the manifest.
 
-    SOURCE is what `lae-tf annotate` drew (the default), a JSON or JSON-MIN export of Label Studio, a COCO file
-    (CVAT: "COCO 1.0", unpacked), or a folder of PNG masks. Everything is checked first; one problem, and
-    nothing is imported. The old manifest is kept beside the new one.
+    SOURCE is what `lae-tf annotate` saved (the default), an export of Label Studio (JSON or JSON-MIN), a
+    COCO file such as CVAT's, or a folder of PNG masks. Everything is checked first: if anything is wrong,
+    all problems are listed and nothing is changed. The old manifest is kept beside the new one.
 
     \b
     Example:
       lae-tf import-masks runs/first
-      lae-tf import-masks runs/first export.json
+      lae-tf import-masks runs/first project-1-at-2026-01-01.json
     """
-    from dataclasses import asdict
-
     from lae_tf.annotation.import_masks import detect_format, import_masks
     from lae_tf.annotation.round import Round
 
     selected = Round.open(run, number)
-    source = source or selected.annotations
-    imported = import_masks(source, detect_format(source, kind), selected, allow_over_budget)
+    path = Path(source) if source else selected.annotations
+    if kind == "auto":
+        kind = detect_format(path) if source else "annotations"
+    imported = import_masks(path, kind, selected, allow_over_budget)
     if as_json:
-        click.echo(json.dumps(asdict(imported)))
+        click.echo(json.dumps({"round": selected.number, "format": kind, **asdict(imported)}))
         return
-    click.echo(
-        f"{imported.masks} masks imported ({imported.replaced} replace earlier ones); "
-        f"{100 * imported.share:.2f} % of the training images have a mask drawn by people."
-    )
-    for path in imported.not_fake:
-        click.echo(f"Judged not a fake: {path}; check its label.")
+    again = f", {imported.replaced} of them anew" if imported.replaced else ""
+    click.echo(f"{imported.masks} masks of round {selected.number} imported{again}.")
+    for image in imported.not_fake:
+        click.echo(f"Judged not to be a fake, still labelled so: {image}")
     if imported.missing:
-        click.echo(f"{len(imported.missing)} of {len(selected.items)} selected images have no mask yet.")
-    if imported.backup:
-        click.echo(f"Manifest: {imported.manifest}\nBefore:   {imported.backup}")
-        click.echo("Next:     lae-tf train CONFIG --resume")
+        click.echo(f"{len(imported.missing)} of {len(selected.items)} selected images have none yet.")
+    click.echo(f"Masks drawn by people: {100 * imported.share:.2f} % of the training images.")
+    click.echo(f"Manifest: {imported.manifest}" + (f" (before: {imported.backup})" if imported.backup else ""))

@@ -1,67 +1,54 @@
-"""`lae-tf masks`: masks that need no annotator."""
+"""`lae-tf masks`: masks without people. Needs no TensorFlow."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 
-@click.group("masks", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("masks")
 def command() -> None:
-    """Make masks without annotators."""
+    """Make masks without people."""
 
 
 @command.command("diff")
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--sources",
+    type=click.Path(exists=True, file_okay=False),
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the untouched images.",
+    help="Folder of the untouched images, named as the fakes or as their groups.",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Masks.  [default: masks-derived]")
-@click.option("--blur", type=click.FloatRange(0, 20), default=1.0, show_default=True, help="Sigma in pixels.")
 @click.option(
-    "--threshold", type=click.FloatRange(0, 255), default=10.0, show_default=True, help="Difference of a channel."
+    "--masks", type=click.Path(file_okay=False), help="Folder for the masks; default: masks-derived beside MANIFEST."
 )
-@click.option("--closing", type=click.IntRange(1, 99), default=5, show_default=True, help="Gaps to close, in pixels.")
-@click.option("--smallest-area", type=click.IntRange(1), default=64, show_default=True, help="In pixels.")
+@click.option("--threshold", type=click.FloatRange(0, 255), help="Levels, of 255, by which forged pixels differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def diff(
-    manifest: Path,
-    sources: Path,
-    out: Path | None,
-    blur: float,
-    threshold: float,
-    closing: int,
-    smallest_area: int,
-    as_json: bool,
-) -> None:
-    """Make masks of fakes by differencing them with their untouched sources.
+def diff(manifest: str, sources: str, masks: str | None, threshold: float | None, as_json: bool) -> None:
+    """Derive masks of unlabelled fakes from their untouched sources.
 
-    A fake's source has its name (and folders, where needed) or the name of its group in SOURCES. The masks are
-    marked as derived in MANIFEST: they do not count in the budget. Fakes that have a mask keep it.
+    A fake's mask is where it differs from its source. Such masks are marked as derived, do not count
+    against the budget, and never replace another mask. The old manifest is kept beside the new one.
 
     \b
     Example:
-      lae-tf masks diff data/manifest.csv --sources originals/
+      lae-tf masks diff data/manifest.csv --sources data/originals
     """
-    from dataclasses import asdict
-
     from lae_tf.annotation.differencing import Differencing, derive_masks
 
-    out = out or manifest.parent / "masks-derived"
-    derived = derive_masks(manifest, sources, out, Differencing(blur, threshold, closing, smallest_area))
+    path = Path(manifest)
+    parameters = Differencing() if threshold is None else Differencing(threshold=threshold)
+    folder = Path(masks) if masks else path.parent / "masks-derived"
+    derived = derive_masks(path, Path(sources), folder, parameters)
     if as_json:
-        click.echo(json.dumps(asdict(derived)))
+        click.echo(json.dumps({"manifest": manifest, "folder": str(folder), **asdict(derived)}))
         return
-    click.echo(f"{derived.masks} masks derived, in {out}.")
-    if derived.without_source or derived.without_difference:
-        click.echo(
-            f"Left unlabelled: {derived.without_source} without a source, {derived.without_difference} "
-            "that differ nowhere or nearly everywhere."
-        )
-    if derived.backup:
-        click.echo(f"Before: {derived.backup}")
+    click.echo(f"{derived.masks} masks derived, in {folder}")
+    if derived.without_source:
+        click.echo(f"{derived.without_source} fakes have no source in {sources} and stay unlabelled.")
+    if derived.without_difference:
+        click.echo(f"{derived.without_difference} fakes differ nowhere, or nearly everywhere, and stay unlabelled.")
+    click.echo(f"Manifest: {manifest}" + (f" (before: {derived.backup})" if derived.backup else ""))

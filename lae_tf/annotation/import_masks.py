@@ -55,16 +55,14 @@ class Imported:
     backup: str | None
 
 
-def detect_format(source: Path, kind: str = "auto") -> str:
-    """Return one of ``FORMATS``: as given, or for "auto" told from the file's or folder's content.
+def detect_format(source: Path) -> str:
+    """Tell from a file's or folder's content which of ``FORMATS`` it is.
 
     Raises:
         UsageError: it is nothing that can be imported.
     """
     if not source.exists():
-        raise UsageError(f"{source}: no such file or folder; draw masks with 'lae-tf annotate', or name a file.")
-    if kind != "auto":
-        return kind
+        raise UsageError(f"{source}: no such file or folder.")
     if source.is_dir():
         if (source / VERDICTS_FILE).is_file():
             return "annotations"
