@@ -18,6 +18,10 @@ VERBS = {
     "forge": "Make training forgeries with exact masks from real images.",
     "train": "Train a detector from a configuration.",
     "select": "Select the images most worth a mask.",
+    "annotate": "Draw masks for the selected images, in the browser.",
+    "export-tasks": "Write selected images as tasks for Label Studio or COCO tools.",
+    "import-masks": "Bring drawn masks into the manifest.",
+    "masks": "Make masks without drawing, by differencing from the sources.",
     "loop": "Run the selection study unattended, on data whose masks are known.",
     "evaluate": "Evaluate on seen and unseen manipulations.",
     "predict": "Score images and draw heatmaps.",
@@ -25,7 +29,7 @@ VERBS = {
     "serve": "Serve exports with TensorFlow Serving's REST API.",
     "info": "Print versions, the stack and devices.",
 }
-WITHOUT_TENSORFLOW = {"forge"}
+WITHOUT_TENSORFLOW = {"forge", "annotate", "export-tasks", "import-masks", "masks"}
 
 
 class VerbGroup(click.Group):
