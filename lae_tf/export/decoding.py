@@ -139,7 +139,7 @@ def _decode_turned(data: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undo an EXIF orientation (int32 scalar, 1 to 8, others count as 1) of an image (H, W, 3)."""
+    """Undo an EXIF orientation (int32 scalar, 1 to 8) of an image (H, W, 3)."""
     transposed = tf.transpose(image, (1, 0, 2))
     turns = [
         lambda: image,
@@ -151,8 +151,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         lambda: transposed[::-1, ::-1],
         lambda: transposed[::-1],
     ]
-    known = (orientation >= 1) & (orientation <= len(turns))
-    return tf.switch_case(tf.where(known, orientation - 1, 0), turns)
+    return tf.switch_case(orientation - 1, turns)
 
 
 def exif_orientation(data: tf.Tensor) -> tf.Tensor:
@@ -196,8 +195,10 @@ def _tiff_orientation(block: tf.Tensor) -> tf.Tensor:
     low_first = values[0] == ord("I")
 
     def number(digits: tf.Tensor, count: int) -> tf.Tensor:
-        places = tf.constant([256**place for place in range(count)], tf.int64)
-        return tf.reduce_sum(digits * tf.where(low_first, places, places[::-1]), axis=-1)
+        places = [256**place for place in range(count)]
+        # Two constants: grappler takes one that is reversed for a shape, and gives up on its optimisations.
+        weights = tf.where(low_first, tf.constant(places, tf.int64), tf.constant(places[::-1], tf.int64))
+        return tf.reduce_sum(digits * weights, axis=-1)
 
     start = tf.minimum(number(values[4:8], 4), size)
     count = tf.minimum(number(values[start : start + 2], 2), tf.maximum(size - start - 2, 0) // 12)
@@ -205,4 +206,5 @@ def _tiff_orientation(block: tf.Tensor) -> tf.Tensor:
     # 0x0112 is the tag, 3 a number of 16 bits.
     wanted = (number(entries[:, 0:2], 2) == 0x0112) & (number(entries[:, 2:4], 2) == 3)
     orientations = tf.boolean_mask(number(entries[:, 8:10], 2), wanted)
+    orientations = tf.boolean_mask(orientations, (orientations >= 1) & (orientations <= 8))
     return tf.cast(tf.concat([orientations, [1]], axis=0)[0], tf.int32)
