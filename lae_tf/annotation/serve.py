@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,5 +44,6 @@ def serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: C
             announce(f"http://{name}:{listener.getsockname()[1]}/")
         await serving
 
-    with listener:
+    # SIGINT ends the server in order; uvicorn then raises it again.
+    with listener, contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run())

@@ -47,24 +47,20 @@ const COMMANDS = {
 const KEY_NAMES = { Enter: "⏎", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
 async function start() {
-  for (const button of document.querySelectorAll("[data-command]")) {
+  const buttons = [...document.querySelectorAll("[data-command]")];
+  for (const button of buttons) {
     const { keys } = COMMANDS[button.dataset.command];
-    button.append(keyCap(keys[0]));
+    if (!button.ariaLabel) button.append(keyCap(keys[0]));
     button.addEventListener("click", (event) => {
       if (event.detail) button.blur(); // clicked with a pointer: keys stay with the drawing
       perform(button.dataset.command);
     });
   }
   $("open-help").addEventListener("click", () => perform("help"));
-  for (const list of [$("legend"), $("help-keys")]) {
-    const rows = Object.values(COMMANDS).map(({ keys, label }) => [keys.slice(0, 1), label]);
-    for (const [keys, label] of [...rows, [["Space"], "move"]]) {
-      const term = document.createElement("dt");
-      term.append(...keys.map(keyCap));
-      const description = document.createElement("dd");
-      description.textContent = label;
-      list.append(term, description);
-    }
+  const named = new Set(buttons.map((button) => button.dataset.command));
+  for (const [name, { keys, label }] of [...Object.entries(COMMANDS), ["move", { keys: ["Space"], label: "move" }]]) {
+    addKey($("help-keys"), keys[0], label);
+    if (!named.has(name)) addKey($("legend"), keys[0], label); // the others are on their buttons
   }
   $("size").addEventListener("input", () => setSize(size()));
   $("threshold").addEventListener("input", () => showAttention(true));
@@ -81,6 +77,14 @@ async function start() {
   }));
   const skipped = items.findIndex(({ verdict }) => verdict === "skipped");
   await open(nextUndecided(-1) ?? Math.max(0, skipped));
+}
+
+function addKey(list, key, label) {
+  const term = document.createElement("dt");
+  term.append(keyCap(key));
+  const description = document.createElement("dd");
+  description.textContent = label;
+  list.append(term, description);
 }
 
 function keyCap(key) {

@@ -1,7 +1,7 @@
 // What is seen: the image with the mask and the attention over it, enlarged with crisp pixels.
 
 const MASK_COLOUR = [255, 55, 95];
-const ATTENTION_COLOUR = [255, 176, 46];
+const ATTENTION_COLOUR = [53, 214, 242];
 const INSIDE = 95; // opacity of the mask's inner pixels, of 255
 const EDGE = 255;
 
@@ -65,9 +65,12 @@ export class View {
       this.attention = new OffscreenCanvas(this.image.width, this.image.height);
       const context = this.attention.getContext("2d");
       const data = context.createImageData(this.image.width, this.image.height);
+      const { width } = this.image;
       for (let i = 0; i < values.length; i++) {
+        const above = values[i] > threshold;
+        const edge = above !== values[i + 1] > threshold || above !== values[i + width] > threshold;
         data.data.set(ATTENTION_COLOUR, 4 * i);
-        data.data[4 * i + 3] = values[i] > threshold ? 90 + values[i] * 0.3 : values[i] * 0.25;
+        data.data[4 * i + 3] = edge ? EDGE : above ? 90 : values[i] * 0.2;
       }
       context.putImageData(data, 0, 0);
     }
