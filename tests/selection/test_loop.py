@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_config, write_dataset
+from tiny_dataset import make_config, write_dataset
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from conftest import make_config, write_dataset
+from tiny_dataset import make_config, write_dataset
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
