@@ -13,6 +13,7 @@ as surrogate escapes (PEP 383): encode with ``errors="surrogateescape"``.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 from typing import Any
@@ -62,11 +63,11 @@ def parse(body: bytes) -> Any:
     shape = body.translate(_TO_SHAPE, b"+")
     doubtful = _LARGE_EXPONENT in shape or _LONG_NUMBER in shape
     if not doubtful and not (b"\\u" in body and _SURROGATE.search(body)):
-        text = body[start:].decode("utf-8", "surrogateescape")
-        try:
-            return _decoder.raw_decode(text.lstrip(" \t\n\r"))[0]
-        except (ValueError, RecursionError):
-            pass
+        text = body[start:].decode("utf-8", "surrogateescape").lstrip(" \t\n\r")
+        # A number alone ends where Python stops to understand it; requests are objects anyway.
+        with contextlib.suppress(ValueError, RecursionError):
+            if text.startswith(("{", "[")):
+                return _decoder.raw_decode(text)[0]
     return _Parser(body, start).parse()
 
 

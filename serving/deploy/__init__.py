@@ -87,5 +87,7 @@ def _stable_version(directory: Path) -> int | None:
     configs = read_model_config(path)
     if [config.name for config in configs] != [MODEL_NAME]:
         names = ", ".join(config.name for config in configs)
-        raise UsageError(f"{path} serves {names}; it would be rewritten for {MODEL_NAME} alone. Choose another --deploy.")
+        raise UsageError(
+            f"{path} serves {names}; it would be rewritten for {MODEL_NAME} alone. Choose another --deploy."
+        )
     return configs[0].labels.get("stable")

@@ -1,0 +1,220 @@
+"""Both clients against a server that answers like an export, and like a busy or broken one."""
+
+import asyncio
+import base64
+import io
+import json
+import math
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lae_tf.errors import ImageError
+from lae_tf.serving.client import AsyncClient, Client, Explanation, Score, ServerError, _retry_after
+
+HEATMAP = b"\x89PNG heatmap"
+
+
+def jpeg(red: int, orientation: int = 1) -> bytes:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (8, 4), (red, 0, 0)).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+class Export(BaseHTTPRequestHandler):
+    """Scores an image by its mean red; refuses pure black ones as the graph refuses damaged ones."""
+
+    def do_GET(self):
+        self.answer(200, {"model_version_status": [{"version": "1", "state": "AVAILABLE"}]})
+
+    def do_POST(self):
+        server = self.server
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server.seen.append((self.path, dict(self.headers), len(request["instances"])))
+        if server.first_answers:
+            status, headers, body = server.first_answers.pop(0)
+            return self.answer(status, body, headers)
+        images = [base64.b64decode(item["b64"]) for item in request["instances"]]
+        server.sizes += [Image.open(io.BytesIO(image)).size for image in images]
+        reds = [np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))[..., 0].mean() for image in images]
+        if min(reds) == 0:
+            return self.answer(400, {"error": "image 0 cannot be decoded"})
+        predictions = [
+            {"score": red / 255, "label": "fake" if red > 127 else "real", "logit": red, "threshold": 0.5}
+            for red in reds
+        ]
+        if request["signature_name"] == "explain":
+            # A model may give (B, 1) instead of (B,).
+            for item in predictions:
+                item["score"] = [item["score"]]
+                item["heatmap_png_bytes"] = {"b64": base64.b64encode(HEATMAP).decode()}
+                item["reconstruction_error"] = [0.25]
+        self.answer(200, {"predictions": predictions})
+
+    def answer(self, status, document, headers=None):
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": len(body), **(headers or {})}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def export():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Export)
+    server.seen, server.sizes, server.first_answers = [], [], []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class Waited:
+    """Both clients behind one face, the asynchronous one run to its end."""
+
+    def __init__(self, asynchronous: bool, url: str, **options):
+        self.asynchronous, self.url, self.options = asynchronous, url, options
+
+    def __getattr__(self, method):
+        def call(*arguments):
+            if not self.asynchronous:
+                with Client(self.url, **self.options) as client:
+                    result = getattr(client, method)(*arguments)
+                    return list(result) if method == "predict_files" else result
+
+            async def run():
+                async with AsyncClient(self.url, **self.options) as client:
+                    result = getattr(client, method)(*arguments)
+                    if method == "predict_files":
+                        return [score async for score in result]
+                    return await result
+
+            return asyncio.run(run())
+
+        return call
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def connect(request):
+    return lambda url, **options: Waited(request.param, url, **options)
+
+
+@pytest.fixture
+def delays(monkeypatch):
+    """The waits between attempts, without waiting."""
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    real_sleep = asyncio.sleep
+
+    async def sleep_or_yield(seconds, *arguments):
+        return await (real_sleep(seconds, *arguments) if seconds == 0 else sleep(seconds))
+
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(asyncio, "sleep", sleep_or_yield)
+    return waited
+
+
+def test_scores(export, connect):
+    client = connect(export.url, model="m", version=3, token="secret")
+    first, second = client.predict([jpeg(255), jpeg(51)], ["a", "b"])
+    assert (first.path, first.label, first.threshold, first.error) == ("a", "fake", 0.5, "")
+    assert second.score == pytest.approx(0.2, abs=0.02) and second.label == "real"
+    path, headers, count = export.seen[0]
+    assert (path, count) == ("/v1/models/m/versions/3:predict", 2)
+    assert headers["Authorization"] == "Bearer secret"
+    assert list(first.record()) == ["path", "score", "label", "logit", "threshold"]
+
+
+def test_images_are_normalised_before_they_are_sent(export, connect):
+    connect(export.url).predict([jpeg(9), jpeg(9, orientation=6)])
+    assert export.sizes == [(8, 4), (4, 8)]
+    with pytest.raises(ImageError, match="image 0"):
+        connect(export.url).predict([b"no image"])
+
+
+def test_files_come_back_in_order_and_bad_ones_with_a_reason(export, connect, tmp_path):
+    contents = {"a": jpeg(255), "b": b"no image", "c": jpeg(0), "d": jpeg(100), "e": jpeg(200)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    paths = [str(tmp_path / name) for name in (*contents, "missing")]
+    scores = connect(export.url, batch_size=3).predict_files(paths)
+    assert [score.path for score in scores] == paths
+    assert [bool(score.error) for score in scores] == [False, True, True, False, False, True]
+    assert "cannot be decoded" in scores[2].error and math.isnan(scores[2].score)
+    assert scores[1].record() == {"path": paths[1], "error": scores[1].error}
+
+
+def test_explanation(export, connect):
+    explanation = connect(export.url).explain(jpeg(255), "a")
+    assert isinstance(explanation, Explanation) and isinstance(explanation.score, Score)
+    assert (explanation.heatmap_png, explanation.reconstruction_error) == (HEATMAP, 0.25)
+    assert explanation.score.score == pytest.approx(1, abs=0.02)
+
+
+def test_versions(export, connect):
+    assert connect(export.url).versions() == [{"version": "1", "state": "AVAILABLE"}]
+
+
+def test_a_busy_server_is_asked_again(export, connect, delays):
+    export.first_answers = [(429, {"Retry-After": "7"}, {}), (503, {}, {}), (429, {"Retry-After": "900"}, {})]
+    assert len(connect(export.url).predict([jpeg(255)])) == 1
+    assert delays == [7, 1, 30] and len(export.seen) == 4
+
+
+def test_a_busy_server_is_given_up(export, connect, delays):
+    export.first_answers = [(429, {}, {"error": "queue is full"})] * 3
+    with pytest.raises(ServerError, match="429: queue is full") as caught:
+        connect(export.url, retries=2).predict([jpeg(255)])
+    assert caught.value.status == 429 and delays == [0.5, 1]
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 504])
+def test_other_errors_are_not_repeated(export, connect, delays, status):
+    export.first_answers = [(status, {}, {"error": "because"})]
+    with pytest.raises(ServerError, match=f"{status}: because"):
+        connect(export.url).predict([jpeg(255)])
+    assert not delays and len(export.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", {"predictions": []}, {"predictions": [1]}, {"predictions": [{"score": 1}]}, {"outputs": 1}],
+)
+def test_strange_answers(export, connect, body):
+    export.first_answers = [(200, {}, body)]
+    with pytest.raises(ServerError):
+        connect(export.url).predict([jpeg(255)])
+
+
+def test_nobody_there(connect, tmp_path):
+    (tmp_path / "a").write_bytes(jpeg(1))
+    client = connect("http://127.0.0.1:1", timeout_seconds=2)
+    with pytest.raises(ServerError, match="is the server running"):
+        client.predict_files([str(tmp_path / "a")])
+
+
+def test_retry_after_may_be_a_date():
+    assert _retry_after("3") == 3
+    assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") < 0
+    assert _retry_after("soon") == 0
+
+
+def test_against_the_embedded_server(server):
+    with Client(server.url, model="half") as client:
+        assert {item["state"] for item in client.versions()} == {"AVAILABLE"}
+        with pytest.raises(ServerError, match="400"):
+            client.predict([jpeg(255)])
