@@ -83,7 +83,7 @@ def read_annotations(path: Path, items: Sequence[Item], problems: list[str]) -> 
     """
     content = read_json(path)
     try:
-        categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
+        categories = {str(category["id"]): str(category["name"]) for category in content["categories"]}
         images = {image["id"]: image for image in content["images"]}
         regions: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for annotation in content["annotations"]:
@@ -116,8 +116,8 @@ def read_annotations(path: Path, items: Sequence[Item], problems: list[str]) -> 
             problems.append(f"{source}: {error}")
 
 
-def _unite(regions: Sequence[dict[str, Any]], categories: dict[int, str], height: int, width: int) -> np.ndarray | None:
-    labels = {categories.get(region.get("category_id", 0), "?") for region in regions}
+def _unite(regions: Sequence[dict[str, Any]], categories: dict[str, str], height: int, width: int) -> np.ndarray | None:
+    labels = {categories.get(str(region.get("category_id")), "?") for region in regions}
     if labels == {NOT_FAKE}:
         return None
     if labels != {FORGED}:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
@@ -102,14 +102,14 @@ def read_export(path: Path, items: Sequence[Item], problems: list[str]) -> Itera
     for number, task in enumerate(tasks, start=1):
         source = f"{path}, task {task.get('id', number)}"
         try:
-            url = _image_url(task)
+            name = _file_name(_image_url(task))
             annotations = list(_annotations(task))
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             problems.append(f"{source}: lacks 'data', 'annotations' or an image, as Label Studio writes them")
             continue
         if not annotations:
             continue
-        item = names.find(_file_name(url))
+        item = names.find(name)
         if isinstance(item, str):
             problems.append(f"{source}: {item}")
             continue
@@ -136,7 +136,7 @@ def _image_url(task: dict[str, Any]) -> str:
 def _file_name(url: str) -> str:
     """Return the path in a local-files URL, or in any other."""
     parts = urlsplit(url)
-    return parse_qs(parts.query).get("d", [parts.path])[0]
+    return parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
 
 
 def _annotations(task: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -69,7 +69,7 @@ def decode_brush(rle: Sequence[int], height: int, width: int) -> np.ndarray:
         RLEError: the code is damaged, or not of height * width pixels.
     """
     try:
-        data = bytes(rle)
+        data = bytes(list(rle))  # of a number, bytes() would make that many zeros
     except (TypeError, ValueError):
         raise RLEError("the brush stroke is not a list of bytes") from None
     total = height * width * _CHANNELS
