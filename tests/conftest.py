@@ -9,10 +9,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tiny_dataset import make_config, write_dataset
 
 from lae_tf.config import Config
+
+# Tests say what is right, not how fast: a busy machine must not fail them.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture

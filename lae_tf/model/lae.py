@@ -71,7 +71,7 @@ class LAE(keras.Model):
 
     Example:
         >>> model = LAE(image_size=64)
-        >>> model.compile(optimizer="adamw")
+        >>> model.compile(loss_weights={"alignment": 1.0})
         >>> model.fit(dataset)  # doctest: +SKIP
     """
 
@@ -186,7 +186,7 @@ class LAE(keras.Model):
 
     def compile(
         self,
-        optimizer: Any = "adamw",
+        optimizer: Any = None,
         *,
         pixel_loss: Any = None,
         perceptual_loss: Any = None,
@@ -201,7 +201,7 @@ class LAE(keras.Model):
         """Take the losses by role.
 
         Args:
-            optimizer: of encoder, head and decoder.
+            optimizer: of encoder, head and decoder; default ``AdamW()``.
             pixel_loss: image against reconstruction, default ``PixelLoss()``.
             perceptual_loss: ``VGG16PerceptualLoss``, ``FeatureMatchingLoss`` or None.
             adversarial_loss: ``AdversarialLoss`` or None.
@@ -220,7 +220,7 @@ class LAE(keras.Model):
         unknown = set(loss_weights or {}) - set(DEFAULT_WEIGHTS)
         if unknown:
             raise ValueError(f"loss_weights knows {sorted(DEFAULT_WEIGHTS)}. Received instead {sorted(unknown)}.")
-        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        super().compile(optimizer=optimizer or keras.optimizers.AdamW(), **{"jit_compile": False, **kwargs})
         self.loss_weights_by_role = {**DEFAULT_WEIGHTS, **(loss_weights or {})}
         self.pixel_loss = pixel_loss or PixelLoss()
         self.perceptual_loss = perceptual_loss
