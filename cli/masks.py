@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -19,18 +19,26 @@ def command() -> None:
 @click.option(
     "--sources",
     type=click.Path(exists=True, file_okay=False),
-    required=True,
-    help="Folder of the untouched images, named as the fakes or as their groups.",
+    help="Folder of the untouched images, named as the fakes or as their groups; default: MANIFEST's real images.",
 )
 @click.option(
     "--masks", type=click.Path(file_okay=False), help="Folder for the masks; default: masks-derived beside MANIFEST."
 )
-@click.option("--threshold", type=click.FloatRange(0, 255), help="Levels, of 255, by which forged pixels differ.")
+@click.option("--threshold", type=click.FloatRange(0, 255), help="Levels of 255 by which a forged region differs.")
+@click.option("--extent", type=click.FloatRange(0, 255), help="Levels of 255 by which it differs up to its border.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def diff(manifest: str, sources: str, masks: str | None, threshold: float | None, as_json: bool) -> None:
+def diff(
+    manifest: str,
+    sources: str | None,
+    masks: str | None,
+    threshold: float | None,
+    extent: float | None,
+    as_json: bool,
+) -> None:
     """Derive masks of unlabelled fakes from their untouched sources.
 
-    A fake's mask is where it differs from its source. Such masks are marked as derived, do not count
+    A fake's mask is where it differs from its source: from --sources, or else the only real image of its
+    group in MANIFEST. Such masks are marked as derived, do not count
     against the budget, and never replace another mask. The old manifest is kept beside the new one.
 
     \b
@@ -39,16 +47,20 @@ def diff(manifest: str, sources: str, masks: str | None, threshold: float | None
     """
     from lae_tf.annotation.differencing import Differencing, derive_masks
 
+    parameters = Differencing()
+    if threshold is not None:
+        parameters = replace(parameters, threshold=threshold)
+    if extent is not None:
+        parameters = replace(parameters, extent=extent)
     path = Path(manifest)
-    parameters = Differencing() if threshold is None else Differencing(threshold=threshold)
     folder = Path(masks) if masks else path.parent / "masks-derived"
-    derived = derive_masks(path, Path(sources), folder, parameters)
+    derived = derive_masks(path, Path(sources) if sources else None, folder, parameters)
     if as_json:
         click.echo(json.dumps({"manifest": manifest, "folder": str(folder), **asdict(derived)}))
         return
     click.echo(f"{derived.masks} masks derived, in {folder}")
     if derived.without_source:
-        click.echo(f"{derived.without_source} fakes have no source in {sources} and stay unlabelled.")
+        click.echo(f"{derived.without_source} fakes have no source in {sources or manifest} and stay unlabelled.")
     if derived.without_difference:
         click.echo(f"{derived.without_difference} fakes differ nowhere, or nearly everywhere, and stay unlabelled.")
     click.echo(f"Manifest: {manifest}" + (f" (before: {derived.backup})" if derived.backup else ""))

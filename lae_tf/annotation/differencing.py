@@ -10,6 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
+from skimage.filters import apply_hysteresis_threshold
 from tqdm import tqdm
 
 from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
@@ -24,13 +26,15 @@ class Differencing:
 
     Attributes:
         blur: sigma in pixels of the Gaussian that both images pass first; it quiets compression noise.
-        threshold: a pixel differs where one of its channels does by more, in [0, 255].
+        threshold: a region is forged if a channel of one of its pixels differs by more, in [0, 255].
+        extent: it reaches as far as pixels differ by more than this; counts as ``threshold`` if it is above.
         closing: gaps up to so many pixels within what differs are closed.
         smallest_area: regions of fewer pixels are dropped, holes of fewer are filled.
     """
 
     blur: float = 1.0
-    threshold: float = 10.0
+    threshold: float = 12.0
+    extent: float = 6.0
     closing: int = 5
     smallest_area: int = 64
 
@@ -72,7 +76,9 @@ def difference_mask(fake: np.ndarray, source: np.ndarray, parameters: Differenci
         )
     given = parameters or Differencing()
     first, second = (_blurred(image, given.blur) for image in (fake, source))
-    differs = (np.abs(first - second).max(axis=2) > given.threshold).astype(np.uint8)
+    difference = np.abs(first - second).max(axis=2)
+    # One threshold either cuts soft forgeries short or lets compression noise in.
+    differs = apply_hysteresis_threshold(difference, given.extent, given.threshold).astype(np.uint8)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     mask = cv2.morphologyEx(differs, cv2.MORPH_OPEN, cross)  # single pixels are noise
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (given.closing, given.closing))
@@ -81,16 +87,17 @@ def difference_mask(fake: np.ndarray, source: np.ndarray, parameters: Differenci
     return 1 - _without_small(1 - mask, given.smallest_area) if mask.any() else mask
 
 
-def derive_masks(manifest_path: Path, sources: Path, masks: Path, parameters: Differencing) -> Derived:
+def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, parameters: Differencing) -> Derived:
     """Give every unlabelled fake whose source is found a mask, marked ``derived`` in the manifest.
 
     A fake's source is the image in ``sources`` whose path there, without the suffix, is the longest end of the
     fake's own path (``sources/000/0001.png`` for ``fakes/000/0001.jpg``); else the one whose stem is the
-    fake's group.
+    fake's group. Without ``sources`` it is the manifest's real image of the fake's group, if there is exactly
+    one.
 
     Args:
         manifest_path: the manifest; a copy of it is kept.
-        sources: folder of untouched images, searched through its subfolders.
+        sources: folder of untouched images, searched through its subfolders; None takes the manifest's own.
         masks: folder for the masks; made if it is missing.
         parameters: of the differencing.
 
@@ -99,7 +106,7 @@ def derive_masks(manifest_path: Path, sources: Path, masks: Path, parameters: Di
         ProblemsError: pairs of different size, or images that cannot be read; the manifest is not changed.
     """
     manifest = Manifest.read(manifest_path)
-    index = _SourceIndex(sources)
+    index = _GroupIndex(manifest.frame) if sources is None else _SourceIndex(sources)
     rows = np.flatnonzero(manifest.mask_state == "unlabelled")
     frame = manifest.frame.copy()
     if "mask_source" not in frame:
@@ -108,8 +115,8 @@ def derive_masks(manifest_path: Path, sources: Path, masks: Path, parameters: Di
     pairs = {row: source for row, source in found.items() if source is not None}
     if not pairs:
         raise UsageError(
-            f"{sources}: holds no source of any of the {len(rows)} unlabelled fakes; a source has the fake's own "
-            "name, or its group's."
+            f"{sources or manifest_path}: holds no source of any of the {len(rows)} unlabelled fakes; expected "
+            + ("their group's only real image." if sources is None else "an image named as the fake or its group.")
         )
     problems: list[str] = []
     drawn: dict[int, str] = {}
@@ -137,6 +144,18 @@ def derive_masks(manifest_path: Path, sources: Path, masks: Path, parameters: Di
         backup = str(keep_copy(manifest_path))
         Manifest(frame, manifest.root).write(manifest_path)
     return Derived(len(drawn), len(rows) - len(pairs), len(pairs) - len(drawn), backup)
+
+
+class _GroupIndex:
+    """Finds a fake's source in the manifest."""
+
+    def __init__(self, frame: pd.DataFrame):
+        reals = frame[frame["label"] == "real"].drop_duplicates("group", keep=False)
+        self._by_group = dict(zip(reals["group"], reals["path"], strict=True))
+
+    def find(self, fake: Path, group: str) -> Path | None:
+        path = self._by_group.get(group)
+        return None if path is None else Path(path)
 
 
 class _SourceIndex:
