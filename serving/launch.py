@@ -103,8 +103,8 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
     Raises:
         LAEError: the port is taken, or a model of which no version can be served.
     """
-    _set_up_logs(options.log_requests)
     listener = _bind(options.host, options.port)
+    _set_up_logs(options.log_requests)
     models = ModelManager(configs)
     try:
         models.start(options.poll_seconds)
