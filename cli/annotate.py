@@ -28,11 +28,11 @@ def command(run: str, number: int | None, host: str, port: int, no_browser: bool
       lae-tf annotate runs/first
     """
     try:
-        from lae_tf.annotation import serve
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
-            raise
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
         raise MissingExtraError("lae-tf annotate", "ui") from None
+    from lae_tf.annotation import serve
     from lae_tf.annotation.round import Round
 
     selected = Round.open(run, number)

@@ -21,7 +21,8 @@ let gesture = null; // what the pointers are doing: "stroke", "pan", "pinch"
 let last = null; // the stroke's last point
 let busy = false; // an image is being opened or a verdict stored
 
-// One table gives the buttons, the keys and the legend. `needsImage` commands wait while an image opens.
+// One table gives the buttons, the keys and the legend. While an image opens, nothing is done to it that was
+// meant for the one before: `needsImage` commands need it open, `needsRest` ones only that nothing is under way.
 const COMMANDS = {
   "brush": { keys: ["b"], label: "brush", run: () => setTool("brush") },
   "eraser": { keys: ["e"], label: "eraser", run: () => setTool("eraser") },
@@ -37,10 +38,10 @@ const COMMANDS = {
   "zoom-out": { keys: ["-"], label: "zoom out", run: () => view.zoom(1 / 1.4) },
   "fit": { keys: ["0"], label: "fit", run: () => view.fit() },
   "done": { keys: ["Enter"], label: "done, next", needsImage: true, run: done },
-  "not-fake": { keys: ["n"], label: "not a fake", run: () => decide("not_fake") },
-  "skip": { keys: ["s"], label: "skip", run: () => decide("skipped") },
-  "previous": { keys: ["ArrowLeft"], label: "previous", run: () => open(index - 1) },
-  "next": { keys: ["ArrowRight"], label: "next", run: () => open(index + 1) },
+  "not-fake": { keys: ["n"], label: "not a fake", needsRest: true, run: () => decide("not_fake") },
+  "skip": { keys: ["s"], label: "skip", needsRest: true, run: () => decide("skipped") },
+  "previous": { keys: ["ArrowLeft"], label: "previous", needsRest: true, run: () => open(index - 1) },
+  "next": { keys: ["ArrowRight"], label: "next", needsRest: true, run: () => open(index + 1) },
   "cancel": { keys: ["Escape"], label: "drop polygon", run: () => setPoints([]) },
   "help": { keys: ["?"], label: "help", run: () => $("help").showModal() },
 };
@@ -95,7 +96,8 @@ function keyCap(key) {
 
 function perform(name) {
   const command = COMMANDS[name];
-  if (busy || (command.needsImage && !mask)) return;
+  if (busy && (command.needsImage || command.needsRest)) return;
+  if (command.needsImage && !mask) return;
   message("");
   command.run();
 }
@@ -104,7 +106,7 @@ function perform(name) {
 
 async function open(wanted) {
   if (busy || wanted < 0 || wanted >= items.length) return;
-  busy = true;
+  setBusy(true);
   try {
     await leave();
     index = wanted;
@@ -123,9 +125,14 @@ async function open(wanted) {
   } catch (error) {
     message(`This image cannot be shown: ${error.message}`);
   } finally {
-    busy = false;
+    setBusy(false);
     refresh();
   }
+}
+
+function setBusy(value) {
+  busy = value;
+  $("stage").setAttribute("aria-busy", value);
 }
 
 // Everything drawn is on disk before another image is opened.
@@ -159,7 +166,7 @@ function done() {
 }
 
 async function decide(verdict) {
-  busy = true;
+  setBusy(true);
   try {
     await leave();
     items[index].verdict = await putVerdict(index, verdict);
@@ -167,7 +174,7 @@ async function decide(verdict) {
     message(`Not stored: ${error.message}`);
     return;
   } finally {
-    busy = false;
+    setBusy(false);
     refresh();
   }
   const next = nextUndecided(index);
