@@ -73,7 +73,9 @@ def _positive(x):
 def _slow(rounds):
     matrix = tf.random.stateless_uniform([256, 256], [1, 2])
     product = tf.while_loop(
-        lambda index, _: index < rounds[0], lambda index, m: (index + 1, tf.matmul(m, matrix) * 0.001), (0, matrix)
+        lambda index, _: index < rounds[0],
+        lambda index, m: (index + 1, tf.matmul(m, matrix) * 0.001),
+        (0, matrix),
     )[1]
     return {"y": tf.reduce_sum(product) * 0 + tf.cast(rounds, tf.float32)}
 

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from lae_tf.serving.server import Limits
+
 M = "/v1/models/half"
 
 
@@ -212,3 +214,10 @@ def test_chunked_bodies(server):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:5], body[5:])) + b"0\r\n\r\n"
     head = f"POST {M}:predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     assert b'"predictions": [2.5' in server.raw(head + chunks)
+
+
+@pytest.mark.parametrize("limits", [Limits(requests=0), Limits(bytes_held=10)])
+def test_more_than_the_server_can_hold_is_refused_for_now(start_server, limits):
+    answer = start_server(limits=limits).post({"instances": [1]})
+    assert answer.status == 429 and answer.headers["retry-after"] == "1"
+    assert "in progress" in answer.error
