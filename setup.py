@@ -78,6 +78,7 @@ setup(
             "pandas-stubs",
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "pycocotools>=2.0.8",
             "ruff>=0.6",
             "selenium>=4.20",
             "setuptools>=70",

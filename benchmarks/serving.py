@@ -76,8 +76,7 @@ async def one_client(port: int, bodies: list[bytes], until: float, times: list[f
 
 async def load(port: int, clients: int, seconds: float) -> dict[str, float]:
     bodies = [
-        json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}]}).encode()
-        for image in make_images()
+        json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}]}).encode() for image in make_images()
     ]
     for phase in (
         min(2.0, seconds),
@@ -109,9 +108,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--load"]:
         print(json.dumps(asyncio.run(load(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export_dir", type=Path)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=10)
@@ -121,9 +118,7 @@ def main() -> None:
     from lae_tf.serving.launch import find_model
 
     base = find_model(arguments.export_dir, None).base_path
-    newest = max(
-        (entry for entry in base.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name)
-    )
+    newest = max((entry for entry in base.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
     bare = in_child("--bare", newest, 1, arguments.seconds)
     show("bare loop, 1 image a call", bare)
     show(

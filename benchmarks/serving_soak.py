@@ -48,13 +48,7 @@ def jpeg(seed: int) -> bytes:
 def bomb() -> bytes:
     """Return a PNG file of a few bytes whose header promises 100 000 x 100 000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + header
-        + struct.pack(">I", zlib.crc32(header))
-        + b"\0" * 99
-    )
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0" * 99
 
 
 def body(*images: bytes) -> bytes:
@@ -90,9 +84,7 @@ class Soak:
             (self.refused("outside", 404, b"{}", "/"), 1),
         ]
 
-    def ask(
-        self, data: bytes, target: str = TARGET, headers: dict[str, str] | None = None
-    ) -> tuple[int, bytes]:
+    def ask(self, data: bytes, target: str = TARGET, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request("POST" if data else "GET", target, data or None, headers or {})
@@ -155,9 +147,7 @@ class Soak:
         connection.sendall(f"POST {TARGET} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode())
         return connection
 
-    def refused(
-        self, kind: str, code: int, data: bytes, target: str = TARGET
-    ) -> Callable[[random.Random], None]:
+    def refused(self, kind: str, code: int, data: bytes, target: str = TARGET) -> Callable[[random.Random], None]:
         def send(chance: random.Random) -> None:
             status, answer = self.ask(data, target)
             if status != code or not (b'"error"' in answer or target == "/"):
@@ -185,9 +175,7 @@ def resident_mib(process: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export_dir", type=Path)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=8)
@@ -240,9 +228,7 @@ def main() -> None:
     for kind, count in soak.kinds.most_common():
         print(f"{count:>6} {kind}")
     growth = sizes[-1] / sizes[int(steps * WARM_UP) - 1]
-    print(
-        f"{len(soak.wrong)} wrong answers; memory after the warm-up x {growth:.3f}; exit {server.returncode}"
-    )
+    print(f"{len(soak.wrong)} wrong answers; memory after the warm-up x {growth:.3f}; exit {server.returncode}")
     print("\n".join(soak.wrong[:20]))
     if soak.wrong or growth > GROWTH or server.returncode:
         raise SystemExit(1)

@@ -10,7 +10,13 @@ import click
 @click.command("evaluate")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Which split to score.",
+)
 @click.option("--output", type=click.Path(file_okay=False), help="Where the report goes; default: RUN/report.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")

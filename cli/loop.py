@@ -10,7 +10,15 @@ import click
 @click.command("loop")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False))
 @click.option("--oracle", is_flag=True, required=True, help="The manifest's own masks answer for the annotators.")
-@click.option("--budget", "budgets", multiple=True, default=("3%",), show_default=True, metavar="SHARE")
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    default=("3%",),
+    show_default=True,
+    metavar="SHARE",
+    help="Of training images.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Split a single budget evenly.")
 @click.option("--strategy", "strategies", multiple=True, default=("channel-concept", "random"), show_default=True)
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), default=(0,), show_default=True)

@@ -17,14 +17,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("export_dir", required=False, type=click.Path(path_type=Path))
 @click.option("--model-name", metavar="N", help="Name in URLs.  [default: the folder's]")
 @click.option("--model-config-file", type=_FILE, help="Several models (text ModelServerConfig).")
-@click.option(
-    "--rest-api-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any."
-)
+@click.option("--rest-api-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--enable-batching", is_flag=True, help="Run waiting requests together.")
-@click.option(
-    "--batching-parameters-file", type=_FILE, help="How to batch (text); implies --enable-batching."
-)
+@click.option("--batching-parameters-file", type=_FILE, help="How to batch (text); implies --enable-batching.")
 @click.option("--monitoring-config-file", type=_FILE, help="Metrics page (text MonitoringConfig).")
 @click.option("--rest-api-timeout-in-ms", type=click.IntRange(1), default=30000, show_default=True)
 @click.option("--rest-api-enable-cors-support", is_flag=True, help="Let pages of other origins call.")
@@ -36,9 +32,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Time between looks for new versions; 0: look once.",
 )
 @click.option("--max-body-mib", type=click.IntRange(1), default=100, show_default=True, help="Largest body.")
-@click.option(
-    "--max-image-megapixels", type=click.IntRange(1), default=64, show_default=True, help="Largest image."
-)
+@click.option("--max-image-megapixels", type=click.IntRange(1), default=64, show_default=True, help="Largest image.")
 @click.option("--token-file", type=_FILE, help="Ask every request for the bearer token in this file.")
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="JSON lines on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the start-up line as a JSON object.")
@@ -122,6 +116,4 @@ def _announce(facts: dict[str, Any], as_json: bool) -> None:
         return
     for model in facts["models"]:
         versions = ", ".join(map(str, model["versions"]))
-        click.echo(
-            f"Serving {model['name']} (version {versions}) at {facts['url']}/v1/models/{model['name']}"
-        )
+        click.echo(f"Serving {model['name']} (version {versions}) at {facts['url']}/v1/models/{model['name']}")

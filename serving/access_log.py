@@ -25,9 +25,7 @@ class Exchange:
     bytes_held: int = 0
 
 
-def log_request(
-    scope: Scope, target: str, exchange: Exchange, response: Response | None, seconds: float
-) -> None:
+def log_request(scope: Scope, target: str, exchange: Exchange, response: Response | None, seconds: float) -> None:
     """Log a request that is over; ``response`` is None where the client went away."""
     if not logger.isEnabledFor(logging.INFO):
         return

@@ -61,8 +61,7 @@ class Batcher:
         self._batch_sizes: dict[int, int] = {}
         count = parameters.num_batch_threads if parameters else threads
         self._workers = [
-            threading.Thread(target=self._work, name=f"lae-tf-run-{index}", daemon=True)
-            for index in range(count)
+            threading.Thread(target=self._work, name=f"lae-tf-run-{index}", daemon=True) for index in range(count)
         ]
         for worker in self._workers:
             worker.start()
@@ -181,11 +180,7 @@ class Batcher:
             return [first.model.run(first.signature, first.inputs)]
         inputs = {name: np.concatenate([task.inputs[name] for task in batch]) for name in first.inputs}
         rows = sum(task.rows for task in batch)
-        step = (
-            self._parameters.max_execution_batch_size
-            if self._parameters.enable_large_batch_splitting
-            else rows
-        )
+        step = self._parameters.max_execution_batch_size if self._parameters.enable_large_batch_splitting else rows
         pieces = []
         for start in range(0, max(rows, 1), max(step, 1)):
             part = {name: value[start : start + step] for name, value in inputs.items()}

@@ -21,9 +21,7 @@ def find_golden(path: Path) -> Path:
         UsageError: there are none.
     """
     for parent in (path, path / "lae"):
-        numbers = [
-            int(entry.name) for entry in parent.glob("*") if entry.name.isascii() and entry.name.isdigit()
-        ]
+        numbers = [int(entry.name) for entry in parent.glob("*") if entry.name.isascii() and entry.name.isdigit()]
         places = [parent, *(parent / str(number) for number in sorted(numbers, reverse=True))]
         for place in places:
             if (place / "assets.extra/golden/golden.json").is_file():

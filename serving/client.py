@@ -324,9 +324,7 @@ def _score(prediction: Any, name: str) -> Score:
         values = {key: _first(prediction[key]) for key in ("score", "label", "logit", "threshold")}
         score, logit, threshold = (float(values[key]) for key in ("score", "logit", "threshold"))
     except (KeyError, TypeError, ValueError, IndexError):
-        raise ServerError(
-            "The server's answer lacks score, label, logit or threshold; is it another model?"
-        ) from None
+        raise ServerError("The server's answer lacks score, label, logit or threshold; is it another model?") from None
     return Score(name, score, str(values["label"]), logit, threshold)
 
 

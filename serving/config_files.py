@@ -108,13 +108,10 @@ def read_model_config(path: Path) -> list[ModelConfig]:
         if not message.name or message.name in configs:
             raise UsageError(f"{path}: each model needs a name of its own, found {message.name!r}.")
         if not os.path.isabs(message.base_path):
-            raise UsageError(
-                f"{path}: base_path of {message.name!r} must be absolute, found {message.base_path!r}."
-            )
+            raise UsageError(f"{path}: base_path of {message.name!r} must be absolute, found {message.base_path!r}.")
         if message.model_platform != "tensorflow":
             raise UsageError(
-                f"{path}: model_platform of {message.name!r} must be 'tensorflow', "
-                f"found {message.model_platform!r}."
+                f"{path}: model_platform of {message.name!r} must be 'tensorflow', found {message.model_platform!r}."
             )
         configs[message.name] = ModelConfig(
             message.name,

@@ -121,9 +121,7 @@ def _check_input(signature: Signature, task: str) -> None:
     if len(signature.inputs) != 1:
         raise invalid("Expected one input Tensor.")
     if "inputs" not in signature.inputs:
-        raise ServingError(
-            Code.FAILED_PRECONDITION, f"No {task} inputs found in SignatureDef: {signature.description}"
-        )
+        raise ServingError(Code.FAILED_PRECONDITION, f"No {task} inputs found in SignatureDef: {signature.description}")
 
 
 def from_classification(outputs: Mapping[str, np.ndarray], count: int) -> bytes:
@@ -145,8 +143,7 @@ def from_classification(outputs: Mapping[str, np.ndarray], count: int) -> bytes:
     known = [value for value in (classes, scores) if value is not None]
     if len({value.shape[1] for value in known}) > 1:
         raise invalid(
-            "Tensors class and score should match in dim_size(1). "
-            f"Got {known[0].shape[1]} vs. {known[1].shape[1]}"
+            f"Tensors class and score should match in dim_size(1). Got {known[0].shape[1]} vs. {known[1].shape[1]}"
         )
     width = known[0].shape[1]
     labels = ['""'] * (count * width) if classes is None else [_label(item) for item in classes.ravel()]
@@ -165,8 +162,7 @@ def from_regression(outputs: Mapping[str, np.ndarray], count: int) -> bytes:
     value = outputs["outputs"]
     if not (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1)):
         raise invalid(
-            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            f"{_shape_text(value)}"
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape_text(value)}"
         )
     if len(value) != count:
         raise invalid(f"Input batch size did not match output batch size: {count} vs. {len(value)}")

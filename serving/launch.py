@@ -130,9 +130,7 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
         "url": f"http://{f'[{host}]' if ':' in host else host}:{port}",
         "host": host,
         "port": port,
-        "models": [
-            {"name": name, "versions": versions} for name, versions in models.loaded_versions().items()
-        ],
+        "models": [{"name": name, "versions": versions} for name, versions in models.loaded_versions().items()],
     }
     # uvicorn finishes what is in flight and then raises the signal again; for us that is the end, not a death.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -69,9 +69,7 @@ class LoadedModel:
     def metadata(self) -> dict[str, Any]:
         """The metadata document: every signature of the SavedModel, default values printed."""
         signatures = {
-            name: json_format.MessageToDict(
-                proto, preserving_proto_field_name=True, **{_PRINT_DEFAULTS: True}
-            )
+            name: json_format.MessageToDict(proto, preserving_proto_field_name=True, **{_PRINT_DEFAULTS: True})
             for name, proto in sorted(self._definitions.items())
         }
         return {
@@ -127,6 +125,4 @@ def _signature_definitions(path: Path) -> dict[str, Any]:
         if set(graph.meta_info_def.tags) == {"serve"}:
             # Copies, so that the graph itself is not kept in memory.
             return {name: copy.deepcopy(proto) for name, proto in graph.signature_def.items()}
-    raise ServingError(
-        Code.NOT_FOUND, f"Could not find meta graph def matching supplied tags: {{ serve }} in {path}"
-    )
+    raise ServingError(Code.NOT_FOUND, f"Could not find meta graph def matching supplied tags: {{ serve }} in {path}")

@@ -61,9 +61,7 @@ class Metrics:
         for name, value in gauges:
             lines += [f"# TYPE {_PREFIX}{name} gauge", f"{_PREFIX}{name} {value}"]
         lines.append(f"# TYPE {_PREFIX}batches counter")
-        lines += [
-            f'{_PREFIX}batches{{requests="{size}"}} {count}' for size, count in sorted(batch_sizes.items())
-        ]
+        lines += [f'{_PREFIX}batches{{requests="{size}"}} {count}' for size, count in sorted(batch_sizes.items())]
         return "".join(line + "\n" for line in lines)
 
     def _counters(self) -> Iterable[str]:

@@ -245,9 +245,7 @@ class RestApi:
         return await self._off_loop(size, response_json.from_tensors, outputs, form)
 
     async def _classify_or_regress(self, verb: str, body: bytes, get_model: inference.GetModel) -> bytes:
-        model, name, examples = await self._off_loop(
-            len(body), inference.prepare_examples, verb, body, get_model
-        )
+        model, name, examples = await self._off_loop(len(body), inference.prepare_examples, verb, body, get_model)
         outputs = await self._run(model, verb.title(), name, {"inputs": examples})
         render = example_json.from_classification if verb == "classify" else example_json.from_regression
         return render(outputs, len(examples))

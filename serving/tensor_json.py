@@ -71,15 +71,12 @@ def signature_name(document: Mapping[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(
-            f"JSON Value: {shown(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
+            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return name
 
 
-def to_tensors(
-    document: Mapping[str, Any], inputs: Mapping[str, np.dtype]
-) -> tuple[dict[str, np.ndarray], Format]:
+def to_tensors(document: Mapping[str, Any], inputs: Mapping[str, np.dtype]) -> tuple[dict[str, np.ndarray], Format]:
     """Convert a :predict request to one array for each input of the signature.
 
     Args:
@@ -153,10 +150,7 @@ def _from_rows(instances: list[Any], inputs: Mapping[str, np.dtype]) -> dict[str
         if not named:
             return {name: _dense(instances, dtype) for name, dtype in inputs.items()}
         if all(_is_named(element) and element.keys() == inputs.keys() for element in instances):
-            return {
-                name: _dense([element[name] for element in instances], dtype)
-                for name, dtype in inputs.items()
-            }
+            return {name: _dense([element[name] for element in instances], dtype) for name, dtype in inputs.items()}
     except _NotDense:
         pass
     _explain_rows(instances, inputs, named)
@@ -248,8 +242,7 @@ def _array(leaves: list[Any], dtype: np.dtype) -> np.ndarray:
     if name == "object" and all(type(leaf) is str or is_base64_object(leaf) for leaf in leaves):
         array = np.empty(len(leaves), dtype)
         array[:] = [
-            leaf.encode("utf-8", "surrogateescape") if type(leaf) is str else decode_base64(leaf)
-            for leaf in leaves
+            leaf.encode("utf-8", "surrogateescape") if type(leaf) is str else decode_base64(leaf) for leaf in leaves
         ]
         return array
     raise _NotDense
@@ -287,8 +280,7 @@ def _explain(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
                 raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
             if len(item) != shape[level]:
                 raise invalid(
-                    f"Encountered list at unexpected size: {len(item)} at level: {level} "
-                    f"expected size: {shape[level]}"
+                    f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {shape[level]}"
                 )
             stack.append(iter(item))
             break
@@ -315,9 +307,7 @@ def _check_leaf(value: Any, dtype: np.dtype) -> None:
     elif name == "object":
         fits = type(value) is str
     else:
-        raise ServingError(
-            Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {dtype_name(dtype)}"
-        )
+        raise ServingError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(value)} to type: {dtype_name(dtype)}")
     if not fits:
         raise invalid(
             f"JSON Value: {shown(value)} Type: {json_type(value)} is not of expected type: {dtype_name(dtype)}"

@@ -120,9 +120,7 @@ class LocalisationMeter:
             `pooled_pixel_auroc`, over all pixels of all annotated fakes together (it also asks for one scale
             of attention across images), and the counts `annotated_fakes` and `reals`.
         """
-        means = {
-            name: self._sums[name] / count if count else float("nan") for name, count in self._counts.items()
-        }
+        means = {name: self._sums[name] / count if count else float("nan") for name, count in self._counts.items()}
         return {
             **means,
             "pooled_pixel_auroc": float(_histogram_auroc(self._histogram[None])[0]),

@@ -264,15 +264,11 @@ def _draw(frame: pd.DataFrame, statistic: Statistic, seed: int, draws: int) -> d
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _intervals(
-    points: Mapping[Any, Array], drawn: Mapping[Any, Array], level: float
-) -> dict[Hashable, Interval]:
+def _intervals(points: Mapping[Any, Array], drawn: Mapping[Any, Array], level: float) -> dict[Hashable, Interval]:
     intervals: dict[Hashable, Interval] = {}
     for name, point in points.items():
         defined = drawn[name][~np.isnan(drawn[name])]
-        low, high = (
-            np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (np.nan,) * 2
-        )
+        low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (np.nan,) * 2
         intervals[name] = Interval(float(point[0]), float(low), float(high))
     return intervals
 

@@ -191,9 +191,7 @@ def _rows(frame: pd.DataFrame) -> dict[str, Any]:
         cells = [_cell(row, name, tinted=row[names[0]] != DROP) for name in names]
         rows.append({"cells": cells, "is_summary": is_summary})
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in names]
-    headings = [
-        (TITLES.get(str(name), str(name)), number) for name, number in zip(names, numeric, strict=True)
-    ]
+    headings = [(TITLES.get(str(name), str(name)), number) for name, number in zip(names, numeric, strict=True)]
     return {"headings": headings, "rows": rows}
 
 

@@ -37,9 +37,7 @@ def score_manifest(
     rows: list[pd.DataFrame] = []
     with tqdm(total=len(manifest), desc=description, unit=" images", file=sys.stderr) as bar:
         for batch in evaluation_dataset(decodable, model.preprocessor, batch_size):
-            outputs = {
-                name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()
-            }
+            outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
             label = batch["label"].numpy()[:, 0]
             columns = meter.update(
                 outputs["attention"].clip(0, 1),

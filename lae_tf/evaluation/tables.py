@@ -235,9 +235,7 @@ def _mean_row(rows: Sequence[dict[str, Array]]) -> dict[str, Array]:
     for name in rows[0]:
         values = np.stack([row[name] for row in rows])
         count = np.sum(~np.isnan(values), axis=0)
-        means[name] = np.divide(
-            np.nansum(values, axis=0), count, out=np.full(values.shape[1], np.nan), where=count > 0
-        )
+        means[name] = np.divide(np.nansum(values, axis=0), count, out=np.full(values.shape[1], np.nan), where=count > 0)
     return means
 
 

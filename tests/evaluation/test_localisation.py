@@ -27,9 +27,7 @@ def test_four_pixels_by_hand():
     # A = .9 .6   m = 1 0   P = {.9, .6}, P and m = {.9}, P or m = {.9, .6, .5}
     #     .5 .1       1 0   IoU = 1/3, F1 = 2/4, energy = 1.4/2.1; pairs won: .9>.6 .9>.1 .5>.1 of 4
     columns = LocalisationMeter().update([[[0.9, 0.6], [0.5, 0.1]]], [[[1, 0], [1, 0]]], [1])
-    assert {
-        name: values[0] for name, values in columns.items() if name != "false_alarm_area"
-    } == pytest.approx(
+    assert {name: values[0] for name, values in columns.items() if name != "false_alarm_area"} == pytest.approx(
         {"iou": 1 / 3, "f1": 0.5, "energy_inside": 1.4 / 2.1, "pointing": 1, "pixel_auroc": 3 / 4}
     )
     assert np.isnan(columns["false_alarm_area"][0])
@@ -48,9 +46,7 @@ def test_silence_on_a_real_does_not_move_iou():
     attention, mask = batch(3, seed=0)
     alone, mixed = LocalisationMeter(), LocalisationMeter()
     alone.update(attention, mask, [1, 1, 1])
-    mixed.update(
-        np.concatenate([attention, 0 * attention]), np.concatenate([mask, 0 * mask]), [1, 1, 1, 0, 0, 0]
-    )
+    mixed.update(np.concatenate([attention, 0 * attention]), np.concatenate([mask, 0 * mask]), [1, 1, 1, 0, 0, 0])
     assert mixed.result()["iou"] == alone.result()["iou"]
     assert mixed.result()["f1"] == alone.result()["f1"]
     assert mixed.result()["false_alarm_area"] == 0

@@ -36,9 +36,7 @@ def sample(images: int, seed: int, levels: int = 12) -> tuple[np.ndarray, np.nda
 def frame_of(images: int, groups: int, seed: int) -> pd.DataFrame:
     labels, scores = sample(images, seed)
     group = [f"video{i}" for i in np.random.default_rng(seed + 1).integers(0, groups, images)]
-    return pd.DataFrame(
-        {"path": [f"{i}.png" for i in range(images)], "label": labels, "group": group, "score": scores}
-    )
+    return pd.DataFrame({"path": [f"{i}.png" for i in range(images)], "label": labels, "group": group, "score": scores})
 
 
 @st.composite
@@ -76,9 +74,9 @@ def test_agrees_with_scikit_learn(case):
 def test_equal_error_rate_by_hand():
     # Descending: fake .9, real .8, fake .7, fake .6, real .5, real .4, real .3
     # (fpr, fnr): (0,1) (0,2/3) (1/4,2/3) (1/4,1/3) (1/4,0) ...: fnr falls from 1/3 to 0 at fpr = 1/4.
-    assert detection_metrics([1, 0, 1, 1, 0, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], 0.5)[
-        "eer"
-    ] == pytest.approx(1 / 4)
+    assert detection_metrics([1, 0, 1, 1, 0, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], 0.5)["eer"] == pytest.approx(
+        1 / 4
+    )
     # One tie of a fake and a real: a straight line from (fpr 0, fnr 1) to (1, 0) meets fpr = fnr at 1/2.
     assert detection_metrics([1, 0], [0.5, 0.5], 0.5)["eer"] == pytest.approx(1 / 2)
     # Corners (0, 1/2) and (1/2, 0) joined by the tie: the diagonal fpr = fnr is met at 1/4.
@@ -117,8 +115,7 @@ def test_ranking_metrics_ignore_a_monotone_map(case, rising):
 def test_exchanging_the_classes(case):
     labels, scores = case
     plain, swapped, reversed_ = (
-        detection_metrics(*pair, 0.5)
-        for pair in ((labels, scores), (1 - labels, scores), (1 - labels, 1 - scores))
+        detection_metrics(*pair, 0.5) for pair in ((labels, scores), (1 - labels, scores), (1 - labels, 1 - scores))
     )
     assert swapped["auroc"] == pytest.approx(1 - plain["auroc"])
     for name in ("auroc", "eer", "brier"):
@@ -193,11 +190,7 @@ def test_bootstrap_equals_a_plain_loop():
     counts = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=draws)
     resampled = []
     for row in counts:
-        parts = [
-            frame[frame["group"] == name]
-            for name, times in zip(names, row, strict=True)
-            for _ in range(times)
-        ]
+        parts = [frame[frame["group"] == name] for name, times in zip(names, row, strict=True) for _ in range(times)]
         drawn = pd.concat(parts)
         resampled.append(detection_metrics(drawn["label"], drawn["score"], THRESHOLD))
         assert resampled[-1]["auroc"] == pytest.approx(sk.roc_auc_score(drawn["label"], drawn["score"]))

@@ -108,13 +108,9 @@ def test_nothing_comes_from_elsewhere(tmp_path):
 def test_everything_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>\" onload='x'"
     frame = pd.DataFrame({evil: [evil], "seen": [evil], "auroc": [0.5]})
-    section = Section(
-        evil, evil, [Card(evil, evil, evil)], [Table(frame, evil)], [Picture(pixel(), evil, evil)]
-    )
+    section = Section(evil, evil, [Card(evil, evil, evil)], [Table(frame, evil)], [Picture(pixel(), evil, evil)])
     page = Page(
-        write_report(tmp_path / "p.html", evil, [section], subtitle=evil, provenance={evil: evil}).read_text(
-            "utf-8"
-        )
+        write_report(tmp_path / "p.html", evil, [section], subtitle=evil, provenance={evil: evil}).read_text("utf-8")
     )
     assert page.all("script") == []
     assert all("onload" not in attributes for _, attributes in page.tags)
@@ -124,9 +120,7 @@ def test_everything_is_escaped(tmp_path):
 
 def test_accessible(tmp_path):
     table = evaluation_table(scores(), 0.5, ["splice"], seed=0, draws=20)
-    page = read(
-        tmp_path, *evaluation_sections(table), Section(pictures=[Picture(pixel(), "c", "what it shows")])
-    )
+    page = read(tmp_path, *evaluation_sections(table), Section(pictures=[Picture(pixel(), "c", "what it shows")]))
     assert page.all("html")[0]["lang"] == "en"
     assert any(attributes.get("name") == "viewport" for attributes in page.all("meta"))
     assert {attributes["scope"] for attributes in page.all("th")} == {"col", "row"}
@@ -146,8 +140,7 @@ def test_evaluation_gives_the_answer_first(tmp_path):
     unseen = table[(table["method"] == "unseen mean") & (table["level"] == "image")].iloc[0]
     assert cards["Accuracy, unseen manipulations"].value == f"{unseen['accuracy']:.3f}"
     assert (
-        f"{unseen['accuracy_low']:.3f} to {unseen['accuracy_high']:.3f}"
-        in cards["Accuracy, unseen manipulations"].note
+        f"{unseen['accuracy_low']:.3f} to {unseen['accuracy_high']:.3f}" in cards["Accuracy, unseen manipulations"].note
     )
     assert cards["Pixel AUROC of attention, unseen"].value == f"{unseen['pixel_auroc']:.3f}"
     page = read(tmp_path, *evaluation_sections(table))

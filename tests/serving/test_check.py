@@ -21,9 +21,7 @@ def golden(tmp_path):
     images = []
     for name, score in SCORES.items():
         (folder / name.decode()).write_bytes(name)
-        images.append(
-            {"file": name.decode(), "score": score, "label": "fake" if score >= THRESHOLD else "real"}
-        )
+        images.append({"file": name.decode(), "score": score, "label": "fake" if score >= THRESHOLD else "real"})
     record = {"tolerance": 1e-5, "threshold": THRESHOLD, "images": images}
     (folder / "golden.json").write_text(json.dumps(record))
     return folder
@@ -62,9 +60,7 @@ def serve():
 
 def answers(images, shift=0.0, label=None):
     scores = [SCORES[image] + shift for image in images]
-    return [
-        {"score": s, "label": label or ("fake" if s >= THRESHOLD else "real"), "logit": 0.0} for s in scores
-    ]
+    return [{"score": s, "label": label or ("fake" if s >= THRESHOLD else "real"), "logit": 0.0} for s in scores]
 
 
 def test_the_same_scores_are_no_problem(golden, serve):
@@ -82,17 +78,13 @@ def test_the_same_scores_are_no_problem(golden, serve):
 
 
 def test_every_image_that_scores_differently_is_named(golden, serve):
-    problems = check_server(
-        serve(lambda images, *_: (200, {"predictions": answers(images, shift=2e-5)})), golden
-    )
+    problems = check_server(serve(lambda images, *_: (200, {"predictions": answers(images, shift=2e-5)})), golden)
     assert [problem.split()[0] for problem in problems] == ["one", "two", "one", "two"]
     assert "expected 0.2500000 within 1e-05" in problems[0]
 
 
 def test_a_wrong_label_is_told_unless_the_score_is_at_the_threshold(golden, serve):
-    problems = check_server(
-        serve(lambda images, *_: (200, {"predictions": answers(images, label="fake")})), golden
-    )
+    problems = check_server(serve(lambda images, *_: (200, {"predictions": answers(images, label="fake")})), golden)
     assert problems == [
         "one alone: is called fake, expected real",
         "one in one request with all: is called fake, expected real",

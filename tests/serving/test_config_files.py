@@ -36,9 +36,7 @@ def test_models(write):
     labels = 'version_labels { key: "stable" value: 1 } version_labels: { key: "canary", value: 2 }'
     policy = "model_version_policy { specific { versions: 1 versions: 2 } }"
     (read,) = read_model_config(write(models(model(labels + policy))))
-    assert read == ModelConfig(
-        "m", Path("/models/m"), VersionPolicy(specific=(1, 2)), {"stable": 1, "canary": 2}
-    )
+    assert read == ModelConfig("m", Path("/models/m"), VersionPolicy(specific=(1, 2)), {"stable": 1, "canary": 2})
 
 
 @pytest.mark.parametrize(

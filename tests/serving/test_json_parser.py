@@ -122,9 +122,7 @@ def test_both_parsers_agree_with_python(document, ascii_only):
             assert parsed == expected
 
 
-@given(
-    st.binary(max_size=60) | st.text('[]{}:,"\\ \nNaIinftruels0123456789.eE+-u', max_size=60).map(str.encode)
-)
+@given(st.binary(max_size=60) | st.text('[]{}:,"\\ \nNaIinftruels0123456789.eE+-u', max_size=60).map(str.encode))
 def test_any_bytes_parse_or_fail_alike(data):
     """The fast parser never accepts what the exact one refuses, and both read the same value."""
 

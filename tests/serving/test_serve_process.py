@@ -13,7 +13,7 @@ import time
 from contextlib import closing
 
 import pytest
-from conftest import save_model
+from saved_models import save_model
 
 BATCHING = "max_batch_size { value: 16 } batch_timeout_micros { value: 0 } num_batch_threads { value: 2 }"
 
@@ -133,14 +133,10 @@ def test_versions_swap_under_load_and_a_damaged_one_is_left_out(start, models_di
 
 def test_what_is_in_flight_is_finished(start, models_dir, tmp_path):
     (tmp_path / "monitoring").write_text('prometheus_config { enable: true path: "/metrics" }')
-    process = start(
-        models_dir / "half", "--no-access-log", "--monitoring-config-file", tmp_path / "monitoring"
-    )
+    process = start(models_dir / "half", "--no-access-log", "--monitoring-config-file", tmp_path / "monitoring")
     answers = []
     body = {"signature_name": "slow", "inputs": [1500]}
-    thread = threading.Thread(
-        target=lambda: answers.append(process.ask("POST", "/v1/models/half:predict", body))
-    )
+    thread = threading.Thread(target=lambda: answers.append(process.ask("POST", "/v1/models/half:predict", body)))
 
     def is_running():
         with closing(http.client.HTTPConnection("127.0.0.1", process.facts["port"])) as connection:

@@ -93,9 +93,7 @@ def test_dtypes_without_json_form(dtype):
         convert('{"inputs": [1]}', x=dtype)
     assert caught.value.code is Code.UNIMPLEMENTED
     assert caught.value.message == f"Conversion of JSON Value: 1 to type: {name}"
-    expected = (
-        f"Failed to process element: 0 of 'instances' list. Error: UNIMPLEMENTED: {caught.value.message}"
-    )
+    expected = f"Failed to process element: 0 of 'instances' list. Error: UNIMPLEMENTED: {caught.value.message}"
     assert refusal('{"instances": [1]}', x=dtype) == expected
     assert convert('{"inputs": []}', x=dtype)["x"].shape == (0,)
 
@@ -249,9 +247,7 @@ DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uin
 
 @settings(max_examples=150)
 @given(
-    st.sampled_from(DTYPES).flatmap(
-        lambda dtype: arrays.arrays(dtype, arrays.array_shapes(max_dims=4, max_side=4))
-    ),
+    st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(max_dims=4, max_side=4))),
     st.sampled_from(list(Format)),
 )
 def test_any_array_survives_the_round_trip(array, form):
@@ -264,9 +260,7 @@ def test_any_array_survives_the_round_trip(array, form):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["x", "y", "b64"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["x", "y", "b64"]), inner, max_size=3),
     max_leaves=12,
 )
 
