@@ -69,7 +69,7 @@ def command(
         f"{export.parity.largest_difference:.1e}, allowed {export.parity.tolerance:g}."
     )
     click.echo(f"Export: {export.path}")
-    if deployed:
+    if deploy and deployed:
         for path in deployed["kept"]:
             click.echo(f"Kept:   {path} (exists already)")
         click.echo(f"Next:   docker compose -f {deploy / 'docker-compose.yml'} up -d")

@@ -113,9 +113,9 @@ def _published(target: Path) -> Iterator[Path]:
             work.rename(target)
         except OSError as error:
             raise LAEError(f"{target}: cannot be published ({error.strerror}); nothing was exported.") from error
-    finally:
-        if not target.exists():
-            shutil.rmtree(work, ignore_errors=True)
-            for folder in missing:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: someone else uses it
+                folder.rmdir()
+        raise

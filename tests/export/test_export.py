@@ -246,6 +246,19 @@ def test_versions_count_up_and_are_never_overwritten(trained_run, tmp_path, monk
     assert versions(tmp_path / "lae") == [3, 5, 10, 11]
 
 
+def test_a_version_that_appears_meanwhile_is_left_alone(trained_run, tmp_path, monkeypatch):
+    def publish_another(path, golden):
+        (tmp_path / "lae" / "1").mkdir()
+        (tmp_path / "lae" / "1" / "saved_model.pb").write_bytes(b"theirs")
+        return Parity(1, 1e-5, 0.0)
+
+    monkeypatch.setattr(exporting, "write_saved_model", lambda model, path: None)
+    monkeypatch.setattr(exporting, "check_parity", publish_another)
+    with pytest.raises(LAEError, match="cannot be published"):
+        export_run(trained_run, tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["lae/1/saved_model.pb"]
+
+
 def test_the_model_card_holds_the_facts(version, trained_run):
     card = json.loads((version / "assets.extra/model_card.json").read_text())
     page = (version / "assets.extra/MODEL_CARD.md").read_text()
