@@ -36,10 +36,23 @@ def quickstart(folder: Path, seed: int = 0) -> tuple[Run, Evaluation, Path]:
     config_path = folder / "config.yaml"
     config_path.write_text((resources.files("lae_tf.configs") / "quickstart.yaml").read_text(), encoding="utf-8")
     config = Config.read(config_path, [f"seed={seed}", f"output={folder / 'run'}"])
+    write_first_round(folder, config)
     run = train(config, resume=True)
     evaluation = evaluate_run(run, [manifest_path], batch_size=config.data.batch_size)
     page = write_evaluation(run, evaluation, run.report, title="Quickstart: two manipulations seen, two unseen")
     return run, evaluation, page
+
+
+def write_first_round(folder: Path, config: Config) -> None:
+    """Write first-round.yaml: the same data without a single mask, to try selection and annotation on."""
+    manifest = Manifest.read(config.data.manifest)
+    frame = manifest.frame[manifest.frame["split"] != "test"].assign(mask="").reset_index(drop=True)
+    bare = Path(config.data.manifest).with_name("no-masks.csv")
+    if not bare.exists():
+        Manifest(frame, manifest.root).write(bare)
+    data = config.data.model_copy(update={"manifest": f"data/{bare.name}", "mask_share": None})
+    update = {"data": data, "output": str(folder / "first-round")}
+    config.model_copy(update=update).write(folder / "first-round.yaml")
 
 
 def make_data(folder: Path, seed: int) -> Path:

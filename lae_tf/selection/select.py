@@ -134,13 +134,14 @@ def select_round(
     config = run.config
     get_strategy(strategy)
     original = training_manifest(config).select(split="train")
-    pending = pending_paths(run, original)
+    asked, judged = asked_paths(run)
+    pending = (asked - judged) & set(original.frame["path"][original.mask_state == "unlabelled"])
     used = int((original.mask_state == "annotated").sum()) + len(pending)
     allowed = parse_budget(budget, len(original), used, allow_over_budget)
     manifest = original.with_files(lambda files: ingest(files, run.image_cache))
     # Paths in the outputs are the user's own files, not copies in the cache.
     own = dict(zip(manifest.frame["path"], original.frame["path"], strict=True))
-    waiting = frozenset(read for read, path in own.items() if path in pending)
+    waiting = frozenset(read for read, path in own.items() if path in pending | judged)
     seed = config.seed if seed is None else seed
     choice = choose(model, manifest, allowed.left, strategy, seed, per_group, similarity, verdicts, waiting, batch_size)
     number = 1 + max((int(folder.name) for folder in run.rounds.glob("[0-9]*") if folder.name.isdigit()), default=0)
@@ -173,17 +174,19 @@ def select_round(
     return folder
 
 
-def pending_paths(run: Run, manifest: Manifest) -> set[str]:
-    """Return images that earlier rounds asked for and that have no mask yet.
+def asked_paths(run: Run) -> tuple[set[str], set[str]]:
+    """Return images that earlier rounds asked for, and those of them that annotators judged "not a fake".
 
-    An image judged "not a fake" by its annotator is no longer waited for.
+    The judged ones are neither asked for again nor counted as masks to come.
     """
-    unlabelled = set(manifest.frame["path"][manifest.mask_state == "unlabelled"])
     asked: set[str] = set()
-    for file in run.rounds.glob("[0-9]*/selection.csv"):
-        with file.open(newline="", encoding="utf-8") as rows:
+    judged: set[str] = set()
+    for folder in run.rounds.glob("[0-9]*"):
+        with (folder / "selection.csv").open(newline="", encoding="utf-8") as rows:
             asked |= {row["path"] for row in csv.DictReader(rows)}
-    return asked & unlabelled
+        if (folder / "import.json").is_file():
+            judged |= set(json.loads((folder / "import.json").read_text(encoding="utf-8"))["not_fake"])
+    return asked, judged
 
 
 def write_selection(path: Path, choice: Choice, files: list[str], strategy: str) -> None:

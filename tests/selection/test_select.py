@@ -74,6 +74,17 @@ def test_same_seed_same_selection_and_rounds_are_cumulative(run: Run) -> None:
     assert rows_of(again) == first_rows
 
 
+def test_images_judged_real_free_the_budget_and_are_not_asked_for_again(run: Run) -> None:
+    used = int((train_part(run).mask_state == "annotated").sum())
+    first = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)
+    judged = rows_of(first)[0]["path"]
+    (first / "import.json").write_text(json.dumps({"not_fake": [judged]}))
+    # One of the two still waits for its mask, so one of two is left; the judged one is not drawn again.
+    second = rows_of(select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True))
+    assert len(second) == 1
+    assert second[0]["path"] != judged
+
+
 def test_verdicts_change_the_ranking_measure(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
     everything = dict.fromkeys(range(16), "keep")
