@@ -256,7 +256,9 @@ def test_a_version_that_appears_meanwhile_is_left_alone(trained_run, tmp_path, m
     monkeypatch.setattr(exporting, "check_parity", publish_another)
     with pytest.raises(LAEError, match="cannot be published"):
         export_run(trained_run, tmp_path)
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["lae/1/saved_model.pb"]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
+        "lae/1/saved_model.pb"
+    ]
 
 
 def test_the_model_card_holds_the_facts(version, trained_run):
