@@ -40,6 +40,8 @@ class DataConfig(Section):
         train_methods: manipulations to train and validate on; None means all in the manifest.
         mask_share: use the masks of at most this share of the training images, drawn at random by the seed;
             None uses all there are.
+        self_forged: share of every batch that is forged on the fly from real images, with masks that are known
+            for free (they cost no one's time and are not part of the mask budget).
     """
 
     manifest: str
@@ -47,6 +49,7 @@ class DataConfig(Section):
     batch_size: int = Field(32, ge=2)
     train_methods: tuple[str, ...] | None = None
     mask_share: Probability | None = None
+    self_forged: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
 
 
 class AugmentConfig(Section):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from lae_tf.config import AugmentConfig
 from lae_tf.data.augment import augment
 from lae_tf.data.images import read_mask
 from lae_tf.data.manifest import Manifest
+from lae_tf.data.self_forge import self_forge
 from lae_tf.errors import LAEError
 
 
@@ -40,19 +41,45 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Composition:
-    """How many images of each kind every batch of stage 2 holds, in this order."""
+    """How many images of each kind every batch holds, in this order.
 
-    annotated: int
-    real: int
-    unlabelled: int
+    Attributes:
+        annotated: fakes with a mask.
+        unlabelled: fakes without one.
+        fake: fakes of either kind, drawn alike.
+        real: real images.
+        forged: forgeries made on the fly from real images (``lae_tf.data.self_forge``).
+    """
+
+    annotated: int = 0
+    unlabelled: int = 0
+    fake: int = 0
+    real: int = 0
+    forged: int = 0
 
     @classmethod
-    def of(cls, batch_size: int, annotated: float, real: float, has_unlabelled: bool) -> Composition:
-        """Turn shares, together at most 1, into counts: an annotated fake and a real image in every batch."""
+    def pretrain(cls, batch_size: int, forged: float) -> Composition:
+        """Half real images; of the other half ``forged``, a share of the batch below 0.5, is made on the fly."""
+        made = round(batch_size * forged)
+        real = batch_size // 2
+        return cls(fake=batch_size - real - made, real=real, forged=made)
+
+    @classmethod
+    def align(
+        cls, batch_size: int, annotated: float, real: float, forged: float, has_unlabelled: bool
+    ) -> Composition:
+        """Turn shares of the batch into counts: an annotated fake and a real image in every batch.
+
+        Forgeries made on the fly take the place of unlabelled fakes first.
+        """
         reals = min(max(1, round(batch_size * real)), batch_size - 1)
         fakes = batch_size - reals
-        drawn = min(max(1, round(batch_size * annotated)), fakes) if has_unlabelled else fakes
-        return cls(drawn, reals, fakes - drawn)
+        drawn = min(max(1, round(batch_size * annotated)), fakes)
+        made = min(round(batch_size * forged), fakes - drawn)
+        left = fakes - drawn - made
+        if has_unlabelled:
+            return cls(annotated=drawn, unlabelled=left, real=reals, forged=made)
+        return cls(annotated=drawn + left, real=reals, forged=made)
 
 
 def training_dataset(
@@ -77,9 +104,8 @@ def training_dataset(
         augmentation: probabilities and ranges.
         seed: of order and augmentation.
         epochs: for example ``range(3, 20)`` after three finished epochs.
-        composition: fixed numbers of annotated fakes, real images and unlabelled fakes in every batch;
-            None shuffles all images alike.
-        use_masks: False gives annotated fakes weight 0 too (stage 1 aligns on real images alone).
+        composition: fixed numbers of each kind of image in every batch; None shuffles all images alike.
+        use_masks: False gives annotated fakes weight 0 too (stage 1 uses no person's mask).
 
     Raises:
         LAEError: fewer images than a batch needs.
@@ -88,20 +114,25 @@ def training_dataset(
     if steps == 0:
         raise LAEError(f"{len(manifest)} training images are fewer than one batch of {batch_size}.")
     order = _composed(manifest, composition, steps) if composition else _shuffled(len(manifest), steps * batch_size)
+    # The forged come last in every batch.
+    kept = batch_size - (composition.forged if composition else 0)
+    forge = np.tile(np.arange(batch_size) >= kept, steps)
 
-    def visits() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def visits() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for epoch in epochs:
             indices = order(np.random.default_rng((seed, epoch)))
             draws = np.stack([np.full(len(indices), seed), epoch * len(indices) + np.arange(len(indices))], axis=1)
-            yield indices, draws.astype(np.int64)
+            yield indices, draws.astype(np.int64), forge
 
     columns = _columns(manifest, use_masks)
-    spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int64))
+    spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.bool))
     dataset = tf.data.Dataset.from_generator(visits, output_signature=spec)
     dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
 
-    def load(index: Any, draw: Any) -> dict[str, Any]:
+    def load(index: Any, draw: Any, forged: Any) -> dict[str, Any]:
         example = _load({name: column[index] for name, column in columns.items()}, preprocessor)
+        if kept < batch_size:
+            example = tf.cond(forged, lambda: _forge(example, draw), lambda: example)
         example["image"], example["mask"] = augment(example["image"], example["mask"], draw, augmentation)
         return example
 
@@ -109,10 +140,29 @@ def training_dataset(
     return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE), steps
 
 
-def evaluation_dataset(manifest: Manifest, preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:
-    """Return every image once, in the manifest's order, without augmentation."""
-    dataset = tf.data.Dataset.from_tensor_slices(_columns(manifest, use_masks=True))
+def evaluation_dataset(
+    manifest: Manifest, preprocessor: Decoder, batch_size: int, forge_seed: int | None = None
+) -> tf.data.Dataset:
+    """Return every image once, in the manifest's order, without augmentation.
+
+    Args:
+        manifest: the images.
+        preprocessor: decodes and resizes.
+        batch_size: B; the last batch may be smaller.
+        forge_seed: where it is given, a forgery made from each real image follows (``lae_tf.data.self_forge``),
+            the same ones for the same seed.
+    """
+    columns = _columns(manifest, use_masks=True)
+    dataset = tf.data.Dataset.from_tensor_slices(columns)
     dataset = dataset.map(lambda row: _load(row, preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
+    if forge_seed is not None:
+        reals = np.flatnonzero(~manifest.is_fake)
+        draws = np.stack([np.full(len(reals), forge_seed), reals], axis=1).astype(np.int64)
+        sources = tf.data.Dataset.from_tensor_slices(({k: tf.gather(v, reals) for k, v in columns.items()}, draws))
+        forged = sources.map(
+            lambda row, draw: _forge(_load(row, preprocessor), draw), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        dataset = dataset.concatenate(forged)
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
@@ -163,6 +213,23 @@ def _load_mask(path: Any, size: int) -> tf.Tensor:
     return tf.cast(tf.image.resize(binary, (size, size), method="nearest"), tf.float32)
 
 
+def _forge(example: dict[str, Any], draw: Any) -> dict[str, Any]:
+    """Turn a real example into a forged one; its mask is known."""
+
+    def run(image: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.float32]:
+        forged, mask = self_forge(image, np.random.default_rng(seed))
+        return forged.astype(np.float32), mask.astype(np.float32), np.float32(mask.any())
+
+    types = (tf.float32, tf.float32, tf.float32)
+    image, mask, label = tf.numpy_function(run, [example["image"], draw], types, stateful=False)
+    return {
+        "image": tf.ensure_shape(image, example["image"].shape),
+        "label": tf.reshape(label, (1,)),  # nothing to change in a uniform image: it stays real
+        "mask": tf.ensure_shape(mask, example["mask"].shape),
+        "mask_weight": tf.ones((1,)),
+    }
+
+
 def _shuffled(count: int, length: int) -> Any:
     return lambda rng: rng.permutation(count)[:length]
 
@@ -170,12 +237,18 @@ def _shuffled(count: int, length: int) -> Any:
 def _composed(manifest: Manifest, composition: Composition, steps: int) -> Any:
     """Return a function from a generator to indices in which every batch holds the composition."""
     state = manifest.mask_state
+    pools = {
+        "annotated": np.flatnonzero(state == "annotated"),
+        "unlabelled": np.flatnonzero(state == "unlabelled"),
+        "fake": np.flatnonzero(state != "real"),
+        "real": np.flatnonzero(state == "real"),
+        "forged": np.flatnonzero(state == "real"),
+    }
     parts = []
-    for kind in ("annotated", "real", "unlabelled"):
-        pool, count = np.flatnonzero(state == kind), getattr(composition, kind)
-        if count and not len(pool):
-            raise LAEError(f"stage 2 needs {kind} images in every batch, but the training split has none.")
-        parts.append((pool, count))
+    for kind, count in asdict(composition).items():
+        if count and not len(pools[kind]):
+            raise LAEError(f"every batch needs {kind} images, but the training split has none.")
+        parts.append((pools[kind], count))
 
     def order(rng: np.random.Generator) -> np.ndarray:
         streams = [_cycle(pool, steps * count, rng).reshape(steps, count) for pool, count in parts if count]

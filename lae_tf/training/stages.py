@@ -97,13 +97,19 @@ def plan(config: Config, train_part: Manifest, finished: Sequence[dict[str, Any]
     of them than the last time. Each stage goes on from the best weights of the one before.
     """
     done = [record["stage"] for record in finished]
-    stages = [Stage("pretrain", config.pretrain, None)] if config.pretrain.epochs and "pretrain" not in done else []
+    stages = []
+    if config.pretrain.epochs and "pretrain" not in done:
+        forged = config.data.self_forged
+        pretrain = Composition.pretrain(config.data.batch_size, forged) if forged else None
+        stages.append(Stage("pretrain", config.pretrain, pretrain))
     annotated = _annotated(train_part)
     earlier = max((record["annotated"] for record in finished if record["stage"] != "pretrain"), default=0)
     if annotated > earlier and config.align.epochs:
         has_unlabelled = bool((train_part.mask_state == "unlabelled").any())
         shares = config.align
-        composition = Composition.of(config.data.batch_size, shares.annotated, shares.real, has_unlabelled)
+        composition = Composition.align(
+            config.data.batch_size, shares.annotated, shares.real, config.data.self_forged, has_unlabelled
+        )
         rounds = sum(name.startswith("align") for name in done)
         stages.append(Stage(f"align-{rounds + 1}" if rounds else "align", config.align, composition))
     return stages
@@ -116,13 +122,25 @@ def best_checkpoint(run: Run, stage: str) -> Path:
 
 def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
     """Choose temperature and threshold on validation, store them in the model, and save it."""
-    dataset = evaluation_dataset(validation, model.preprocessor, config.data.batch_size)
-    logits = np.concatenate([np.asarray(model.predict_on_batch(batch["image"])["logit"]) for batch in dataset])
-    decision = calibrate(logits[:, 0], validation.is_fake.astype(int))
+    logits, labels = [], []
+    for batch in validation_dataset(validation, model, config):
+        logits.append(np.asarray(model.predict_on_batch(batch["image"])["logit"])[:, 0])
+        labels.append(batch["label"].numpy()[:, 0].astype(int))
+    decision = calibrate(np.concatenate(logits), np.concatenate(labels))
     model.calibration.temperature.assign(decision["temperature"])
     model.calibration.threshold.assign(decision["threshold"])
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)
+
+
+def validation_dataset(validation: Manifest, model: LAE, config: Config) -> tf.data.Dataset:
+    """Return what epochs, temperature and threshold are chosen on.
+
+    Where training forges images on the fly, a forgery of each real validation image stands beside the known
+    manipulations, so that neither epoch nor threshold is chosen for those alone.
+    """
+    forge_seed = config.seed if config.data.self_forged else None
+    return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed)
 
 
 def training_manifest(config: Config) -> Manifest:
@@ -212,9 +230,9 @@ def _fit(
         seed=config.seed,
         epochs=range(finished, settings.epochs),
         composition=stage.composition,
-        use_masks=stage.composition is not None,
+        use_masks=stage.name != "pretrain",
     )
-    held_out = evaluation_dataset(validation, model.preprocessor, config.data.batch_size).cache()
+    held_out = validation_dataset(validation, model, config).cache()
     examples = _examples(validation, model)
     model.fit(
         dataset,

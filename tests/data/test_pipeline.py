@@ -13,6 +13,7 @@ from lae_tf.data.augment import augment
 from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import COLUMNS, Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, image_dataset, training_dataset
+from lae_tf.data.self_forge import self_forge
 from lae_tf.errors import LAEError
 from lae_tf.model.preprocessing import Preprocessor
 
@@ -116,7 +117,7 @@ def test_another_epoch_has_another_order_and_other_draws(train_part):
     assert not {i.tobytes() for i in drawn[0]["image"]} & {i.tobytes() for i in drawn[1]["image"]}
 
 
-@pytest.mark.parametrize("composition", [None, Composition(2, 4, 2)])
+@pytest.mark.parametrize("composition", [None, Composition(annotated=2, unlabelled=2, real=2, forged=2)])
 def test_a_resumed_run_sees_the_batches_that_it_would_have_seen(train_part, composition):
     options = {"augmentation": EVERYTHING, "composition": composition}
     whole, tail = batches(train_part, range(3), **options), batches(train_part, range(1, 3), **options)
@@ -127,14 +128,56 @@ def test_a_resumed_run_sees_the_batches_that_it_would_have_seen(train_part, comp
 
 
 def test_every_batch_of_stage_two_holds_the_composition(train_part):
-    for batch in batches(train_part, range(2), composition=Composition(2, 3, 3)):
+    for batch in batches(train_part, range(2), composition=Composition(annotated=2, real=3, unlabelled=3)):
         fake, known = batch["label"][:, 0] == 1, batch["mask_weight"][:, 0] == 1
         assert ((fake & known).sum(), (~fake).sum(), (fake & ~known).sum()) == (2, 3, 3)
 
 
+def test_forged_examples_are_fakes_whose_mask_is_known_and_right(train_part):
+    """The forged come last in the batch; outside its mask each equals a real image of the training split."""
+    (every,) = evaluation_dataset(train_part, Preprocessor(SIZE), len(train_part))
+    reals = every["image"].numpy()[train_part.mask_state == "real"]
+    composition = Composition(annotated=2, real=3, forged=3)
+    for batch in batches(train_part, range(2), composition=composition):
+        for image, label, mask, weight in list(zip(*(batch[key] for key in batch), strict=True))[-3:]:
+            assert (label, weight) == (1, 1)
+            assert 0 < mask.mean() < 0.6
+            sources = [np.abs(image - real)[mask[..., 0] == 0].max() for real in reals]
+            assert min(sources) == 0
+            source = reals[int(np.argmin(sources))]
+            assert np.abs(image - source).mean() > 0
+        assert {tuple(w) for w in batch["mask_weight"]} == {(1.0,)}
+
+
+def test_forged_examples_differ_between_epochs(train_part):
+    composition = Composition(annotated=2, real=2, forged=4)
+    found = batches(train_part, range(2), composition=composition)
+    forged = [image.tobytes() for batch in found for image in batch["image"][-4:]]
+    assert len(set(forged)) == len(forged)
+
+
+def test_nothing_can_be_forged_in_a_uniform_image(tmp_path):
+    """Moving or blurring a uniform image changes nothing; where all attempts fail, the image stays real."""
+    image, mask = self_forge(np.full((32, 32, 3), 0.5, np.float32), StillGenerator())
+    assert not mask.any() and (image == 0.5).all()
+
+
+class StillGenerator:
+    """A generator that always asks for the copy to be moved, and for nothing else."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def random(self, size=None):
+        return self.rng.random() if size is None else np.array([1.0, 1.0, 0.0, 1.0, 1.0])
+
+    def __getattr__(self, name):
+        return getattr(self.rng, name)
+
+
 def test_annotated_fakes_take_turns(train_part):
     """Eight annotated fakes, three in each of four batches: twelve visits, one or two for everyone."""
-    found = batches(train_part, composition=Composition(3, 3, 2))
+    found = batches(train_part, composition=Composition(annotated=3, real=3, unlabelled=2))
     annotated = [
         image.tobytes()
         for batch in found
@@ -148,22 +191,25 @@ def test_annotated_fakes_take_turns(train_part):
 def test_a_composition_of_what_is_not_there_is_refused(train_part):
     known = Manifest(train_part.frame[train_part.mask_state != "unlabelled"].reset_index(drop=True), train_part.root)
     with pytest.raises(LAEError, match="unlabelled"):
-        training_dataset(known, Preprocessor(SIZE), 8, STILL, 0, range(1), Composition(2, 3, 3))
+        training_dataset(known, Preprocessor(SIZE), 8, STILL, 0, range(1), Composition(annotated=2, real=3, unlabelled=3))
 
 
-@given(st.integers(2, 64), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.booleans())
-def test_a_composition_fills_the_batch_and_lacks_nothing(batch_size, annotated, real, has_unlabelled):
-    made = Composition.of(batch_size, annotated, min(real, 1 - annotated), has_unlabelled)
-    assert made.annotated + made.real + made.unlabelled == batch_size
-    assert made.annotated >= 1 and made.real >= 1 and made.unlabelled >= 0
+@given(st.integers(2, 64), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0, 0.49), st.booleans())
+def test_a_composition_fills_the_batch_and_lacks_nothing(batch_size, annotated, real, forged, has_unlabelled):
+    made = Composition.align(batch_size, annotated, min(real, 1 - annotated), forged, has_unlabelled)
+    assert made.annotated + made.real + made.unlabelled + made.forged == batch_size
+    assert made.annotated >= 1 and made.real >= 1 and made.unlabelled >= 0 and made.forged >= 0
     if not has_unlabelled:
         assert made.unlabelled == 0
 
 
 def test_composition_by_hand():
-    assert Composition.of(32, 0.25, 0.5, True) == Composition(8, 16, 8)
-    assert Composition.of(32, 0.25, 0.5, False) == Composition(16, 16, 0)
-    assert Composition.of(32, 0.01, 0.5, True) == Composition(1, 16, 15)
+    assert Composition.align(32, 0.25, 0.5, 0, True) == Composition(annotated=8, real=16, unlabelled=8)
+    assert Composition.align(32, 0.25, 0.5, 0, False) == Composition(annotated=16, real=16)
+    assert Composition.align(32, 0.01, 0.5, 0, True) == Composition(annotated=1, real=16, unlabelled=15)
+    assert Composition.align(32, 0.25, 0.5, 0.125, True) == Composition(annotated=8, real=16, unlabelled=4, forged=4)
+    assert Composition.align(32, 0.25, 0.5, 0.4, True) == Composition(annotated=8, real=16, forged=8)
+    assert Composition.pretrain(32, 0.25) == Composition(fake=8, real=16, forged=8)
 
 
 # --- augmentation moves image and mask together -------------------------------------------------------------

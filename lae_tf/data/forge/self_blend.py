@@ -64,20 +64,20 @@ def self_blend(
         positive weight of the copy), uint8 (H, W) in {0, 1}.
     """
     height, width = image.shape[:2]
-    copy = recoloured(image, rng, params)
+    copy = _recoloured(image, rng, params)
     if rng.random() < params.frequency:
-        copy = coarser(copy, rng) if rng.random() < 0.5 else sharper(copy, rng)
+        copy = _coarser(copy, rng) if rng.random() < 0.5 else _sharper(copy, rng)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0.0, rng.uniform(*params.scale))
     matrix[:, 2] += rng.uniform(-params.move, params.move, 2) * np.array([width, height])
     copy = cv2.warpAffine(copy, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     region = random_region(rng, height, width, params.area).astype(np.float32)
-    alpha = softened(deformed(region, rng, params.elastic), rng, params.softness)
+    alpha = _softened(_deformed(region, rng, params.elastic), rng, params.softness)
     alpha *= params.ratios[rng.integers(len(params.ratios))]
     return blend(image, copy, alpha), (alpha > 0).astype(np.uint8)
 
 
-def recoloured(image: np.ndarray, rng: np.random.Generator, params: SelfBlendParameters) -> np.ndarray:
+def _recoloured(image: np.ndarray, rng: np.random.Generator, params: SelfBlendParameters) -> np.ndarray:
     hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + rng.uniform(-params.hue, params.hue)) % 360
     hsv[..., 1] = np.clip(hsv[..., 1] * (1 + rng.uniform(-params.saturation, params.saturation)), 0, 1)
@@ -88,7 +88,7 @@ def recoloured(image: np.ndarray, rng: np.random.Generator, params: SelfBlendPar
     return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
 
 
-def coarser(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _coarser(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape[:2]
     factor = rng.uniform(1.5, 4.0)
     small = (max(1, round(width / factor)), max(1, round(height / factor)))
@@ -99,12 +99,12 @@ def coarser(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def sharper(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _sharper(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     amount = rng.uniform(0.5, 1.5)
     return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0)
 
 
-def deformed(region: np.ndarray, rng: np.random.Generator, elastic: float) -> np.ndarray:
+def _deformed(region: np.ndarray, rng: np.random.Generator, elastic: float) -> np.ndarray:
     """Move each point by a smooth random field (elastic deformation)."""
     height, width = region.shape
     side = min(height, width)
@@ -115,7 +115,7 @@ def deformed(region: np.ndarray, rng: np.random.Generator, elastic: float) -> np
     return cv2.remap(region, columns + smooth[0], rows + smooth[1], cv2.INTER_LINEAR, borderValue=0)
 
 
-def softened(region: np.ndarray, rng: np.random.Generator, softness: tuple[float, float]) -> np.ndarray:
+def _softened(region: np.ndarray, rng: np.random.Generator, softness: tuple[float, float]) -> np.ndarray:
     sigma = max(0.3, rng.uniform(*softness) * min(region.shape))
     soft = cv2.GaussianBlur(region, (0, 0), sigma)
     # a Gaussian's far tail would mark pixels that no blend can change
