@@ -63,6 +63,19 @@ def test_each_ranks_by_its_own_measure() -> None:
     assert STRATEGIES["uncertainty"](features, 1, rng)[1][0] == pytest.approx(1.0)
 
 
+def test_channel_concept_covers_different_channels() -> None:
+    """By hand: shares 0.9, 0.8, 0.6; the second image fails exactly as the first does, the third otherwise."""
+    features = dataclasses.replace(
+        make_features(3, channels=2),
+        superficial=np.array([0.9, 0.8, 0.6], np.float32),
+        evidence=np.array([[4, 1], [8, 2], [1, 1]], np.float32),
+    )
+    rows, utilities = STRATEGIES["channel-concept"](features, 3, np.random.default_rng(0))
+    assert rows.tolist() == [0, 2, 1]
+    # 0.6 times the distance between (0.8, 0.2) and (0.5, 0.5), which is 0.3; then 0.8 times nothing.
+    assert utilities == pytest.approx([0.9, 0.6 * 0.3, 0.0], abs=1e-6)
+
+
 def test_equal_utilities_do_not_follow_file_order() -> None:
     features = dataclasses.replace(make_features(50), superficial=np.ones(50, np.float32))
     rows, _ = STRATEGIES["channel-concept"](features, 50, np.random.default_rng(1))
