@@ -25,6 +25,7 @@ VERBS = {
     "loop": "Run the selection study unattended, on data whose masks are known.",
     "evaluate": "Evaluate on seen and unseen manipulations.",
     "predict": "Score images and draw heatmaps.",
+    "explain": "Explain decisions by several methods, and measure which to trust.",
     "export": "Export a run as SavedModel, parity-checked, for TensorFlow Serving.",
     "serve": "Serve exports with TensorFlow Serving's REST API.",
     "info": "Print versions, the stack and devices.",

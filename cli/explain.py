@@ -1,0 +1,92 @@
+"""`lae-tf explain`: explanations side by side, and which of them to trust."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("explain")
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("paths", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(file_okay=False), required=True, help="Folder for panels and page.")
+@click.option("--masks", type=click.Path(exists=True, file_okay=False), help="Folder of masks named as the images.")
+@click.option(
+    "--manifest", type=click.Path(exists=True, dir_okay=False), help="Manifest that knows the images' labels and masks."
+)
+@click.option("--methods", help="Comma-separated; default: all.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the random control.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: str,
+    paths: tuple[str, ...],
+    output: str,
+    masks: str | None,
+    manifest: str | None,
+    methods: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Explain decisions: files, folders or glob patterns.
+
+    Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam, smoothgrad, reconstruction_error, and
+    random as a control. Each is measured by deletion and insertion, and against the mask where it is known. Writes
+    one panel per image, tables and OUTPUT/report.html. A file that cannot be read is reported and skipped; the exit
+    code is then 1.
+
+    \b
+    Example:
+      lae-tf explain runs/first photos/ --masks masks/ -o explained/
+    """
+    from tqdm import tqdm
+
+    from lae_tf.cli.predict import heatmap_names
+    from lae_tf.data.finding import find_images
+    from lae_tf.errors import UsageError
+    from lae_tf.explain.explaining import explain_files
+    from lae_tf.explain.known_masks import nothing_known, truth_from_folder, truth_from_manifest
+    from lae_tf.explain.report import ExplanationWriter
+    from lae_tf.training.run import Run
+
+    if masks and manifest:
+        raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
+    truth = truth_from_folder(masks) if masks else truth_from_manifest(manifest) if manifest else nothing_known
+    files = find_images(paths)
+    model = Run.open(run).load_model()
+    writer = ExplanationWriter(Path(output), heatmap_names(files))
+    wanted = [name.strip() for name in methods.split(",")] if methods else []
+    images, problems = [], []
+    explanations = explain_files(model, files, truth, wanted, seed)
+    for explanation in tqdm(explanations, total=len(files), desc="explain", unit=" images", file=sys.stderr):
+        record = explanation.prediction.record()
+        for problem in filter(None, (explanation.prediction.error, explanation.mask_error)):
+            problems.append(problem)
+            tqdm.write(f"Skipped: {problem}", file=sys.stderr)
+        if not explanation.prediction.error:
+            record["panel"] = str(writer.add(explanation))
+            record["methods"] = {row["method"]: _numbers(row) for row in explanation.rows()}
+        images.append(record)
+    if len(problems) and not any("panel" in image for image in images):
+        raise UsageError("none of the files could be explained; the reasons stand above.")
+    command_line = shlex.join(
+        ["lae-tf", "explain", run, *paths[:3], *(["..."] if len(paths) > 3 else []), "-o", output]
+    )
+    summary = writer.finish(f"Explanations of {Path(run).name}", {"command": command_line, "seed": str(seed)})
+    page = writer.folder / "report.html"
+    if as_json:
+        rows = [_numbers(row) for row in summary.to_dict("records")]
+        click.echo(json.dumps({"report": str(page), "summary": rows, "images": images}))
+    else:
+        click.echo(summary.to_string(index=False, float_format="{:.3f}".format))
+        click.echo(f"Report: {page}", err=True)
+    sys.exit(1 if problems else 0)
+
+
+def _numbers(row: dict) -> dict:
+    """Return a row for JSON: what identifies the image is left out, and what does not apply is null."""
+    kept = {name: value for name, value in row.items() if name not in ("path", "score", "label")}
+    return {name: None if isinstance(value, float) and value != value else value for name, value in kept.items()}

@@ -1,0 +1,75 @@
+"""What is known of an image: its label and its mask, from a folder of masks or from a manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lae_tf.data.images import SUFFIXES, read_mask
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of one image.
+
+    Attributes:
+        label: 1 = fake, 0 = real, None where it is not known.
+        mask: file of the mask; empty where it is not known.
+    """
+
+    label: int | None = None
+    mask: str = ""
+
+
+Lookup = Callable[[str], Truth]
+
+
+def nothing_known(path: str) -> Truth:
+    """Know nothing of any image."""
+    return Truth()
+
+
+def truth_from_folder(folder: str | os.PathLike[str]) -> Lookup:
+    """Look masks up by name: the mask of ``photos/a.jpg`` is ``FOLDER/a.png``, or ``a`` with another image suffix.
+
+    Raises:
+        UsageError: two masks of one name, or none at all.
+    """
+    masks: dict[str, str] = {}
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix.lower() in SUFFIXES:
+            if file.stem in masks:
+                raise UsageError(f"{folder}: two masks of one name, {Path(masks[file.stem]).name} and {file.name}.")
+            masks[file.stem] = str(file)
+    if not masks:
+        raise UsageError(f"{folder}: no masks found; expected image files named as the images.")
+    return lambda path: Truth(mask=masks.get(Path(path).stem, ""))
+
+
+def truth_from_manifest(path: str | os.PathLike[str]) -> Lookup:
+    """Look labels and masks up in a manifest by the image's file.
+
+    Raises:
+        UsageError, ManifestError: as :meth:`Manifest.read`.
+    """
+    manifest = Manifest.read(path)
+    columns = (manifest.frame["path"], manifest.is_fake, manifest.frame["mask"])
+    known = {file: Truth(int(fake), mask if fake else "") for file, fake, mask in zip(*columns, strict=True)}
+    return lambda path: known.get(os.path.abspath(path), Truth())
+
+
+def load_mask(path: str, size: int) -> NDArray[np.uint8]:
+    """Read a mask and resize it to (size, size) with nearest neighbour, as training does.
+
+    Raises:
+        ImageError: as ``lae_tf.data.images.read_mask``.
+    """
+    return tf.image.resize(read_mask(path)[..., None], (size, size), method="nearest")[..., 0].numpy()

@@ -1,0 +1,102 @@
+"""The panel of one explained image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lae_tf.evaluation.plots import GREY, HEATMAP, INK, overlay
+from lae_tf.explain.explaining import Explanation
+
+TITLES = {
+    "attention": "attention (LAE)",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_pp": "Grad-CAM++",
+    "score_cam": "Score-CAM",
+    "smoothgrad": "SmoothGrad",
+    "reconstruction_error": "reconstruction error",
+    "random": "random (control)",
+}
+_COLUMNS = 4
+_TILE = 1.75  # inches
+_OUTLINE = "#56B4E9"
+
+
+def panel(explanation: Explanation) -> Figure:
+    """Draw input, mask and reconstruction, then every map over the image with its numbers.
+
+    The outline of a known mask lies over input and maps.
+    """
+    prediction, image = explanation.prediction, np.asarray(explanation.prediction.image)
+    first: list[tuple[str, Any, str]] = [
+        ("input", image, ""),
+        ("mask", explanation.mask, _mask_note(explanation)),
+        ("reconstruction", explanation.reconstruction, ""),
+    ]
+    maps = [(TITLES[name], overlay(image, one), _numbers(explanation, name)) for name, one in explanation.maps.items()]
+    rows = 1 + -(-len(maps) // _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS * _TILE, rows * (_TILE + 0.45) + 0.2), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, tile in zip([*grid[0, :3], *grid[1:].flat], [*first, *maps], strict=False):
+        _draw(axes, *tile)
+        if tile[0] not in ("mask", "reconstruction"):
+            _outline(axes, explanation.mask)
+    _legend(grid[0, 3], explanation)
+    figure.suptitle(
+        f"score {prediction.score:.3f} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
+        f"called {prediction.label}{_known_label(explanation)}; blurred copy {explanation.baseline_score:.3f}",
+        fontsize=9,
+        color=INK,
+        parse_math=False,
+    )
+    return figure
+
+
+def _draw(axes: Axes, title: str, picture: NDArray | None, note: str) -> None:
+    axes.set_title(title, fontsize=9, pad=3)
+    if picture is not None:
+        axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.text(0.5, -0.04, note, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
+
+
+def _outline(axes: Axes, mask: NDArray | None) -> None:
+    if mask is not None and mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors=_OUTLINE, linewidths=1.0)
+
+
+def _mask_note(explanation: Explanation) -> str:
+    if explanation.mask is None:
+        return "not known"
+    return f"{100 * explanation.mask.mean():.1f} % forged" if explanation.mask.any() else "nothing forged"
+
+
+def _numbers(explanation: Explanation, method: str) -> str:
+    faithfulness = explanation.faithfulness[method]
+    text = f"ins {faithfulness.insertion_auc:.3f}, del {faithfulness.deletion_auc:.3f}"
+    if found := explanation.agreement.get(method):
+        text += f"\npixel AUROC {found['pixel_auroc']:.3f}, IoU {found['best_iou']:.2f}"
+    return text
+
+
+def _known_label(explanation: Explanation) -> str:
+    label = explanation.truth.label
+    return "" if label is None else f", is {'fake' if label else 'real'}"
+
+
+def _legend(axes: Axes, explanation: Explanation) -> None:
+    """Show the heat scale and what the outline is, in the cell that has no picture."""
+    scale = axes.inset_axes((0.08, 0.62, 0.84, 0.09))
+    scale.imshow(np.linspace(0, 1, 256)[None], cmap=matplotlib.colormaps[HEATMAP], aspect="auto")
+    scale.set(xticks=[0, 255], xticklabels=["0", "1"], yticks=[])
+    scale.tick_params(labelsize=7.5, length=2)
+    axes.text(0.5, 0.78, "importance", ha="center", fontsize=8, color=GREY, transform=axes.transAxes)
+    if explanation.mask is not None and explanation.mask.any():
+        text = "outline: forged region"
+        axes.text(0.5, 0.3, text, ha="center", fontsize=8, color=_OUTLINE, weight="bold", transform=axes.transAxes)

@@ -1,0 +1,132 @@
+"""Files of an explanation: a panel per image, tables, and one page that says which method to trust."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lae_tf.data.images import write_bytes
+from lae_tf.evaluation.plots import COLOURS, GREY, png
+from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
+from lae_tf.explain.explaining import Explanation, summarise
+from lae_tf.explain.faithfulness import STEPS
+from lae_tf.explain.panels import TITLES, panel
+
+PANELS_ON_PAGE = 40
+_HEADINGS = {
+    "insertion_auc": "insertion AUC ↑",
+    "deletion_auc": "deletion AUC ↓",
+    "faithfulness": "faithfulness ↑",
+    "best_iou": "best IoU",
+    "with_mask": "with mask",
+}
+_ABOUT = (
+    "Faithfulness asks the model: squares are exchanged for a blurred copy in the order of their importance, and the "
+    "score follows or it does not. Deletion AUC is the area under P(fake) while the most important squares go first; "
+    "insertion AUC while they come first. Faithfulness is insertion minus deletion, so high is good. A random order is "
+    "the control: a method no better than it says nothing about the decision.\n\n"
+    "Agreement asks the mask, on images whose forged region is known: pixel AUROC, the IoU at the best threshold for "
+    "each map, whether the peak lies inside (pointing), and the share of the map that lies inside (energy). A map can "
+    "be faithful and yet miss the mask: then the model decides by something else than the forged region.\n\n"
+    "The numbers compare methods on one model; they depend on the blur and are not comparable across models."
+)
+
+
+class ExplanationWriter:
+    """Collects explanations into a folder: ``panels/NAME.png``, ``explanations.csv``, ``summary.csv``, ``report.html``.
+
+    Panels are written as they come; only numbers and the page's pictures stay in memory.
+
+    Args:
+        folder: made if it is missing.
+        names: panel name for every path.
+    """
+
+    def __init__(self, folder: Path, names: Mapping[str, str]):
+        self.folder = folder
+        self.names = names
+        self._rows: list[dict[str, object]] = []
+        self._pictures: list[Picture] = []
+        self._curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def add(self, explanation: Explanation) -> Path:
+        """Write the panel of one explained image and return its path."""
+        path = self.folder / "panels" / self.names[explanation.prediction.path]
+        picture = png(panel(explanation))
+        write_bytes(path, picture)
+        self._rows += explanation.rows()
+        for method, one in explanation.faithfulness.items():
+            self._curves.setdefault(method, []).append((one.deletion, one.insertion))
+        if len(self._pictures) < PANELS_ON_PAGE:
+            name = explanation.prediction.path.encode("utf-8", "replace").decode()
+            self._pictures.append(Picture(picture, name, f"Explanations of {name}", wide=True))
+        return path
+
+    def finish(self, title: str, provenance: Mapping[str, str]) -> pd.DataFrame:
+        """Write tables and page; return the summary, one row per method."""
+        table = pd.DataFrame(self._rows)
+        summary = summarise(table)
+        text = table.to_csv(index=False).encode("utf-8", "surrogateescape")
+        write_bytes(self.folder / "explanations.csv", text)
+        write_text(self.folder / "summary.csv", summary.to_csv(index=False))
+        called_fake = table[table["label"] == "fake"]
+        tables = [Table(_shown(summary), "Mean over all images, the most faithful first")]
+        if 0 < len(called_fake) < len(table):
+            tables.append(Table(_shown(summarise(called_fake)), "Mean over the images called fake"))
+        curves = Picture(png(_curves(self._curves)), _CURVES_CAPTION, "Mean deletion and insertion curves", wide=True)
+        shown = f"{len(self._pictures)} of {table['path'].nunique()} images; all are in the folder panels."
+        sections = [
+            Section("Which explanation to trust", cards=_cards(summary)),
+            Section("Methods compared", _ABOUT, tables=tables, pictures=[curves]),
+            Section("Images", shown, pictures=self._pictures),
+        ]
+        date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
+        write_report(self.folder / "report.html", title, sections, provenance={**provenance, "date": date})
+        return summary
+
+
+_CURVES_CAPTION = "Mean P(fake) while the most important squares are blurred (left) or brought back (right)."
+
+
+def _cards(summary: pd.DataFrame) -> list[Card]:
+    judged = summary[summary["method"] != "random"]
+    control = summary[summary["method"] == "random"]
+    cards = []
+    for label, column in (("Most faithful", "faithfulness"), ("Agrees best with the masks", "pixel_auroc")):
+        if column not in judged or not judged[column].notna().any():
+            continue
+        best = judged.loc[judged[column].idxmax()]
+        note = f"{column.replace('_auroc', ' AUROC')} {best[column]:.3f}"
+        if len(control):
+            note += f"; random {control[column].iloc[0]:.3f}"
+        cards.append(Card(label, TITLES[best["method"]], note))
+    return cards
+
+
+def _shown(summary: pd.DataFrame) -> pd.DataFrame:
+    return summary.assign(method=summary["method"].map(TITLES)).rename(columns=_HEADINGS)
+
+
+def _curves(curves: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """Draw the mean deletion and insertion curve of each method."""
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    shares = np.linspace(0, 1, STEPS + 1)
+    for axes, side, title in zip(figure.subplots(1, 2, sharey=True), (0, 1), ("deletion", "insertion"), strict=True):
+        for number, (method, pairs) in enumerate(curves.items()):
+            colour, style = (GREY, ":") if method == "random" else (COLOURS[number % len(COLOURS)], "-")
+            mean = np.mean([pair[side] for pair in pairs], axis=0)
+            axes.plot(shares, mean, color=colour, linestyle=style, label=TITLES[method])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=9)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_xlabel("share of the image")
+        axes.set_ylim(-0.02, 1.02)
+    figure.axes[0].set_ylabel("P(fake)")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=4)
+    return figure
