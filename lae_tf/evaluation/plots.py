@@ -194,6 +194,25 @@ def lines_with_intervals(series: Mapping[str, Mapping[float, Interval]], xlabel:
     return figure
 
 
+def curves_by_step(curves: Mapping[str, Sequence[float]], steps: Sequence[str], xlabel: str, ylabel: str) -> Figure:
+    """Lines over named steps, for example the severities of a degradation.
+
+    Args:
+        curves: name -> one value per step.
+        steps: names on the x axis, in order.
+        xlabel, ylabel: of the axes.
+    """
+    figure, (axes,) = _figure(WIDTH, 3.8)
+    for i, (name, values) in enumerate(curves.items()):
+        style = "-" if i < len(COLOURS) else "--"
+        axes.plot(range(len(steps)), values, style, marker="o", markersize=3, color=COLOURS[i % len(COLOURS)], label=name)
+    axes.set_xticks(range(len(steps)), list(steps))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    figure.legend(frameon=False, loc="outside upper left", ncols=min(4, max(1, len(curves))), fontsize=8)
+    return figure
+
+
 def overlay(image: ArrayLike, attention: ArrayLike) -> NDArray[np.uint8]:
     """Lays attention over a grey version of the image: none leaves the image as it is, full glows yellow.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -13,24 +14,24 @@ from lae_tf.data.images import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.evaluation.localisation import LocalisationMeter
-from lae_tf.model.lae import LAE
 
 
 def score_manifest(
-    model: LAE, manifest: Manifest, image_cache: Path, batch_size: int = 32, description: str = "evaluate"
+    model: keras.Model, manifest: Manifest, image_cache: Path, batch_size: int = 32, description: str = "evaluate"
 ) -> tuple[pd.DataFrame, LocalisationMeter]:
     """Score every image of a manifest; keeps numbers, never images.
 
     Args:
-        model: a calibrated model.
+        model: LAE, or a model whose outputs have the same names; ``reconstruction`` and ``attention`` may be missing.
         manifest: what to score, masks included.
         image_cache: folder for copies of files that the graph cannot decode.
         batch_size: images a step.
         description: of the progress bar.
 
     Returns:
-        A frame with the manifest's path, group, method and split, label (1 = fake), logit, score (calibrated),
-        reconstruction_error (mean absolute) and the columns of ``LocalisationMeter``; and the meter.
+        A frame with the manifest's path, group, method and split, label (1 = fake), logit, score, and, where the
+        model gives them, reconstruction_error (mean absolute) and the columns of ``LocalisationMeter``; and the
+        meter.
     """
     decodable = manifest.with_files(lambda files: ingest(files, image_cache))
     meter = LocalisationMeter()
@@ -39,19 +40,19 @@ def score_manifest(
         for batch in evaluation_dataset(decodable, model.preprocessor, batch_size):
             outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
             label = batch["label"].numpy()[:, 0]
-            columns = meter.update(
-                outputs["attention"].clip(0, 1),
-                batch["mask"].numpy()[..., 0],
-                label,
-                batch["mask_weight"].numpy()[:, 0],
-            )
-            error = np.abs(batch["image"].numpy() - outputs["reconstruction"]).mean(axis=(1, 2, 3))
-            scores = {
+            columns = {
                 "label": label.astype(int),
                 "logit": outputs["logit"][:, 0],
                 "score": outputs["score"][:, 0],
             }
-            rows.append(pd.DataFrame({**scores, "reconstruction_error": error, **columns}))
+            if "reconstruction" in outputs:
+                error = np.abs(batch["image"].numpy() - outputs["reconstruction"]).mean(axis=(1, 2, 3))
+                columns["reconstruction_error"] = error
+            if "attention" in outputs:
+                known = batch["mask_weight"].numpy()[:, 0]
+                attention = outputs["attention"].clip(0, 1)
+                columns |= meter.update(attention, batch["mask"].numpy()[..., 0], label, known)
+            rows.append(pd.DataFrame(columns))
             bar.update(len(label))
     identity = manifest.frame[["path", "group", "method", "split"]]
     return pd.concat([identity, pd.concat(rows, ignore_index=True)], axis=1), meter

@@ -36,14 +36,6 @@ def build_model(config: Config) -> LAE:
 
 def compile_model(model: LAE, config: Config, stage: StageConfig, steps: int) -> None:
     """Compile for one stage of ``stage.epochs`` epochs of ``steps`` steps."""
-    total = stage.epochs * steps
-    warm_up = max(1, round(WARM_UP_SHARE * total))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, total - warm_up),
-        warmup_target=stage.learning_rate,
-        warmup_steps=warm_up,
-    )
     losses = config.losses
     weights = {
         "reconstruction": losses.reconstruction,
@@ -54,7 +46,7 @@ def compile_model(model: LAE, config: Config, stage: StageConfig, steps: int) ->
         "adversarial": losses.adversarial_weight,
     }
     model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=stage.weight_decay),
+        optimizer_for(stage, steps),
         perceptual_loss=_perceptual_loss(losses),
         adversarial_loss=None if losses.adversarial == "none" else AdversarialLoss(losses.adversarial),
         latent_loss=_decision_loss(losses),
@@ -62,6 +54,19 @@ def compile_model(model: LAE, config: Config, stage: StageConfig, steps: int) ->
         loss_weights=weights,
         jit_compile=config.hardware.xla,
     )
+
+
+def optimizer_for(stage: StageConfig, steps: int) -> keras.optimizers.Optimizer:
+    """Return AdamW with warm-up and cosine decay over ``stage.epochs`` epochs of ``steps`` steps."""
+    total = stage.epochs * steps
+    warm_up = max(1, round(WARM_UP_SHARE * total))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, total - warm_up),
+        warmup_target=stage.learning_rate,
+        warmup_steps=warm_up,
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=stage.weight_decay)
 
 
 def distribution(config: Config) -> tf.distribute.Strategy:

@@ -1,0 +1,65 @@
+"""`lae-tf benchmark`: LAE and its peers on one task, trained on one manipulation and tested on unseen ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("benchmark")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--data",
+    "data_root",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder that the protocol's manifest is relative to; default: the protocol's own folder.",
+)
+@click.option("--output", type=click.Path(file_okay=False), help="Default: benchmark/NAME of the protocol's file.")
+@click.option("--fast", is_flag=True, help="The protocol's small version: a first answer, not evidence.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models; default: all.")
+@click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), help="Only these seeds; default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def command(
+    config: str,
+    data_root: str | None,
+    output: str | None,
+    fast: bool,
+    models: tuple[str, ...],
+    seeds: tuple[int, ...],
+    as_json: bool,
+) -> None:
+    """Compare LAE with its peers: same data, augmentation, steps, input size and validation rule.
+
+    CONFIG is a protocol (see configs/swap.yaml). Each model and seed runs in a process of its own. Stopped at any
+    moment, the same command goes on: what is finished is not run again.
+
+    \b
+    Example:
+      lae-tf benchmark configs/swap.yaml --data data --fast
+    """
+    from lae_tf.benchmark.page import write_comparison
+    from lae_tf.benchmark.protocol import Protocol
+    from lae_tf.benchmark.run import run_cells
+    from lae_tf.errors import UsageError
+
+    protocol = Protocol.read(config, fast)
+    folder = Path(output or Path("benchmark") / (Path(config).stem + ("-fast" if fast else ""))).resolve()
+    cells = list(protocol.cells(data_root or Path(config).parent, folder))
+    for option, wanted, known in (
+        ("--model", models, {cell.model for cell in cells}),
+        ("--seed", seeds, {cell.seed for cell in cells}),
+    ):
+        unknown = sorted(set(wanted) - known)
+        if unknown:
+            raise UsageError(f"{option} {unknown[0]}: not in {config}, which has {', '.join(map(str, sorted(known)))}.")
+    chosen = [c for c in cells if (not models or c.model in models) and (not seeds or c.seed in seeds)]
+    failures = run_cells(protocol, chosen, folder)
+    page = write_comparison(protocol, cells, folder)
+    if as_json:
+        click.echo((folder / "comparison.json").read_text(encoding="utf-8"))
+    else:
+        click.echo((folder / "comparison.md").read_text(encoding="utf-8"))
+        click.echo(f"Report: {page}")
+    sys.exit(1 if failures else 0)

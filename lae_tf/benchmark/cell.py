@@ -1,0 +1,160 @@
+"""One cell in a process of its own: train one model with one seed, score the test images, measure robustness."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from lae_tf.baselines import build_peer
+from lae_tf.benchmark.degradations import DEGRADATIONS, degrade
+from lae_tf.benchmark.train_peer import train_peer
+from lae_tf.config import Config
+from lae_tf.data.images import ingest
+from lae_tf.data.manifest import Manifest
+from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.evaluation.report import write_text
+from lae_tf.evaluation.scoring import score_manifest
+from lae_tf.training.run import Run
+from lae_tf.training.stages import describe_data, train, training_manifest
+
+PANELS_PER_METHOD = 2
+SCORES, RESULT, PANELS, ROBUSTNESS = "scores.csv", "result.json", "panels.npz", "robustness.csv"
+
+
+def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: int) -> None:
+    """Train, score and measure; ``result.json`` is written last and says that the cell is finished.
+
+    Test images are read after training only; the threshold comes from validation.
+
+    Args:
+        folder: of the cell.
+        peer: name of a peer, or None for LAE.
+        config: of the cell.
+        robustness_images: test images for the degradations; 0 leaves them out.
+    """
+    start = time.perf_counter()
+    model, decision = _train_peer(peer, config) if peer else _train_own(config)
+    seconds = time.perf_counter() - start
+
+    whole = Manifest.read(config.data.manifest)
+    test = whole.select(split="test")
+    cache = Run(config.output).image_cache
+    batch_size = config.data.batch_size
+    start = time.perf_counter()
+    frame, meter = score_manifest(model, test, cache, batch_size, "test")
+    rate = len(frame) / (time.perf_counter() - start)
+    frame["score"] = _calibrated(frame["logit"], decision)
+    write_text(folder / SCORES, frame.to_csv(index=False))
+    decodable = test.with_files(lambda files: ingest(files, cache, progress=False))
+    _write_panels(folder / PANELS, model, decodable, frame)
+    if robustness_images:
+        chosen = _balanced(decodable, robustness_images)
+        write_text(folder / ROBUSTNESS, _robustness(model, chosen, decision, config).to_csv(index=False))
+
+    data = describe_data(config, training_manifest(config))
+    result = {
+        "threshold": decision["threshold"],
+        "temperature": decision["temperature"],
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "train_seconds": seconds,
+        "images_per_second": rate,
+        "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
+        "data": data["sha256"],
+        "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
+    }
+    write_text(folder / RESULT, json.dumps(result, indent=2))
+
+
+def _train_own(config: Config) -> tuple[keras.Model, dict[str, Any]]:
+    run = train(config, resume=True)
+    return run.load_model(), run.read_json("calibration.json")
+
+
+def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]:
+    return train_peer(build_peer(name, image_size=config.data.image_size), config)
+
+
+def _calibrated(logits: Any, decision: dict[str, Any]) -> Any:
+    return 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64) / decision["temperature"]))
+
+
+def panel_rows(frame: pd.DataFrame) -> list[int]:
+    """Return rows of a few test images of each method and of the reals, at even distances, the same for all models."""
+    chosen: list[int] = []
+    for _, part in frame.groupby(["label", "method"], sort=True):
+        places = np.linspace(0, len(part) - 1, PANELS_PER_METHOD + 2)[1:-1].round().astype(int)
+        chosen += part.index[np.unique(places)].tolist()
+    return sorted(chosen, key=lambda row: -frame["label"][row])
+
+
+def _write_panels(path: Path, model: keras.Model, test: Manifest, frame: pd.DataFrame) -> None:
+    """Keep a few images with this model's attention: uint8 maps, and nothing that needs pickling."""
+    rows = panel_rows(frame)
+    subset = Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
+    images, masks, attention = [], [], []
+    for batch in evaluation_dataset(subset, model.preprocessor, 16):
+        outputs = model.predict_on_batch(batch["image"])
+        images.append(batch["image"].numpy())
+        masks.append(batch["mask"].numpy()[..., 0])
+        if "attention" in outputs:
+            attention.append(np.asarray(outputs["attention"]))
+    arrays = {"images": np.concatenate(images), "masks": np.concatenate(masks)}
+    if attention:
+        arrays["attention"] = np.concatenate(attention)
+    levels = {name: np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8) for name, values in arrays.items()}
+    np.savez_compressed(path, rows=np.array(rows), **levels)
+
+
+def _balanced(test: Manifest, count: int) -> Manifest:
+    """Return half real and half fake images, evenly spread over the manifest."""
+    rows: list[int] = []
+    for part in (np.flatnonzero(test.is_fake), np.flatnonzero(~test.is_fake)):
+        rows += part[np.unique(np.linspace(0, len(part) - 1, min(len(part), count // 2)).round().astype(int))].tolist()
+    return Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
+
+
+def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], config: Config) -> pd.DataFrame:
+    """Score the chosen images under every degradation: columns degradation, severity, and a row per image."""
+    batches = list(evaluation_dataset(chosen, model.preprocessor, config.data.batch_size))
+    conditions = [("none", 0.0)] + [(name, s) for name, (_, severities) in DEGRADATIONS.items() for s in severities]
+    frames = []
+    for name, severity in conditions:
+        logits = []
+        for number, batch in enumerate(batches):
+            images = batch["image"].numpy()
+            if name != "none":
+                images = degrade(images, name, severity, config.seed + number)
+            logits.append(np.asarray(model.predict_on_batch(images)["logit"])[:, 0])
+        frames.append(
+            pd.DataFrame(
+                {
+                    "degradation": name,
+                    "severity": severity,
+                    "path": chosen.frame["path"],
+                    "label": chosen.is_fake.astype(int),
+                    "method": chosen.frame["method"],
+                    "score": _calibrated(np.concatenate(logits), decision),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def main() -> None:
+    """Run the cell that a JSON file describes; the comparison starts this as ``python -m``."""
+    folder = Path(sys.argv[1])
+    request = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    config = Config.parse(request["config"], str(folder))
+    keras.utils.set_random_seed(config.seed)
+    run_cell(folder, request["peer"], config, request["robustness_images"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The comparison's files: tables as CSV, JSON and Markdown, and one HTML page with plots and heatmap panels."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lae_tf.benchmark import compare
+from lae_tf.benchmark.cell import PANELS
+from lae_tf.benchmark.protocol import OWN, Cell, Protocol
+from lae_tf.environment import describe
+from lae_tf.evaluation import plots
+from lae_tf.evaluation.metrics import Interval
+from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.tables import DROP, SEEN_MEAN, UNSEEN_MEAN
+
+_COLUMNS = ("accuracy", "auroc", "eer")
+
+
+def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) -> Path:
+    """Write whatever the finished cells say; return the page's path."""
+    outcomes = compare.gather(cells, folder)
+    seen, seed = protocol.train_methods, protocol.seeds[0]
+    table = compare.comparison_table(outcomes, seen, seed)
+    paired = compare.differences(outcomes, seen, seed)
+    best = compare.best_peer(table, outcomes)
+    cost = compare.costs(outcomes)
+    robust = compare.robustness_table(outcomes)
+    for name, frame in (("comparison", table), ("differences", paired), ("costs", cost), ("robustness", robust)):
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False))
+    write_text(folder / "comparison.md", markdown(protocol, table, paired, best))
+    record = {
+        "title": protocol.title,
+        "seen": protocol.train_methods,
+        "seeds": protocol.seeds,
+        "best_peer": best,
+        "table": json.loads(table.to_json(orient="records")),
+        "differences": json.loads(paired.to_json(orient="records")),
+        "costs": json.loads(cost.to_json(orient="records")),
+        "robustness": json.loads(robust.to_json(orient="records")),
+    }
+    write_text(folder / "comparison.json", json.dumps(record, indent=2))
+    environment = describe()
+    return write_report(
+        folder / "comparison.html",
+        f"{protocol.title}: unseen manipulations",
+        _sections(outcomes, table, paired, best, cost, robust, cells, folder, seen),
+        subtitle=f"Trained on {', '.join(seen)}; {len(outcomes)} models, seeds {', '.join(map(str, protocol.seeds))}",
+        provenance={
+            "command": shlex.join(["lae-tf", *sys.argv[1:]]),
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+            "stack": f"{environment['stack']} (TensorFlow {environment['tensorflow']}, Keras {environment['keras']})",
+            "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
+        },
+    )
+
+
+def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best: str | None) -> str:
+    """Return the main table and the differences to the best peer, for a README."""
+    lines = [
+        f"| {protocol.title} | seen acc. | unseen acc. | drop | unseen AUROC | unseen EER |",
+        "|:--|--:|--:|--:|--:|--:|",
+    ]
+    for model in table["model"].unique():
+        rows = table[table["model"] == model].set_index("method")
+        if UNSEEN_MEAN not in rows.index:
+            continue
+        unseen = rows.loc[UNSEEN_MEAN]
+        cells = [
+            f"{100 * rows.loc[SEEN_MEAN, 'accuracy']:.1f}",
+            f"{100 * unseen['accuracy']:.1f} [{100 * unseen['accuracy_low']:.1f}, {100 * unseen['accuracy_high']:.1f}]",
+            f"{100 * rows.loc[DROP, 'accuracy']:.1f}",
+            f"{unseen['auroc']:.3f} [{unseen['auroc_low']:.3f}, {unseen['auroc_high']:.3f}]",
+            f"{unseen['eer']:.3f}",
+        ]
+        name = f"**{model}**" if model == OWN else model
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    row = _difference(paired, best)
+    if row is not None:
+        lines += ["", f"LAE minus the best peer ({best}): {_points(row)} of unseen accuracy."]
+    return "\n".join(lines) + "\n"
+
+
+def _difference(paired: pd.DataFrame, best: str | None) -> pd.Series | None:
+    if best is None or paired.empty:
+        return None
+    rows = paired[(paired["model"] == f"{OWN} - {best}") & (paired["method"] == UNSEEN_MEAN)]
+    return None if rows.empty else rows.iloc[0]
+
+
+def _points(row: pd.Series) -> str:
+    low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
+    return f"{100 * row['accuracy']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+
+
+def _sections(
+    outcomes: Sequence[compare.Outcome],
+    table: pd.DataFrame,
+    paired: pd.DataFrame,
+    best: str | None,
+    cost: pd.DataFrame,
+    robust: pd.DataFrame,
+    cells: Sequence[Cell],
+    folder: Path,
+    seen: Sequence[str],
+) -> list[Section]:
+    unseen = table[table["method"] == UNSEEN_MEAN]
+    cards = []
+    own = unseen[unseen["model"] == OWN]
+    if len(own):
+        row = own.iloc[0]
+        cards.append(Card("LAE, unseen accuracy", f"{row['accuracy']:.3f}", f"AUROC {row['auroc']:.3f}"))
+    if best is not None:
+        row = unseen[unseen["model"] == best].iloc[0]
+        cards.append(Card(f"Best peer: {best}", f"{row['accuracy']:.3f}", f"AUROC {row['auroc']:.3f}"))
+    difference = _difference(paired, best)
+    if difference is not None:
+        cards.append(Card("LAE minus best peer, accuracy", f"{difference['accuracy']:+.3f}", _points(difference)))
+    how = (
+        "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Means over seeds; "
+        "the 95 % intervals come from a bootstrap over groups and seeds. The best peer is picked on the test images, "
+        "in its own favour."
+    )
+    bars = {
+        str(model): {
+            str(row["method"]): Interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
+            for _, row in part.iterrows()
+            if row["method"] != DROP
+        }
+        for model, part in table.groupby("model", sort=False)
+    }
+    figure = plots.bars_with_intervals(bars, "accuracy", chance=None)
+    summary = [
+        Table(_narrow(table[table["method"] == name], _COLUMNS), f"{name} of every model")
+        for name in (UNSEEN_MEAN, SEEN_MEAN, DROP)
+        if (table["method"] == name).any()
+    ]
+    sections = [
+        Section("Result", how, cards=cards, tables=summary),
+        Section("Each method", pictures=[Picture(plots.png(figure), "Accuracy.", "Accuracy of all models", wide=True)]),
+        Section("ROC curves", pictures=_roc_pictures(outcomes, seen)),
+    ]
+    if len(paired):
+        about = "Paired by image, by group draw and by seed: above zero LAE is better (EER: below zero)."
+        means = paired[paired["method"].isin([UNSEEN_MEAN, SEEN_MEAN])]
+        sections.append(Section("LAE against each", about, tables=[Table(means, "Differences")]))
+    metrics = [name for name in ("iou", "pixel_auroc", "pointing", "energy_inside") if name in table]
+    if metrics:
+        located = table[table[metrics].notna().any(axis=1) & (table["method"] != DROP)]
+        sections.append(Section("Where they look", tables=[Table(_narrow(located, metrics), "Attention against masks")]))
+    if len(robust):
+        sections.append(Section("Robustness", _ROBUSTNESS, pictures=_robustness_pictures(robust)))
+    panels = _panel_picture(outcomes, cells, folder)
+    if panels is not None:
+        sections.append(Section("The same images for all", pictures=[panels]))
+    details = table[~table["method"].isin([SEEN_MEAN, UNSEEN_MEAN, DROP])]
+    sections.append(Section("Details", tables=[Table(_narrow(details, _COLUMNS), "Every method"), Table(cost, "Costs")]))
+    return sections
+
+
+_ROBUSTNESS = "Seen and unseen fakes together with real images; the threshold stays where validation put it."
+
+
+def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    columns = ["model", "method"]
+    for name in metrics:
+        columns += [name, f"{name}_low", f"{name}_high"]
+    return table[columns].reset_index(drop=True)
+
+
+def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> list[Picture]:
+    """One ROC plot per kind of method, the first seed of each model."""
+    pictures = []
+    for title, is_seen in (("unseen methods", False), ("seen methods", True)):
+        curves = {}
+        for outcome in outcomes:
+            frame = outcome.frame[outcome.frame["seed"] == outcome.frame["seed"].iloc[0]]
+            part = frame[(frame["label"] == 0) | (frame["method"].isin(list(seen)) == is_seen)]
+            if part["label"].nunique() == 2:
+                curves[outcome.model] = (part["label"], part["score"])
+        if curves:
+            figure = plots.roc_curves(curves)
+            pictures.append(Picture(plots.png(figure), f"ROC on {title}, first seed.", f"ROC curves on {title}"))
+    return pictures
+
+
+def _robustness_pictures(robust: pd.DataFrame) -> list[Picture]:
+    pictures = []
+    clean = robust[robust["degradation"] == "none"].set_index("model")["auroc"]
+    for name in dict.fromkeys(robust.loc[robust["degradation"] != "none", "degradation"]):
+        part = robust[robust["degradation"] == name]
+        steps = ["none", *(f"{severity:g}" for severity in dict.fromkeys(part["severity"]))]
+        curves = {
+            str(model): [float(clean[model]), *rows["auroc"].astype(float)]
+            for model, rows in part.groupby("model", sort=False)
+        }
+        figure = plots.curves_by_step(curves, steps, name, "AUROC")
+        pictures.append(Picture(plots.png(figure), f"AUROC under {name}.", f"AUROC of all models under {name}"))
+    return pictures
+
+
+def _panel_picture(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], folder: Path) -> Picture | None:
+    """Draw the kept images with the attention of every model that localises, from its first seed."""
+    maps: dict[str, np.ndarray] = {}
+    images = masks = rows = None
+    for outcome in outcomes:
+        first = min(outcome.results)
+        cell = next(c for c in cells if c.model == outcome.model and c.seed == first)
+        with np.load(folder / "cells" / cell.name / PANELS, allow_pickle=False) as arrays:
+            if "attention" not in arrays:
+                continue
+            images, masks, rows = arrays["images"], arrays["masks"], arrays["rows"]
+            maps[outcome.model] = arrays["attention"] / 255.0
+    if images is None or masks is None or rows is None:
+        return None
+    frame = outcomes[0].frame
+    names = [frame["method"].iloc[row] or "real" for row in rows]
+    figure = _panel_figure(images / 255.0, masks, maps, names)
+    caption = "Attention of each model that localises, on test images chosen at even distances, not by result."
+    return Picture(plots.png(figure, dpi=100), caption, "Heatmap panels of all models", wide=True)
+
+
+def _panel_figure(images: np.ndarray, masks: np.ndarray, maps: dict[str, np.ndarray], names: Sequence[str]) -> Figure:
+    figure = Figure(figsize=(1.3 * (2 + len(maps)), 1.3 * len(images)), layout="constrained")
+    grid = figure.subplots(len(images), 2 + len(maps), squeeze=False)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    for i, row in enumerate(grid):
+        row[0].imshow(images[i])
+        row[0].set_ylabel(names[i], fontsize=8)
+        row[1].imshow(masks[i], cmap="gray", vmin=0, vmax=255)
+        for axes, attention in zip(row[2:], maps.values(), strict=True):
+            axes.imshow(plots.overlay(images[i], attention[i]))
+    for axes, title in zip(grid[0], ["input", "mask", *maps], strict=True):
+        axes.set_title(title, fontsize=8)
+    return figure

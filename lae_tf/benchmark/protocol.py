@@ -1,0 +1,139 @@
+"""What a comparison runs: the task, the budget that all models share, the models, the seeds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from lae_tf.baselines import PEERS
+from lae_tf.config import Config, ConfigError, Section
+from lae_tf.errors import UsageError
+
+OWN = "lae"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model with one seed.
+
+    Attributes:
+        model: name of ``lae``, of a peer or of an ablation.
+        seed: of data order, augmentation and weights.
+        peer: the peer's name; None for LAE and its ablations.
+        config: resolved; peers take data, augmentation, input size, epochs and learning rate from it.
+    """
+
+    model: str
+    seed: int
+    peer: str | None
+    config: Config
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.seed}"
+
+
+class Protocol(Section):
+    """A task: train on some methods, test on all methods of the test split.
+
+    Attributes:
+        title: of the task.
+        manifest: CSV or Parquet file, relative to the data root.
+        train_methods: manipulations to train and validate on; all others of the test split are unseen.
+        seeds: each gives every model a run of its own.
+        models: ``lae`` and names of peers.
+        training: sections of a run's configuration; LAE uses all of them, the peers ``data``, ``augment``, the sum
+            of both stages' epochs and ``pretrain.learning_rate``.
+        ablations: name -> ``{dotted key of the configuration: value}``; each is LAE with these changes.
+        robustness_images: test images for the degradations, half real; 0 leaves robustness out.
+        fast: values that replace those above when the comparison is asked to be fast; ``training`` key by key.
+    """
+
+    title: str
+    manifest: str
+    train_methods: Annotated[tuple[str, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0, 1, 2)
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = (OWN, *PEERS)
+    training: dict[str, Any] = {}
+    ablations: dict[str, dict[str, Any]] = {}
+    robustness_images: int = Field(120, ge=0)
+    fast: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Protocol:
+        for name in self.models:
+            if name != OWN and name not in PEERS:
+                raise ValueError(f"model '{name}' is unknown; known are {', '.join((OWN, *PEERS))}")
+        for name in self.ablations:
+            if name == OWN or name in PEERS or not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"'{name}' cannot name an ablation; use letters, digits and dashes")
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path, fast: bool = False) -> Protocol:
+        """Read a YAML file.
+
+        Raises:
+            UsageError: the file is missing or not YAML.
+            ConfigError: unknown keys or bad values; all are listed.
+        """
+        path = Path(path)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping with at least 'manifest'.")
+        if fast:
+            changes = values.get("fast") or {}
+            values = {**values, **changes, "training": _merged(values["training"], changes.get("training", {}))}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}; found {e['input']!r}." for e in error.errors()]
+            raise ConfigError(str(path), problems) from None
+
+    def cells(self, data_root: str | Path, folder: Path) -> Iterator[Cell]:
+        """Yield the cells seed by seed, so that a comparison cut short has seen every model.
+
+        Args:
+            data_root: folder that ``manifest`` is relative to.
+            folder: of the comparison's results; cell ``x`` lives in ``folder/cells/x``.
+
+        Raises:
+            UsageError: the manifest is missing. ConfigError: ``training`` or an ablation is not valid.
+        """
+        manifest = Path(data_root).resolve() / self.manifest
+        if not manifest.is_file():
+            raise UsageError(f"{manifest}: no such manifest; name the folder that holds '{self.manifest}' with --data.")
+        for seed in self.seeds:
+            for model in (*self.models, *self.ablations):
+                values = copy.deepcopy(self.training)
+                for key, value in self.ablations.get(model, {}).items():
+                    _set(values, key, value)
+                data = {**values.get("data", {}), "manifest": str(manifest), "train_methods": self.train_methods}
+                output = str(folder / "cells" / f"{model}-{seed}" / "run")
+                config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
+                yield Cell(model, seed, model if model in PEERS else None, config)
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace values, section by section."""
+    result = dict(values)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value
+    return result
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = value

@@ -1,0 +1,66 @@
+"""Train a peer under the same conditions as LAE: data, augmentation, steps, schedule, validation rule, masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from lae_tf.baselines.peer import Peer
+from lae_tf.config import Config
+from lae_tf.data.images import ingest
+from lae_tf.data.pipeline import evaluation_dataset, training_dataset
+from lae_tf.training.build import optimizer_for
+from lae_tf.training.calibrate import calibrate
+from lae_tf.training.callbacks import ProgressBar
+from lae_tf.training.run import Run
+from lae_tf.training.stages import training_manifest
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch in memory, by the rule that LAE's checkpoints follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.best: list[float] | None = None
+        self.weights: list[Any] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        rank = [round(float(logs["val_auroc"]), 4), -float(logs["val_loss"])]
+        if self.best is None or rank > self.best:
+            self.best, self.weights = rank, self.model.get_weights()
+
+
+def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
+    """Fit a peer for as many epochs as LAE's two stages have together.
+
+    Returns:
+        The model with the weights of its best epoch, and the decision calibrated on validation.
+    """
+    manifest = training_manifest(config)
+    cache = Run(config.output).image_cache
+    manifest = manifest.with_files(lambda files: ingest(files, cache, progress=False))
+    train_part, validation = manifest.select(split="train"), manifest.select(split="val")
+    epochs = config.pretrain.epochs + config.align.epochs
+    batch_size = config.data.batch_size
+    dataset, steps = training_dataset(
+        train_part, model.preprocessor, batch_size, config.augment, seed=config.seed, epochs=range(epochs)
+    )
+    held_out = evaluation_dataset(validation, model.preprocessor, batch_size).cache()
+    settings = config.pretrain.model_copy(update={"epochs": epochs})
+    model.compile(optimizer_for(settings, steps))
+    best = BestWeights()
+    model.fit(
+        dataset,
+        steps_per_epoch=steps,
+        epochs=epochs,
+        validation_data=held_out,
+        shuffle=False,
+        verbose=0,
+        callbacks=[ProgressBar(model.name, epochs, steps, batch_size), best],
+    )
+    model.set_weights(best.weights)
+    logits = np.concatenate([np.asarray(model.predict_on_batch(batch["image"])["logit"]) for batch in held_out])
+    return model, calibrate(logits[:, 0], validation.is_fake.astype(int))

@@ -1,0 +1,85 @@
+"""Protocols: what is refused, what --fast changes, and which cells come out."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lae_tf.benchmark.protocol import Protocol
+from lae_tf.config import ConfigError
+from lae_tf.errors import UsageError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def write(tmp_path, **changes):
+    values = {
+        "title": "Task",
+        "manifest": "data/manifest.csv",
+        "train_methods": ["noise"],
+        "models": ["lae", "mesoinception4"],
+        "seeds": [3, 4],
+        "training": {"data": {"image_size": 32}, "pretrain": {"epochs": 5}},
+        **changes,
+    }
+    path = tmp_path / "task.yaml"
+    path.write_text(yaml.safe_dump(values))
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "manifest.csv").write_text("path,label\n")
+    return path
+
+
+def test_cells_go_seed_by_seed_and_share_their_training(tmp_path):
+    path = write(tmp_path, ablations={"lae-gap": {"model.head": "gap"}})
+    cells = list(Protocol.read(path).cells(tmp_path, tmp_path / "out"))
+    assert [cell.name for cell in cells] == [
+        *("lae-3", "mesoinception4-3", "lae-gap-3"),
+        *("lae-4", "mesoinception4-4", "lae-gap-4"),
+    ]
+    assert {cell.config.data.train_methods for cell in cells} == {("noise",)}
+    assert {cell.config.pretrain.epochs for cell in cells} == {5}
+    assert [cell.config.model.head for cell in cells[:3]] == ["lse", "lse", "gap"]
+    assert [cell.config.seed for cell in cells[::3]] == [3, 4]
+    assert [cell.peer for cell in cells[:3]] == [None, "mesoinception4", None]
+    assert len({cell.config.output for cell in cells}) == len(cells)
+
+
+def test_fast_replaces_values_and_merges_training(tmp_path):
+    path = write(tmp_path, fast={"seeds": [0], "training": {"pretrain": {"epochs": 1}}})
+    slow, fast = Protocol.read(path), Protocol.read(path, fast=True)
+    assert slow.seeds == (3, 4) and fast.seeds == (0,)
+    assert fast.training == {"data": {"image_size": 32}, "pretrain": {"epochs": 1}}
+    assert slow.training["pretrain"]["epochs"] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"models": ["lae", "resnet"]}, ConfigError, "resnet.*mesoinception4"),
+        ({"seeds": []}, ConfigError, "seeds"),
+        ({"sedes": [1]}, ConfigError, "sedes"),
+        ({"ablations": {"../x": {}}}, ConfigError, "cannot name"),
+        ({"ablations": {"lae": {}}}, ConfigError, "cannot name"),
+        ({"manifest": "nowhere.csv"}, UsageError, "nowhere.csv.*--data"),
+        ({"training": {"data": {"imagesize": 3}}}, ConfigError, "image_size"),
+        ({"ablations": {"x": {"model.haed": "gap"}}}, ConfigError, "head"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, changes, error, match):
+    path = write(tmp_path, **changes)
+    with pytest.raises(error, match=match):
+        list(Protocol.read(path).cells(tmp_path, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("name", ["swap", "attribute", "inpainting"])
+def test_the_released_protocols_are_valid(tmp_path, name, fast):
+    protocol = Protocol.read(CONFIGS / f"{name}.yaml", fast)
+    manifest = tmp_path / protocol.manifest
+    manifest.parent.mkdir()
+    manifest.touch()
+    cells = list(protocol.cells(tmp_path, tmp_path / "out"))
+    assert len(cells) == len(protocol.seeds) * (len(protocol.models) + len(protocol.ablations))
+    for cell in cells:
+        assert cell.config.data.mask_share < 0.03
+    assert len(protocol.models) == 10 and len(protocol.seeds) == (1 if fast else 3)
