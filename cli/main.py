@@ -24,13 +24,15 @@ VERBS = {
     "masks": "Make masks without drawing, by differencing from the sources.",
     "loop": "Run the selection study unattended, on data whose masks are known.",
     "evaluate": "Evaluate on seen and unseen manipulations.",
+    "benchmark": "Compare with peers on manipulations that none has seen.",
     "predict": "Score images and draw heatmaps.",
     "explain": "Explain decisions by several methods, and measure which to trust.",
     "export": "Export a run as SavedModel, parity-checked, for TensorFlow Serving.",
     "serve": "Serve exports with TensorFlow Serving's REST API.",
     "info": "Print versions, the stack and devices.",
 }
-WITHOUT_TENSORFLOW = {"forge", "annotate", "export-tasks", "import-masks", "masks"}
+# predict and serve import it themselves, where they have no server to ask.
+WITHOUT_TENSORFLOW = {"forge", "annotate", "export-tasks", "import-masks", "masks", "predict", "serve"}
 
 
 class VerbGroup(click.Group):

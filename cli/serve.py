@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import MissingExtraError, UsageError
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -35,7 +37,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-image-megapixels", type=click.IntRange(1), default=64, show_default=True, help="Largest image.")
 @click.option("--token-file", type=_FILE, help="Ask every request for the bearer token in this file.")
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="JSON lines on stderr.")
-@click.option("--json", "as_json", is_flag=True, help="Print the start-up line as a JSON object.")
+@click.option(
+    "--check",
+    "check_url",
+    metavar="URL",
+    help="Serve nothing; hold the server at URL against EXPORT_DIR's golden images. Exit code 1: it differs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the start-up line, or the check.")
 def command(
     export_dir: Path | None,
     model_name: str | None,
@@ -43,6 +51,7 @@ def command(
     batching_parameters_file: Path | None,
     monitoring_config_file: Path | None,
     token_file: Path | None,
+    check_url: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -55,16 +64,22 @@ def command(
     Example:
       lae-tf serve exports
       curl -d '{"instances": [{"b64": "..."}]}' localhost:8501/v1/models/lae:predict
+      lae-tf serve exports --check http://localhost:8501
     """
     if export_dir and model_config_file:
         raise UsageError("Give either EXPORT_DIR or --model-config-file, not both.")
     if model_config_file and model_name:
         raise UsageError("--model-name goes with EXPORT_DIR; --model-config-file names its models itself.")
+    if check_url:
+        if export_dir is None:
+            raise UsageError("--check needs EXPORT_DIR, the directory that `lae-tf export` wrote.")
+        sys.exit(_check(check_url, export_dir, model_name or "lae", _read_token(token_file), as_json))
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError:
         raise MissingExtraError("lae-tf serve", "serve") from None
+    import_tensorflow()
     from lae_tf.serving import config_files, launch, server
 
     batching = None
@@ -96,6 +111,31 @@ def command(
     if options.host not in ("127.0.0.1", "::1", "localhost") and not options.token:
         click.echo(f"Warning: {options.host} is open to others; consider --token-file and a proxy.", err=True)
     launch.serve(configs, options, lambda facts: _announce(facts, as_json))
+
+
+def _check(url: str, export_dir: Path, model: str, token: str | None, as_json: bool) -> int:
+    """Print how a server scores the golden images; return the exit code."""
+    try:
+        from lae_tf.serving.check import check_server, find_golden
+    except ImportError:
+        raise MissingExtraError("lae-tf serve --check", "serve") from None
+    images = check_server(url, find_golden(export_dir), model, token)
+    wrong = [image for image in images if image.problems]
+    if as_json:
+        facts = {"url": url, "passed": not wrong, "images": [vars(image) for image in images]}
+        click.echo(json.dumps(facts))
+        return 1 if wrong else 0
+    width = max(len(image.file) for image in images)
+    click.echo(f"{'image':<{width}}  {'expected':>9}  {'alone':>9}  {'together':>9}")
+    for image in images:
+        scores = [image.expected, image.alone, image.together]
+        columns = "  ".join(f"{'-' if score is None else f'{score:.6f}':>9}" for score in scores)
+        click.echo(f"{image.file:<{width}}  {columns}  {'differs' if image.problems else 'ok'}")
+    for image in wrong:
+        for problem in image.problems:
+            click.echo(f"{image.file} {problem}", err=True)
+    click.echo(f"{len(images) - len(wrong)} of {len(images)} golden images score as in the checkpoint.")
+    return 1 if wrong else 0
 
 
 def _read_token(path: Path | None) -> str | None:

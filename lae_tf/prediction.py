@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.data.images import SUFFIXES, normalise, read_bytes
-from lae_tf.errors import ImageError, UsageError
+from lae_tf.data.images import normalise, read_bytes
+from lae_tf.errors import ImageError
 from lae_tf.model.lae import LAE
 
 
@@ -47,26 +45,6 @@ class Prediction:
             return {"path": self.path, "error": self.error}
         names = ("path", "score", "label", "logit", "threshold")
         return {name: getattr(self, name) for name in names}
-
-
-def find_images(paths: Iterable[str]) -> list[str]:
-    """Expand files, folders (recursively, by suffix) and glob patterns to a sorted list without repeats.
-
-    Raises:
-        UsageError: a path matches nothing.
-    """
-    found: dict[str, None] = {}
-    for path in paths:
-        if Path(path).is_dir():
-            files = sorted(str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES)
-        elif Path(path).exists():
-            files = [path]
-        else:
-            files = sorted(glob.glob(path, recursive=True))
-        if not files:
-            raise UsageError(f"{path}: no such file, and no images found there.")
-        found.update(dict.fromkeys(files))
-    return list(found)
 
 
 def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterator[Prediction]:

@@ -11,75 +11,19 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-from lae_tf.data.images import normalise, read_bytes
-from lae_tf.errors import ImageError, LAEError
+from lae_tf.serving.results import Explanation, R, Score, ServerError, read_predictions
+from lae_tf.serving.uploads import Named, Upload, batched, normalised
 
-T = TypeVar("T")
+__all__ = ["AsyncClient", "Client", "Explanation", "Score", "ServerError"]
+
 _BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
-
-
-class ServerError(LAEError):
-    """The server refused a request, could not be reached, or sent what is no answer.
-
-    Attributes:
-        status: the HTTP status, 0 where no answer came.
-    """
-
-    def __init__(self, message: str, status: int = 0):
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Score:
-    """What the model says of one image; the fields of ``lae-tf predict``.
-
-    Attributes:
-        path: the file, or the name that was given.
-        score: calibrated P(fake); NaN for a bad file.
-        label: ``fake`` where score >= threshold, else ``real``; empty for a bad file.
-        logit: s before calibration.
-        threshold: of the decision.
-        error: empty, or why the file could not be scored.
-    """
-
-    path: str
-    score: float = float("nan")
-    label: str = ""
-    logit: float = float("nan")
-    threshold: float = float("nan")
-    error: str = ""
-
-    def record(self) -> dict[str, object]:
-        """Return the fields for tables and JSON: path and error, or path, score, label, logit, threshold."""
-        if self.error:
-            return {"path": self.path, "error": self.error}
-        names = ("path", "score", "label", "logit", "threshold")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A score, and where in the image it comes from.
-
-    Attributes:
-        score: the score.
-        heatmap_png: a PNG file: the attention over the image.
-        reconstruction_error: mean absolute error of the reconstruction, in [0, 1].
-    """
-
-    score: Score
-    heatmap_png: bytes
-    reconstruction_error: float
 
 
 class _Api:
@@ -124,9 +68,9 @@ class _Api:
         asked = _retry_after(response.headers.get("retry-after", ""))
         return min(_LONGEST_DELAY, max(asked, _FIRST_DELAY * 2**attempt))
 
-    def _predict_request(self, images: Sequence[bytes], signature: str) -> dict[str, Any]:
-        instances = [{"b64": base64.b64encode(image).decode()} for image in images]
-        content = json.dumps({"signature_name": signature, "instances": instances})
+    def _request(self, images: Sequence[Named], kind: type[Score]) -> dict[str, Any]:
+        instances = [{"b64": base64.b64encode(data).decode()} for _, data in images]
+        content = json.dumps({"signature_name": kind.signature, "instances": instances})
         return {"method": "POST", "url": f"{self._path}:predict", "content": content}
 
 
@@ -159,32 +103,7 @@ class Client(_Api):
             ImageError: one of them is no usable image.
             ServerError: the server refused, or cannot be reached.
         """
-        named = _normalised(images, names)
-        answer = self._send(self._predict_request([data for _, data in named], "serving_default"))
-        return _scores(answer, [name for name, _ in named])
-
-    def predict_files(self, paths: Iterable[str]) -> Iterator[Score]:
-        """Score files, batch by batch, in their order; a bad file gets an error and never stops the rest.
-
-        Raises:
-            ServerError: the server refused for another reason than an image, or cannot be reached.
-        """
-        for paths_of_batch in _batched(paths, self._batch_size):
-            batch = _read(paths_of_batch)
-            yield from _in_order(batch, self._score(_good(batch)))
-
-    def _score(self, named: list[tuple[str, bytes]]) -> list[Score]:
-        if not named:
-            return []
-        try:
-            answer = self._send(self._predict_request([data for _, data in named], "serving_default"))
-        except ServerError as error:
-            if error.status != httpx.codes.BAD_REQUEST:
-                raise
-            if len(named) == 1:
-                return [Score(named[0][0], error=str(error))]
-            return [score for item in named for score in self._score([item])]
-        return _scores(answer, [name for name, _ in named])
+        return self._ask(normalised(images, names), Score)
 
     def explain(self, image: bytes, name: str = "image") -> Explanation:
         """Score an image and fetch its heatmap.
@@ -193,7 +112,38 @@ class Client(_Api):
             ImageError: it is no usable image.
             ServerError: the server refused, or cannot be reached.
         """
-        return _explanation(self._send(self._predict_request([normalise(image, name)], "explain")), name)
+        return self._ask(normalised([image], [name]), Explanation)[0]
+
+    def predict_files(self, paths: Iterable[str]) -> Iterator[Score]:
+        """Score files, batch by batch, in their order; a bad file gets an error and never stops the rest.
+
+        Raises:
+            ServerError: the server refused for another reason than an image, or cannot be reached.
+        """
+        return self._files(paths, Score)
+
+    def explain_files(self, paths: Iterable[str]) -> Iterator[Explanation]:
+        """The same as :meth:`predict_files`, with heatmaps."""
+        return self._files(paths, Explanation)
+
+    def _files(self, paths: Iterable[str], kind: type[R]) -> Iterator[R]:
+        for batch in batched(paths, self._batch_size):
+            upload = Upload(batch)
+            yield from upload.in_order(self._ask_singly_if_refused(upload.images, kind), kind)
+
+    def _ask_singly_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
+        """Find out which images the server refuses, if it does."""
+        try:
+            return self._ask(images, kind)
+        except ServerError as error:
+            if error.status != httpx.codes.BAD_REQUEST:
+                raise
+            if len(images) == 1:
+                return [kind(images[0][0], error=str(error))]
+        return [result for image in images for result in self._ask_singly_if_refused([image], kind)]
+
+    def _ask(self, images: list[Named], kind: type[R]) -> list[R]:
+        return _results(self._send(self._request(images, kind)), images, kind) if images else []
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         attempt = 0
@@ -225,34 +175,38 @@ class AsyncClient(_Api):
 
     async def predict(self, images: Sequence[bytes], names: Sequence[str] | None = None) -> list[Score]:
         """See :meth:`Client.predict`."""
-        named = await asyncio.to_thread(_normalised, images, names)
-        answer = await self._send(self._predict_request([data for _, data in named], "serving_default"))
-        return _scores(answer, [name for name, _ in named])
-
-    async def predict_files(self, paths: Iterable[str]) -> AsyncIterator[Score]:
-        """See :meth:`Client.predict_files`."""
-        for paths_of_batch in _batched(paths, self._batch_size):
-            batch = await asyncio.to_thread(_read, paths_of_batch)
-            for score in _in_order(batch, await self._score(_good(batch))):
-                yield score
-
-    async def _score(self, named: list[tuple[str, bytes]]) -> list[Score]:
-        if not named:
-            return []
-        try:
-            answer = await self._send(self._predict_request([data for _, data in named], "serving_default"))
-        except ServerError as error:
-            if error.status != httpx.codes.BAD_REQUEST:
-                raise
-            if len(named) == 1:
-                return [Score(named[0][0], error=str(error))]
-            return [score for item in named for score in await self._score([item])]
-        return _scores(answer, [name for name, _ in named])
+        return await self._ask(await asyncio.to_thread(normalised, images, names), Score)
 
     async def explain(self, image: bytes, name: str = "image") -> Explanation:
         """See :meth:`Client.explain`."""
-        data = await asyncio.to_thread(normalise, image, name)
-        return _explanation(await self._send(self._predict_request([data], "explain")), name)
+        return (await self._ask(await asyncio.to_thread(normalised, [image], [name]), Explanation))[0]
+
+    def predict_files(self, paths: Iterable[str]) -> AsyncIterator[Score]:
+        """See :meth:`Client.predict_files`."""
+        return self._files(paths, Score)
+
+    def explain_files(self, paths: Iterable[str]) -> AsyncIterator[Explanation]:
+        """See :meth:`Client.explain_files`."""
+        return self._files(paths, Explanation)
+
+    async def _files(self, paths: Iterable[str], kind: type[R]) -> AsyncIterator[R]:
+        for batch in batched(paths, self._batch_size):
+            upload = await asyncio.to_thread(Upload, batch)
+            for result in upload.in_order(await self._ask_singly_if_refused(upload.images, kind), kind):
+                yield result
+
+    async def _ask_singly_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
+        try:
+            return await self._ask(images, kind)
+        except ServerError as error:
+            if error.status != httpx.codes.BAD_REQUEST:
+                raise
+            if len(images) == 1:
+                return [kind(images[0][0], error=str(error))]
+        return [result for image in images for result in await self._ask_singly_if_refused([image], kind)]
+
+    async def _ask(self, images: list[Named], kind: type[R]) -> list[R]:
+        return _results(await self._send(self._request(images, kind)), images, kind) if images else []
 
     async def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         attempt = 0
@@ -268,38 +222,6 @@ class AsyncClient(_Api):
             attempt += 1
 
 
-def _normalised(images: Sequence[bytes], names: Sequence[str] | None) -> list[tuple[str, bytes]]:
-    names = names or [f"image {index}" for index in range(len(images))]
-    return [(name, normalise(data, name)) for name, data in zip(names, images, strict=True)]
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def _read(paths: list[str]) -> list[tuple[str, bytes | Score]]:
-    """Read and normalise files; a bad one becomes its error."""
-    batch: list[tuple[str, bytes | Score]] = []
-    for path in paths:
-        try:
-            batch.append((path, normalise(read_bytes(path), path)))
-        except ImageError as error:
-            batch.append((path, Score(path, error=str(error))))
-    return batch
-
-
-def _good(batch: list[tuple[str, bytes | Score]]) -> list[tuple[str, bytes]]:
-    return [(name, data) for name, data in batch if isinstance(data, bytes)]
-
-
-def _in_order(batch: list[tuple[str, bytes | Score]], scores: list[Score]) -> Iterator[Score]:
-    remaining = iter(scores)
-    for _, data in batch:
-        yield next(remaining) if isinstance(data, bytes) else data
-
-
 def _answer(response: httpx.Response) -> dict[str, Any]:
     try:
         document = json.loads(response.content.decode("utf-8", "replace"))
@@ -312,36 +234,8 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     raise ServerError(f"{response.url} answered {response.status_code}: {message}", response.status_code)
 
 
-def _scores(answer: dict[str, Any], names: Sequence[str]) -> list[Score]:
-    predictions = answer.get("predictions")
-    if not isinstance(predictions, list) or len(predictions) != len(names):
-        raise ServerError(f"The server did not answer with {len(names)} predictions; is it another model?")
-    return [_score(prediction, name) for prediction, name in zip(predictions, names, strict=True)]
-
-
-def _score(prediction: Any, name: str) -> Score:
-    try:
-        values = {key: _first(prediction[key]) for key in ("score", "label", "logit", "threshold")}
-        score, logit, threshold = (float(values[key]) for key in ("score", "logit", "threshold"))
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise ServerError("The server's answer lacks score, label, logit or threshold; is it another model?") from None
-    return Score(name, score, str(values["label"]), logit, threshold)
-
-
-def _first(value: Any) -> Any:
-    """Return an output of one image, whether the model gives it shape (B,) or (B, 1)."""
-    return value[0] if isinstance(value, list) else value
-
-
-def _explanation(answer: dict[str, Any], name: str) -> Explanation:
-    (score,) = _scores(answer, [name])
-    (prediction,) = answer["predictions"]
-    try:
-        heatmap = base64.b64decode(_first(prediction["heatmap_png_bytes"])["b64"])
-        error = float(_first(prediction["reconstruction_error"]))
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise ServerError("The server's answer lacks a heatmap; is it another model?") from None
-    return Explanation(score, heatmap, error)
+def _results(answer: dict[str, Any], images: Sequence[Named], kind: type[R]) -> list[R]:
+    return read_predictions(answer.get("predictions"), [name for name, _ in images], kind)
 
 
 def _versions(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 import base64
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from lae_tf.errors import UsageError
+from lae_tf.errors import LAEError, UsageError
 from lae_tf.serving.check import check_server, find_golden
 
 SCORES = {b"one": 0.25, b"two": 0.75}
@@ -63,6 +64,10 @@ def answers(images, shift=0.0, label=None):
     return [{"score": s, "label": label or ("fake" if s >= THRESHOLD else "real"), "logit": 0.0} for s in scores]
 
 
+def problems(checked):
+    return [f"{image.file} {problem}" for image in checked for problem in image.problems]
+
+
 def test_the_same_scores_are_no_problem(golden, serve):
     paths = []
 
@@ -71,21 +76,29 @@ def test_the_same_scores_are_no_problem(golden, serve):
         return 200, {"predictions": answers(images, shift=9e-6)}
 
     url = serve(predict)
-    assert check_server(url, golden) == []
+    checked = check_server(url, golden)
+    assert problems(checked) == []
+    assert [(one.file, one.expected, one.alone, one.together) for one in checked] == [
+        ("one", 0.25, 0.25 + 9e-6, 0.25 + 9e-6),
+        ("two", 0.75, 0.75 + 9e-6, 0.75 + 9e-6),
+    ]
     assert paths == [("/v1/models/lae:predict", count, None) for count in (1, 1, 2)]
-    assert check_server(f"{url}/v1/models/other/labels/canary/", golden, token="secret") == []
+    assert not problems(check_server(f"{url}/v1/models/other/labels/canary/", golden, token="secret"))
     assert paths[-1] == ("/v1/models/other/labels/canary:predict", 2, "Bearer secret")
+    check_server(f"{url}/", golden, "mine")
+    assert paths[-1][0] == "/v1/models/mine:predict"
 
 
 def test_every_image_that_scores_differently_is_named(golden, serve):
-    problems = check_server(serve(lambda images, *_: (200, {"predictions": answers(images, shift=2e-5)})), golden)
-    assert [problem.split()[0] for problem in problems] == ["one", "two", "one", "two"]
-    assert "expected 0.2500000 within 1e-05" in problems[0]
+    url = serve(lambda images, *_: (200, {"predictions": answers(images, shift=2e-5)}))
+    found = problems(check_server(url, golden))
+    assert [" ".join(problem.split()[:2]) for problem in found] == ["one alone:", "one in", "two alone:", "two in"]
+    assert "expected 0.2500000 within 1e-05" in found[0]
 
 
 def test_a_wrong_label_is_told_unless_the_score_is_at_the_threshold(golden, serve):
-    problems = check_server(serve(lambda images, *_: (200, {"predictions": answers(images, label="fake")})), golden)
-    assert problems == [
+    url = serve(lambda images, *_: (200, {"predictions": answers(images, label="fake")}))
+    assert problems(check_server(url, golden)) == [
         "one alone: is called fake, expected real",
         "one in one request with all: is called fake, expected real",
     ]
@@ -98,19 +111,24 @@ def test_a_wrong_label_is_told_unless_the_score_is_at_the_threshold(golden, serv
         (200, "<html>", "not a prediction"),
         (200, '{"predictions": []}', "1 predictions were expected"),
         (200, '{"predictions": [0.5]}', "has no score and label"),
+        (200, '{"predictions": [{"score": "0.5", "label": "real"}]}', "which is no number"),
         (200, '{"predictions": [{"score": NaN, "label": "real"}]}', "scores nan"),
     ],
 )
 def test_answers_of_another_kind_are_problems(golden, serve, status, answer, expected):
-    import re
-
-    assert re.search(expected, check_server(serve(lambda *_: (status, answer)), golden)[0])
+    assert re.search(expected, problems(check_server(serve(lambda *_: (status, answer)), golden))[0])
 
 
-def test_a_server_that_is_not_there_is_one_problem(golden):
-    problems = check_server("http://127.0.0.1:1", golden)
-    assert len(problems) == 1
-    assert "no answer from http://127.0.0.1:1/v1/models/lae:predict" in problems[0]
+def test_a_server_that_is_not_there_is_one_sentence(golden):
+    with pytest.raises(LAEError, match=r"No answer from http://127.0.0.1:1/v1/models/lae:predict"):
+        check_server("http://127.0.0.1:1", golden)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": [{"file": "missing"}]}'])
+def test_a_damaged_set_is_one_sentence(golden, text):
+    (golden / "golden.json").write_text(text)
+    with pytest.raises(LAEError, match="golden images cannot be read"):
+        check_server("http://127.0.0.1:1", golden)
 
 
 def test_golden_images_are_found_from_each_level(golden, tmp_path):

@@ -91,12 +91,12 @@ class Waited:
             if not self.asynchronous:
                 with Client(self.url, **self.options) as client:
                     result = getattr(client, method)(*arguments)
-                    return list(result) if method == "predict_files" else result
+                    return list(result) if method.endswith("_files") else result
 
             async def run():
                 async with AsyncClient(self.url, **self.options) as client:
                     result = getattr(client, method)(*arguments)
-                    if method == "predict_files":
+                    if method.endswith("_files"):
                         return [score async for score in result]
                     return await result
 
@@ -160,9 +160,17 @@ def test_files_come_back_in_order_and_bad_ones_with_a_reason(export, connect, tm
 
 def test_explanation(export, connect):
     explanation = connect(export.url).explain(jpeg(255), "a")
-    assert isinstance(explanation, Explanation) and isinstance(explanation.score, Score)
+    assert isinstance(explanation, Explanation) and isinstance(explanation, Score)
     assert (explanation.heatmap_png, explanation.reconstruction_error) == (HEATMAP, 0.25)
-    assert explanation.score.score == pytest.approx(1, abs=0.02)
+    assert explanation.score == pytest.approx(1, abs=0.02) and explanation.label == "fake"
+
+
+def test_explanations_of_files(export, connect, tmp_path):
+    for name, content in {"a": jpeg(255), "b": b"no image", "c": jpeg(0)}.items():
+        (tmp_path / name).write_bytes(content)
+    first, second, third = connect(export.url).explain_files([str(tmp_path / name) for name in "abc"])
+    assert first.heatmap_png == HEATMAP and list(first.record()) == ["path", "score", "label", "logit", "threshold"]
+    assert not second.heatmap_png and "cannot be decoded" in third.error
 
 
 def test_versions(export, connect):
