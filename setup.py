@@ -38,6 +38,7 @@ setup(
         "lae_tf.configs": ["*.yaml"],
         "lae_tf.evaluation": ["templates/*"],
         "lae_tf.export": ["templates/*"],
+        "lae_tf.serving": ["static/*"],
         "lae_tf.serving.deploy": ["templates/*"],
     },
     install_requires=[

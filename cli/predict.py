@@ -6,20 +6,34 @@ import csv
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
+from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.errors import MissingExtraError
+
 
 @click.command("predict")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, metavar="[RUN] PATHS...")
+@click.option("--server", metavar="URL", help="Ask this server, in place of RUN; TensorFlow is not needed.")
+@click.option("--model-name", default="lae", show_default=True, help="With --server: the model's name there.")
+@click.option("--token", envvar="LAE_TF_TOKEN", show_envvar=True, help="With --server: the bearer token to send.")
 @click.option("--heatmaps", type=click.Path(file_okay=False), help="Write each image with its attention here, as PNG.")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table here too.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image instead of the table.")
 def command(
-    run: str, paths: tuple[str, ...], heatmaps: str | None, csv_path: str | None, batch_size: int, as_json: bool
+    paths: tuple[str, ...],
+    server: str | None,
+    model_name: str,
+    token: str | None,
+    heatmaps: str | None,
+    csv_path: str | None,
+    batch_size: int,
+    as_json: bool,
 ) -> None:
     """Score images: files, folders or glob patterns.
 
@@ -29,18 +43,25 @@ def command(
     \b
     Example:
       lae-tf predict runs/first photos/ --heatmaps out/
+      lae-tf predict --server http://localhost:8501 photos/
     """
     from tqdm import tqdm
 
-    from lae_tf.prediction import find_images, predict_files
-    from lae_tf.training.run import Run
+    from lae_tf.data.finding import find_images
 
-    files = find_images(paths)
-    model = Run.open(run).load_model()
+    if server:
+        files = find_images(paths)
+        predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))
+    else:
+        run, *rest = paths
+        if not rest:
+            raise click.UsageError("Missing argument 'PATHS...': give RUN and images, or --server URL and images.")
+        files = find_images(rest)
+        predictions = ask_run(run, files, batch_size)
     names = heatmap_names(files) if heatmaps else {}
     records, failures = [], 0
     with tqdm(total=len(files), desc="predict", unit=" images", file=sys.stderr) as bar:
-        for prediction in predict_files(model, files, batch_size):
+        for prediction in predictions:
             record = prediction.record()
             if prediction.error:
                 failures += 1
@@ -65,6 +86,27 @@ def command(
     sys.exit(1 if failures else 0)
 
 
+def ask_run(run: str, files: list[str], batch_size: int) -> Iterator[Any]:
+    """Yield a prediction for each file, made in this process."""
+    import_tensorflow()
+    from lae_tf.prediction import predict_files
+    from lae_tf.training.run import Run
+
+    return predict_files(Run.open(run).load_model(), files, batch_size)
+
+
+def ask_server(
+    url: str, model: str, token: str | None, files: list[str], batch_size: int, explain: bool
+) -> Iterator[Any]:
+    """Yield a prediction for each file, made by a server."""
+    try:
+        from lae_tf.serving.client import Client
+    except ImportError:
+        raise MissingExtraError("lae-tf predict --server", "serve") from None
+    with Client(url, model, token=token, batch_size=batch_size) as client:
+        yield from client.explain_files(files) if explain else client.predict_files(files)
+
+
 def heatmap_names(files: list[str]) -> dict[str, str]:
     """Return a PNG name for each file: its stem, with a number where that is taken already, case aside."""
     names: dict[str, str] = {}
@@ -80,12 +122,17 @@ def heatmap_names(files: list[str]) -> dict[str, str]:
     return names
 
 
-def write_heatmap(path: Path, prediction) -> str:  # type: ignore[no-untyped-def]
+def write_heatmap(path: Path, prediction: Any) -> str:
     """Write the image with its attention laid over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if hasattr(prediction, "heatmap_png"):  # a server drew it
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(prediction.heatmap_png)
+        temporary.replace(path)
+        return str(path)
     from lae_tf.data.images import write_png
     from lae_tf.evaluation.plots import overlay
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, overlay(prediction.image, prediction.attention))
     return str(path)
 

@@ -36,6 +36,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-body-mib", type=click.IntRange(1), default=100, show_default=True, help="Largest body.")
 @click.option("--max-image-megapixels", type=click.IntRange(1), default=64, show_default=True, help="Largest image.")
 @click.option("--token-file", type=_FILE, help="Ask every request for the bearer token in this file.")
+@click.option("--demo", is_flag=True, help="Also serve a page at /demo: drop an image, see score and heatmap.")
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="JSON lines on stderr.")
 @click.option(
     "--check",
@@ -80,7 +81,8 @@ def command(
     except ImportError:
         raise MissingExtraError("lae-tf serve", "serve") from None
     import_tensorflow()
-    from lae_tf.serving import config_files, launch, server
+    from lae_tf.serving import config_files, launch
+    from lae_tf.serving.request_body import Limits
 
     batching = None
     if batching_parameters_file:
@@ -98,7 +100,7 @@ def command(
         port=given["rest_api_port"],
         batching=batching,
         poll_seconds=given["file_system_poll_wait_seconds"],
-        limits=server.Limits(
+        limits=Limits(
             timeout_seconds=given["rest_api_timeout_in_ms"] / 1000,
             body_bytes=given["max_body_mib"] * 2**20,
             image_pixels=given["max_image_megapixels"] * 1_000_000,
@@ -106,6 +108,7 @@ def command(
         metrics_path=monitoring_config_file and config_files.read_metrics_path(monitoring_config_file),
         token=_read_token(token_file),
         cors=given["rest_api_enable_cors_support"],
+        demo=given["demo"],
         log_requests=given["access_log"],
     )
     if options.host not in ("127.0.0.1", "::1", "localhost") and not options.token:
@@ -157,3 +160,5 @@ def _announce(facts: dict[str, Any], as_json: bool) -> None:
     for model in facts["models"]:
         versions = ", ".join(map(str, model["versions"]))
         click.echo(f"Serving {model['name']} (version {versions}) at {facts['url']}/v1/models/{model['name']}")
+    if "demo" in facts:
+        click.echo(f"Demo page: {facts['demo']}")

@@ -17,8 +17,10 @@ from lae_tf.errors import LAEError, UsageError
 from lae_tf.serving import access_log
 from lae_tf.serving.batching import Batcher
 from lae_tf.serving.config_files import BatchingParameters, ModelConfig
+from lae_tf.serving.demo import DEMO_PATH, DemoPage
 from lae_tf.serving.model_manager import ModelManager
-from lae_tf.serving.server import Limits, RestApi
+from lae_tf.serving.request_body import Limits
+from lae_tf.serving.server import RestApi
 
 # Graceful: long enough for a request that just began, short enough for an operator.
 _SHUTDOWN_SECONDS = 30
@@ -35,6 +37,7 @@ class Options:
         max_queued: requests that may wait without batching.
         poll_seconds: time between two looks for new versions; 0 looks once.
         metrics_path, token, cors: see :class:`lae_tf.serving.server.RestApi`.
+        demo: serve a page at ``/demo`` where people try the models.
         log_requests: write the access log to standard error, one JSON object a line.
     """
 
@@ -48,6 +51,7 @@ class Options:
     metrics_path: str | None = None
     token: str | None = None
     cors: bool = False
+    demo: bool = False
     log_requests: bool = True
 
 
@@ -112,7 +116,8 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
         listener.close()
         raise
     batcher = Batcher(options.batching, options.threads, options.max_queued)
-    app = RestApi(models, batcher, options.limits, options.metrics_path, options.token, options.cors)
+    demo = DemoPage([config.name for config in configs], bool(options.token)) if options.demo else None
+    app = RestApi(models, batcher, options.limits, options.metrics_path, options.token, options.cors, demo)
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -126,11 +131,13 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     facts = {
-        "url": f"http://{f'[{host}]' if ':' in host else host}:{port}",
+        "url": url,
         "host": host,
         "port": port,
         "models": [{"name": name, "versions": versions} for name, versions in models.loaded_versions().items()],
+        **({"demo": url + DEMO_PATH} if demo else {}),
     }
     # uvicorn finishes what is in flight and then raises the signal again; for us that is the end, not a death.
     for number in (signal.SIGTERM, signal.SIGINT):

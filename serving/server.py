@@ -13,15 +13,12 @@ import json
 import logging
 import re
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -29,10 +26,12 @@ from starlette.types import Receive, Scope, Send
 from lae_tf.serving import example_json, inference, response_json
 from lae_tf.serving.access_log import Exchange, log_request
 from lae_tf.serving.batching import Batcher, Tensors
+from lae_tf.serving.demo import DEMO_PATH, DemoPage
 from lae_tf.serving.errors import Code, ServingError, error_body, from_exception, invalid
 from lae_tf.serving.loaded_model import LoadedModel
 from lae_tf.serving.metrics import Metrics
 from lae_tf.serving.model_manager import ModelManager, VersionStatus
+from lae_tf.serving.request_body import BodyRefused, Intake, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,6 @@ _PATTERNS = {
 _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _LARGEST_VERSION = 2**63 - 1
-_MAX_GUNZIPPED = 100 * 2**20
 # Below this many bytes a hop to a thread costs more than the work itself.
 _INLINE_BYTES = 64 * 1024
 _CORS = {
@@ -56,33 +54,8 @@ _CORS = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What clients may ask for.
-
-    Attributes:
-        timeout_seconds: for queueing and running a request, else 504.
-        body_seconds: for a body to arrive, else 408.
-        body_bytes: largest body, else 413.
-        image_pixels: largest width times height of an encoded image, else 400.
-        requests: requests in progress at one time, else 429.
-        bytes_held: bytes of the bodies of requests in progress, else 429.
-    """
-
-    timeout_seconds: float = 30.0
-    body_seconds: float = 60.0
-    body_bytes: int = 100 * 2**20
-    image_pixels: int = 64_000_000
-    requests: int = 1024
-    bytes_held: int = 2**30
-
-
-class _Reply(Exception):
-    """Ends a request with an answer that no status code stands for."""
-
-    def __init__(self, status: int, body: bytes, headers: dict[str, str] | None = None):
-        super().__init__(status)
-        self.response = _json(body, status, headers or {})
+class _MalformedVersion(Exception):
+    """A version beyond int64, which TensorFlow Serving answers with 400 and nothing else."""
 
 
 class RestApi:
@@ -95,6 +68,7 @@ class RestApi:
         metrics_path: URL path of the metrics page; None has none.
         token: bearer token that every request must carry; None asks for none.
         cors: let web pages of other origins call the API.
+        demo: page at ``/demo``, for which no token is asked; None has none.
     """
 
     def __init__(
@@ -105,6 +79,7 @@ class RestApi:
         metrics_path: str | None = None,
         token: str | None = None,
         cors: bool = False,
+        demo: DemoPage | None = None,
     ):
         self._models = models
         self._batcher = batcher
@@ -112,9 +87,9 @@ class RestApi:
         self._metrics_path = metrics_path
         self._token = token
         self._cors = _CORS if cors else {}
+        self._demo = demo
         self._metrics = Metrics()
-        self._requests = 0
-        self._bytes_held = 0
+        self._intake = Intake(self._limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -123,14 +98,13 @@ class RestApi:
         exchange = Exchange()
         target = _target(scope)
         response = None
-        self._requests += 1
+        self._intake.enter()
         try:
             response = await self._respond(Request(scope, receive), target, exchange)
         except ClientDisconnect:
             exchange.status = Code.CANCELLED.name
         finally:
-            self._requests -= 1
-            self._bytes_held -= exchange.bytes_held
+            self._intake.leave(exchange)
         if response is not None:
             await response(scope, receive, send)
         if exchange.api:
@@ -144,6 +118,8 @@ class RestApi:
         if request.method not in _METHODS:
             exchange.status = Code.UNIMPLEMENTED.name
             return _html(HTTPStatus.NOT_IMPLEMENTED)
+        if self._demo and request.method == "GET" and target == DEMO_PATH:
+            return self._demo.response()
         if self._token is not None and not _carries(request, self._token):
             exchange.status = Code.UNAUTHENTICATED.name
             body = error_body("This server asks for a token: Authorization: Bearer TOKEN")
@@ -158,14 +134,16 @@ class RestApi:
             known = "http://" in origin or "https://" in origin
             return Response(status_code=200 if known else 400, headers=self._cors)
         try:
-            body = await self._read_body(request, exchange)
+            body = await self._intake.read(request, exchange)
             return _json(await self._answer(request.method, target, body, exchange), 200, self._cors)
         except ClientDisconnect:
             raise
-        except _Reply as reply:
+        except BodyRefused as refused:
             exchange.status = Code.INVALID_ARGUMENT.name
-            reply.response.headers.update(self._cors)
-            return reply.response
+            return _json(refused.body, refused.status, {"Connection": "close", **self._cors})
+        except _MalformedVersion:
+            exchange.status = Code.INVALID_ARGUMENT.name
+            return _json(b"", 400, self._cors)
         except Exception as error:
             failure = from_exception(error)
             exchange.status = failure.code.name
@@ -173,45 +151,6 @@ class RestApi:
                 logger.error("%s %s failed", request.method, target[:200], exc_info=error)
             retry = {"Retry-After": "1"} if failure.code.http_status in (429, 503) else {}
             return _json(error_body(failure.message), failure.code.http_status, {**self._cors, **retry})
-
-    async def _read_body(self, request: Request, exchange: Exchange) -> bytes:
-        """Read the body; one that is refused is read to its end, so that the client hears why."""
-        limits = self._limits
-        chunks: list[bytes] = []
-        refusal: Exception | None = None
-        if self._requests > limits.requests:
-            refusal = ServingError(Code.RESOURCE_EXHAUSTED, "Too many requests are in progress")
-        try:
-            with anyio.fail_after(limits.body_seconds):
-                async for chunk in request.stream():
-                    exchange.bytes_in += len(chunk)
-                    if refusal:
-                        chunks.clear()
-                        continue
-                    chunks.append(chunk)
-                    self._hold(len(chunk), exchange)
-                    if exchange.bytes_in > limits.body_bytes:
-                        message = f"The request body is larger than {limits.body_bytes} bytes"
-                        refusal = _Reply(413, error_body(message), {"Connection": "close"})
-                    elif self._bytes_held > limits.bytes_held:
-                        refusal = _out_of_memory()
-        except TimeoutError:
-            message = f"The request body did not arrive within {limits.body_seconds:g} seconds"
-            refusal = refusal or _Reply(408, error_body(message), {"Connection": "close"})
-        if refusal:
-            raise refusal
-        body = b"".join(chunks)
-        if "gzip" not in request.headers.get("content-encoding", ""):
-            return body
-        body = await self._off_loop(len(body) * 10, _gunzip, body)
-        self._hold(len(body), exchange)
-        if self._bytes_held > limits.bytes_held:
-            raise _out_of_memory()
-        return body
-
-    def _hold(self, count: int, exchange: Exchange) -> None:
-        exchange.bytes_held += count
-        self._bytes_held += count
 
     async def _answer(self, method: str, target: str, body: bytes, exchange: Exchange) -> bytes:
         pattern = _PATTERNS.get(method)
@@ -272,8 +211,8 @@ class RestApi:
             text = f"Unexpected path: {target}. Should be {self._metrics_path}"
             return Response(_encoded(text), 400, {"Content-Type": "text/plain"})
         gauges = {
-            "requests_in_progress": self._requests,
-            "request_bytes_held": self._bytes_held,
+            "requests_in_progress": self._intake.requests,
+            "request_bytes_held": self._intake.bytes_held,
             "requests_queued": self._batcher.waiting,
         }
         page = self._metrics.page(gauges.items(), self._batcher.batch_sizes())
@@ -300,7 +239,7 @@ def _version(digits: str | None) -> int | None:
         return None
     significant = digits.lstrip("0") or "0"
     if len(significant) > 19 or int(significant) > _LARGEST_VERSION:
-        raise _Reply(400, b"")
+        raise _MalformedVersion
     return int(significant)
 
 
@@ -315,23 +254,9 @@ def _status(status: VersionStatus) -> dict[str, Any]:
     }
 
 
-def _gunzip(body: bytes) -> bytes:
-    """Unpack a gzip body; one that is damaged or too large reads as empty, as in TensorFlow Serving."""
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        unpacked = unpacker.decompress(body, _MAX_GUNZIPPED + 1)
-    except zlib.error:
-        return b""
-    return unpacked if unpacker.eof and len(unpacked) <= _MAX_GUNZIPPED else b""
-
-
 def _carries(request: Request, token: str) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
-
-
-def _out_of_memory() -> ServingError:
-    return ServingError(Code.RESOURCE_EXHAUSTED, "The requests in progress hold too many bytes")
 
 
 def _encoded(text: str) -> bytes:

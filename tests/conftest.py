@@ -1,6 +1,7 @@
 """One tiny trained run that the whole suite shares."""
 
 import fcntl
+import json
 import os
 
 # Before TensorFlow is imported: its C++ log says nothing that a test checks.
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from click.testing import CliRunner
 from tiny_dataset import make_config, write_dataset
 
 from lae_tf.config import Config
@@ -70,3 +72,19 @@ def trained_run(tiny_config, shared_folder):
     with (shared_folder / "tiny-run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return train(tiny_config, resume=True)
+
+
+@pytest.fixture(scope="session")
+def exported(trained_run, shared_folder) -> dict:
+    """What `lae-tf export --deploy --json` printed for the shared run: read the folders, never write to them."""
+    folder = shared_folder / "tiny-export"
+    with (shared_folder / "tiny-export.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "facts.json").exists():
+            from lae_tf.cli.export import command
+
+            arguments = [trained_run.path, folder / "out", "--deploy", folder / "deploy", "--json"]
+            result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            (folder / "facts.json").write_text(result.stdout)
+    return json.loads((folder / "facts.json").read_text())

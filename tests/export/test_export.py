@@ -41,13 +41,9 @@ SIGNATURES = {
 
 
 @pytest.fixture(scope="module")
-def facts(trained_run, tmp_path_factory):
+def facts(exported):
     """What `lae-tf export --json` printed."""
-    folder = tmp_path_factory.mktemp("export")
-    arguments = [str(trained_run.path), str(folder / "out"), "--deploy", str(folder / "deploy"), "--json"]
-    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    return json.loads(result.stdout)
+    return exported
 
 
 @pytest.fixture(scope="module")

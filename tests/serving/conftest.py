@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import uvicorn
 from saved_models import save_model
+from serve_process import Process
 
 from lae_tf.serving.batching import Batcher
 from lae_tf.serving.config_files import ModelConfig, VersionPolicy
 from lae_tf.serving.model_manager import ModelManager
-from lae_tf.serving.server import Limits, RestApi
+from lae_tf.serving.request_body import Limits
+from lae_tf.serving.server import RestApi
 
 
 @pytest.fixture(scope="session")
@@ -121,3 +123,14 @@ def limited(start_server) -> Server:
     """``half`` with tight limits."""
     limits = Limits(timeout_seconds=0.3, body_seconds=0.5, body_bytes=100_000, image_pixels=10_000)
     return start_server(limits=limits)
+
+
+@pytest.fixture(scope="session")
+def export_server(exported, tmp_path_factory):
+    """The shared run's export, served with its demo page by a process of its own."""
+    log = tmp_path_factory.mktemp("export-server") / "log"
+    out = Path(exported["path"]).parents[1]
+    process = Process(out, "--rest-api-port", 0, "--demo", "--no-access-log", log=log)
+    yield process
+    process.child.kill()
+    process.child.wait()

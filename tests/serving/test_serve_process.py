@@ -6,65 +6,14 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from contextlib import closing
 
 import pytest
 from saved_models import save_model
+from serve_process import Process
 
 BATCHING = "max_batch_size { value: 16 } batch_timeout_micros { value: 0 } num_batch_threads { value: 2 }"
-
-
-class Process:
-    """A running ``lae-tf serve --json``."""
-
-    def __init__(self, *arguments, log):
-        self.log = log
-        self.child = subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-m",
-                "lae_tf.cli.main",
-                "serve",
-                *map(str, arguments),
-                "--json",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=log.open("w"),
-            text=True,
-        )
-        line = self.child.stdout.readline()
-        assert line, log.read_text()
-        self.facts = json.loads(line)
-
-    def ask(self, method, target, body=None):
-        with closing(http.client.HTTPConnection("127.0.0.1", self.facts["port"], timeout=30)) as connection:
-            connection.request(method, target, body and json.dumps(body))
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-
-    def predict(self, value=1):
-        return self.ask("POST", "/v1/models/half:predict", {"instances": [value]})
-
-    def states(self):
-        _, document = self.ask("GET", "/v1/models/half")
-        return {item["version"]: item["state"] for item in document["model_version_status"]}
-
-    def wait_for(self, condition):
-        for _ in range(300):
-            if condition():
-                return
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def end(self, number=signal.SIGTERM):
-        self.child.send_signal(number)
-        return self.child.wait(30)
 
 
 @pytest.fixture

@@ -1,0 +1,137 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+let running = null; // the request in flight, and whatever waits for it
+let shown = null; // object URL of the image on the page
+
+/** Tell whether the model decodes a file as it stands; the browser turns the others into PNG. */
+async function isSentAsItIs(file) {
+  const head = new Uint8Array(await file.slice(0, 8).arrayBuffer());
+  const starts = (...bytes) => bytes.every((byte, index) => head[index] === byte);
+  return starts(0xff, 0xd8, 0xff) || starts(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
+}
+
+async function toPng(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    throw new Error(`${file.name} is not an image that this browser can read.`);
+  }
+  const canvas = document.createElement("canvas");
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return new Promise((resolve, reject) =>
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(`${file.name} is too large.`))), "image/png")
+  );
+}
+
+function toBase64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(new Error("The file cannot be read."));
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** Ask the model for score and heatmap of one image. */
+async function explain(file, signal) {
+  const data = await toBase64((await isSentAsItIs(file)) ? file : await toPng(file));
+  const headers = { "Content-Type": "application/json" };
+  if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
+  const body = JSON.stringify({ signature_name: "explain", instances: [{ b64: data }] });
+  const url = `/v1/models/${encodeURIComponent($("model").value)}:predict`;
+  let response;
+  try {
+    response = await fetch(url, { method: "POST", headers, body, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server cannot be reached. Is it still running?");
+  }
+  const text = await response.text();
+  let answer;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    answer = {};
+  }
+  if (response.ok && answer.predictions) return answer.predictions[0];
+  const reasons = {
+    401: "This server asks for an access token; enter it above.",
+    413: `${file.name} is too large for this server.`,
+    429: "The server is busy. Try again in a moment.",
+    503: "The server is busy. Try again in a moment.",
+  };
+  throw new Error(reasons[response.status] || `The server refused the image: ${answer.error || response.status}`);
+}
+
+function show(file, prediction, milliseconds) {
+  const first = (value) => (Array.isArray(value) ? value[0] : value);
+  const place = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
+  const [score, label, threshold] = ["score", "label", "threshold"].map((name) => first(prediction[name]));
+  if (shown) URL.revokeObjectURL(shown);
+  shown = URL.createObjectURL(file);
+  $("image").src = shown;
+  $("heatmap").src = `data:image/png;base64,${first(prediction.heatmap_png_bytes).b64}`;
+  $("label").textContent = label;
+  $("label").className = label;
+  $("name").textContent = file.name;
+  $("score").textContent = score.toFixed(3);
+  $("threshold").textContent = threshold.toFixed(3);
+  $("meter").setAttribute("aria-valuenow", score.toFixed(3));
+  $("meter").setAttribute("aria-valuetext", `${score.toFixed(3)}, called ${label}`);
+  $("needle").style.left = place(score);
+  $("tick").style.left = place(threshold);
+  $("logit").textContent = first(prediction.logit).toFixed(3);
+  $("reconstruction").textContent = first(prediction.reconstruction_error).toFixed(4);
+  $("time").textContent = `${Math.round(milliseconds)} ms`;
+  $("result").hidden = false;
+}
+
+async function take(file) {
+  if (!file) return;
+  if (running) running.abort();
+  const mine = (running = new AbortController());
+  const began = performance.now();
+  $("error").hidden = true;
+  $("busy-name").textContent = file.name;
+  $("busy").hidden = false;
+  $("result").classList.add("stale");
+  try {
+    const prediction = await explain(file, mine.signal);
+    if (running === mine) show(file, prediction, performance.now() - began);
+  } catch (error) {
+    if (running === mine) {
+      $("result").hidden = true;
+      $("error").textContent = error.message;
+      $("error").hidden = false;
+    }
+  }
+  if (running === mine) {
+    running = null;
+    $("busy").hidden = true;
+    $("result").classList.remove("stale");
+  }
+}
+
+$("file").addEventListener("change", () => {
+  take($("file").files[0]);
+  $("file").value = ""; // so that the same file can be chosen again
+});
+$("settings").addEventListener("submit", (event) => event.preventDefault());
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("drop").classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) $("drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  take(event.dataTransfer.files[0]);
+});
+document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
