@@ -7,6 +7,17 @@ import json
 import click
 
 
+def _list_methods(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Print the methods and end, if that is what --methods asks for."""
+    if value != "list":
+        return value
+    from lae_tf.data.forge import METHODS
+
+    for name, method in METHODS.items():
+        click.echo(f"{name:<20}{method.summary}")
+    context.exit()
+
+
 @click.command("forge")
 @click.argument("real_dir", type=click.Path(exists=True, file_okay=False))
 @click.argument("out_dir", type=click.Path(file_okay=False))
@@ -14,7 +25,11 @@ import click
     "--methods",
     default="splice,copy-move,inpaint-telea,inpaint-ns,self-blend",
     show_default=True,
-    help="Ways to forge, separated by commas.",
+    is_flag=False,
+    flag_value="list",
+    is_eager=True,
+    callback=_list_methods,
+    help="Ways to forge, separated by commas, or 'all'; without a value: list them and end.",
 )
 @click.option("--seed", default=0, show_default=True, help="Same seed, same images: same forgeries and splits.")
 @click.option(
@@ -32,6 +47,11 @@ import click
     metavar="TRAIN VAL TEST",
     help="Shares of the images.",
 )
+@click.option(
+    "--post-process",
+    is_flag=True,
+    help="Resize, blur, add noise and compress at random, real and forged images alike.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default: one per processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -41,6 +61,7 @@ def command(
     seed: int,
     per_image: int,
     splits: tuple[float, float, float],
+    post_process: bool,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -52,12 +73,22 @@ def command(
 
     \b
     Example:
+      lae-tf forge --methods
       lae-tf forge photos/ forged/ --methods splice,inpaint-telea --seed 7
     """
-    from lae_tf.data.forge import forge_folder
+    from lae_tf.data.forge import METHODS, PostProcessing, forge_folder
 
-    names = [name.strip() for name in methods.split(",") if name.strip()]
-    result = forge_folder(real_dir, out_dir, names, seed, per_image=per_image, splits=splits, workers=workers)
+    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    result = forge_folder(
+        real_dir,
+        out_dir,
+        names,
+        seed,
+        per_image=per_image,
+        splits=splits,
+        post_processing=PostProcessing() if post_process else None,
+        workers=workers,
+    )
     manifest = result.manifest.root / "manifest.csv"
     counts = result.manifest.counts()
     if as_json:

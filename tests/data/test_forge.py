@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lae_tf.data.forge import AREA, METHODS, forge_folder, forge_image, generator
-from lae_tf.data.forge.pasting import PasteParameters, _poisson, blend
+from lae_tf.data.forge.blending import blend, poisson
+from lae_tf.data.forge.pasting import PasteParameters
 from lae_tf.data.forge.regions import random_region
 from lae_tf.data.images import read_image, read_mask, write_png
 from lae_tf.data.manifest import Manifest
@@ -100,7 +101,7 @@ def test_cloning_an_image_into_itself_changes_nothing_and_keeps_the_mask():
     for seed in range(5):
         mask = random_region(np.random.default_rng(seed), *image.shape[:2], (0.05, 0.2))
         kept = mask.copy()
-        difference = np.abs(_poisson(image, image.copy(), mask).astype(int) - image)
+        difference = np.abs(poisson(image, image.copy(), mask).astype(int) - image)
         np.testing.assert_array_equal(mask, kept)  # seamlessClone overwrites the mask it is given
         assert difference.max() <= 2  # rounding; a shift by one pixel would give tens of levels
 

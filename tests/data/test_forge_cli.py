@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from lae_tf.cli.forge import command
+from lae_tf.data.forge import METHODS
 from lae_tf.data.images import write_png
 from lae_tf.errors import UsageError
 
@@ -49,3 +50,19 @@ def test_wrong_method_is_a_usage_error_and_writes_nothing(real, tmp_path):
     assert isinstance(result.exception, UsageError) and result.exception.exit_code == 2
     assert "did you mean 'copy-move'" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_methods_without_a_value_lists_them_all():
+    result = CliRunner().invoke(command, ["--methods"])
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == list(METHODS)
+    assert all(len(line.split()) > 3 for line in result.stdout.splitlines())
+
+
+def test_all_methods_with_post_processing(real, tmp_path):
+    arguments = [str(real), str(tmp_path / "out"), "--methods", "all", "--post-process", "--splits", "1", "0", "0"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == sorted(METHODS)
+    without = CliRunner().invoke(command, [value for value in arguments if value != "--post-process"])
+    assert isinstance(without.exception, UsageError) and "different post_processing" in str(without.exception)

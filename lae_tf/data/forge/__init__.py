@@ -2,5 +2,17 @@
 
 from lae_tf.data.forge.folder import Forged, forge_folder
 from lae_tf.data.forge.methods import AREA, METHODS, Method, find_method, forge_image, generator
+from lae_tf.data.forge.post_processing import PostProcessing, post_process
 
-__all__ = ["AREA", "METHODS", "Forged", "Method", "find_method", "forge_folder", "forge_image", "generator"]
+__all__ = [
+    "AREA",
+    "METHODS",
+    "Forged",
+    "Method",
+    "PostProcessing",
+    "find_method",
+    "forge_folder",
+    "forge_image",
+    "generator",
+    "post_process",
+]

@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lae_tf.data.forge.methods import find_method, forge_image, generator
+from lae_tf.data.forge.post_processing import PostProcessing, post_process
 from lae_tf.data.images import SUFFIXES, read_image, write_bytes, write_png
 from lae_tf.data.manifest import COLUMNS, SPLITS, Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
@@ -59,6 +60,7 @@ def forge_folder(
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2),
     groups: Mapping[str, str] | None = None,
     group_splits: Mapping[str, str] | None = None,
+    post_processing: PostProcessing | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Forged:
@@ -79,6 +81,8 @@ def forge_folder(
             one group.
         groups: file -> group, for files in ``real``; without it each image is its own group.
         group_splits: group -> split, instead of ``splits``.
+        post_processing: what befalls every written image, real and forged alike, after forging; forgeries are
+            made from the images before it, and masks stay exact in their place.
         workers: threads; default: one per processor.
         progress: show a progress bar on stderr.
 
@@ -94,6 +98,8 @@ def forge_folder(
         "per_image": per_image,
         "methods": {method: asdict(find_method(method).params) for method in methods},
     }
+    if post_processing is not None:
+        request["post_processing"] = asdict(post_processing)
     if not methods:
         raise UsageError("no method given; name at least one")
     if per_image < 1:
@@ -104,6 +110,9 @@ def forge_folder(
     problems: list[str] = []
     pool = ThreadPoolExecutor(workers)
     try:
+
+        def forge(task: _Task) -> str:
+            return _forge(task, seed, donors[task.source.split], post_processing, out)
 
         def run(tasks: Sequence[Any], work: Callable[[Any], str], title: str) -> list[Any]:
             """Return the tasks that succeeded."""
@@ -116,7 +125,7 @@ def forge_folder(
                     good.append(task)
             return good
 
-        usable = run(sources, lambda source: _copy(source, out), "read real images")
+        usable = run(sources, lambda source: _copy(source, seed, post_processing, out), "read real images")
         donors = {split: [source for source in usable if source.split == split] for split in SPLITS}
         tasks = [
             _Task(source, method, k, f"{source.name}/{k + 1}" if per_image > 1 else source.name)
@@ -124,7 +133,7 @@ def forge_folder(
             for source in usable
             for k in range(per_image)
         ]
-        made = run(tasks, lambda task: _forge(task, seed, donors[task.source.split], out), "forge")
+        made = run(tasks, forge, "forge")
     finally:
         pool.shutdown(cancel_futures=True)
     if not made:
@@ -139,18 +148,23 @@ def forge_folder(
     return Forged(manifest, problems)
 
 
-def _copy(source: _Source, out: Path) -> str:
+def _copy(source: _Source, seed: int, post_processing: PostProcessing | None, out: Path) -> str:
     """Store a real image; return a problem or nothing."""
     target = out / "real" / f"{source.name}.png"
     try:
         if not target.is_file():
-            write_png(target, read_image(source.path))
+            image = read_image(source.path)
+            if post_processing is not None:
+                image = post_process(image, generator(seed, "post-process", "real", source.name), post_processing)
+            write_png(target, image)
     except ImageError as error:
         return str(error)
     return ""
 
 
-def _forge(task: _Task, seed: int, same_split: Sequence[_Source], out: Path) -> str:
+def _forge(
+    task: _Task, seed: int, same_split: Sequence[_Source], post_processing: PostProcessing | None, out: Path
+) -> str:
     """Make one forgery; return a problem or nothing."""
     source, method = task.source, task.method
     target = out / method / f"{task.name}.png"
@@ -164,11 +178,14 @@ def _forge(task: _Task, seed: int, same_split: Sequence[_Source], out: Path) -> 
         choice = choice or [other for other in same_split if other.name != source.name]
         if not choice:
             return f"{source.path}: {method} needs a second image in the split {source.split}"
-        donor = read_image(out / "real" / f"{choice[rng.integers(len(choice))].name}.png")
+        donor = read_image(choice[rng.integers(len(choice))].path)
     try:
-        forged, mask = forge_image(method, read_image(out / "real" / f"{source.name}.png"), rng, donor)
+        forged, mask = forge_image(method, read_image(source.path), rng, donor)
     except ImageError as error:
         return f"{source.path}: {error}"
+    if post_processing is not None:
+        rng = generator(seed, "post-process", method, source.name, task.number)
+        forged = post_process(forged, rng, post_processing)
     write_png(mask_target, mask * 255)
     write_png(target, forged)
     return ""
@@ -252,7 +269,8 @@ def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source]) -> No
         except ValueError:
             earlier = {}
         if earlier != json.loads(text):
-            keys = [key for key in request if earlier.get(key) != json.loads(text)[key]]
+            asked = json.loads(text)
+            keys = [key for key in {**asked, **earlier} if earlier.get(key) != asked.get(key)]
             raise UsageError(f"{out}: holds forgeries made otherwise (different {', '.join(keys)}); use another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and holds no forge.json; use another folder")

@@ -11,7 +11,23 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lae_tf.data.forge.inpainting import InpaintParameters, inpaint
+from lae_tf.data.forge.blending import BLENDS
+from lae_tf.data.forge.inpainting import (
+    FillParameters,
+    InpaintParameters,
+    inpaint,
+    inpaint_patches,
+    inpaint_smoothly,
+)
+from lae_tf.data.forge.local_edits import (
+    EditParameters,
+    RecolourParameters,
+    WarpParameters,
+    recolour,
+    sharpen,
+    smooth,
+    warp,
+)
 from lae_tf.data.forge.pasting import CopyMoveParameters, SpliceParameters, copy_move, splice
 from lae_tf.data.forge.self_blend import SelfBlendParameters, self_blend
 from lae_tf.errors import ImageError, UsageError
@@ -29,22 +45,62 @@ class Method:
     """A way to forge.
 
     Attributes:
+        summary: what it does, in one sentence.
         function: (image, rng, donor, params) -> (forgery, mask).
         params: a frozen dataclass, the method's defaults.
         needs_donor: whether the function needs a second image.
     """
 
+    summary: str
     function: Callable[..., tuple[np.ndarray, np.ndarray]]
     params: Any
     needs_donor: bool = False
 
 
 METHODS = {
-    "splice": Method(splice, SpliceParameters(), needs_donor=True),
-    "copy-move": Method(copy_move, CopyMoveParameters()),
-    "inpaint-telea": Method(inpaint, InpaintParameters("telea")),
-    "inpaint-ns": Method(inpaint, InpaintParameters("ns")),
-    "self-blend": Method(self_blend, SelfBlendParameters()),
+    "splice": Method(
+        "Paste a region of another image; hard, feathered or Poisson outline.",
+        splice,
+        SpliceParameters(),
+        needs_donor=True,
+    ),
+    "splice-feather": Method(
+        "Paste a region of another image with a wide feathered outline.",
+        splice,
+        SpliceParameters(blends=("feather",), feather=(0.03, 0.12)),
+        needs_donor=True,
+    ),
+    "splice-multiband": Method(
+        "Paste a region of another image by Laplacian pyramids.",
+        splice,
+        SpliceParameters(blends=("multiband",)),
+        needs_donor=True,
+    ),
+    "copy-move": Method("Cover a region with another of the same image.", copy_move, CopyMoveParameters()),
+    "copy-move-affine": Method(
+        "Cover a region with another of the same image, turned by any angle and scaled.",
+        copy_move,
+        CopyMoveParameters(scale=(0.5, 2.0), turn=180.0, blends=BLENDS),
+    ),
+    "inpaint-telea": Method(
+        "Fill a region from its outline by fast marching.", inpaint, InpaintParameters(algorithm="telea")
+    ),
+    "inpaint-ns": Method(
+        "Fill a region from its outline by Navier-Stokes.", inpaint, InpaintParameters(algorithm="ns")
+    ),
+    "inpaint-patch": Method(
+        "Fill a region with texture from elsewhere in the image.", inpaint_patches, FillParameters()
+    ),
+    "inpaint-biharmonic": Method(
+        "Fill a small region with the smoothest surface that fits.",
+        inpaint_smoothly,
+        FillParameters(area=(0.025, 0.08)),
+    ),
+    "warp": Method("Bulge, pinch, twirl or push a region.", warp, WarpParameters()),
+    "smooth": Method("Retouch a region by smoothing it.", smooth, EditParameters()),
+    "sharpen": Method("Retouch a region by sharpening it.", sharpen, EditParameters()),
+    "recolour": Method("Change a region's hue, saturation and brightness.", recolour, RecolourParameters()),
+    "self-blend": Method("Mix a region with a slightly changed copy of itself.", self_blend, SelfBlendParameters()),
 }
 
 

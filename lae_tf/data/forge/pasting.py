@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lae_tf.data.forge.blending import paste
 from lae_tf.data.forge.regions import random_region
 
 
@@ -16,9 +17,8 @@ class PasteParameters:
 
     Attributes:
         area: share of the image, smallest and largest.
-        blends: ways to join the borders, chosen from at random: ``hard``, ``feather`` (alpha falls to zero
-            within the region) and ``poisson`` (gradient-domain, ``cv2.seamlessClone``).
-        feather: width of the feather, as a share of the image's shorter side, smallest and largest.
+        blends: ways to join the borders, chosen from at random; see ``blending.paste``.
+        feather: width of the transition, as a share of the image's shorter side, smallest and largest.
         flip: probability of mirroring the pasted content.
     """
 
@@ -116,13 +116,6 @@ def copy_move(
     return _paste(image, content, mask, rng, params), mask
 
 
-def blend(image: np.ndarray, content: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Mix two uint8 images (H, W, 3) with alpha (H, W) in [0, 1]; bit-identical to ``image`` where it is 0."""
-    weight = alpha[..., None].astype(np.float32)
-    mixed = np.rint(content * weight + image * (1 - weight)).astype(np.uint8)
-    return np.where(weight > 0, mixed, image)
-
-
 def _paste(
     image: np.ndarray,
     content: np.ndarray,
@@ -132,21 +125,7 @@ def _paste(
 ) -> np.ndarray:
     kind = params.blends[rng.integers(len(params.blends))]
     width = rng.uniform(*params.feather) * min(image.shape[:2])
-    if kind == "poisson":
-        content = _poisson(image, content, mask)
-    alpha = mask.astype(np.float32)
-    if kind == "feather":
-        alpha = np.clip(cv2.distanceTransform(mask, cv2.DIST_L2, 5) / max(width, 1.0), 0, 1)
-    return blend(image, content, alpha)
-
-
-def _poisson(image: np.ndarray, content: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Clone ``content`` into ``image`` in the gradient domain, in place."""
-    if not mask.any():
-        return image
-    x, y, w, h = cv2.boundingRect(mask)
-    # OpenCV puts the middle of the mask's bounding box here, and overwrites the mask it is given
-    return cv2.seamlessClone(content, image, mask * 255, (x + w // 2, y + h // 2), cv2.NORMAL_CLONE)
+    return paste(image, content, mask, kind, width)
 
 
 def _crop(donor: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

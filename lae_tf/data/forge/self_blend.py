@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lae_tf.data.forge.pasting import blend
+from lae_tf.data.forge.blending import blend
 from lae_tf.data.forge.regions import random_region
 
 
