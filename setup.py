@@ -70,6 +70,7 @@ setup(
     extras_require={
         "serve": SERVE,
         "ui": UI,
+        "beam": ["apache-beam>=2.77,<3"],
         "dev": [
             *SERVE,
             *UI,

@@ -27,6 +27,7 @@ VERBS = {
     "benchmark": "Compare with peers on manipulations that none has seen.",
     "predict": "Score images and draw heatmaps.",
     "explain": "Explain decisions by several methods, and measure which to trust.",
+    "score": "Score tables of any size, on this machine or on a cluster.",
     "export": "Export a run as SavedModel, parity-checked, for TensorFlow Serving.",
     "serve": "Serve exports with TensorFlow Serving's REST API.",
     "info": "Print versions, the stack and devices.",

@@ -1,0 +1,80 @@
+"""`lae-tf score`: batch prediction over pools of any size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+
+@click.command("score")
+@click.argument("model", type=click.Path(exists=True, file_okay=False), metavar="RUN_OR_EXPORT")
+@click.argument("pool", type=click.Path(exists=True))
+@click.argument("out", type=click.Path())
+@click.option("--top-k", type=click.IntRange(1), help="Write the K rows of highest score too, to OUT.top.parquet.")
+@click.option("--per-group", type=click.IntRange(1), help="With --top-k: at most so many rows of one group.")
+@click.option(
+    "--shard-rows", type=click.IntRange(1), default=2048, show_default=True, help="Rows a shard: what a kill can cost."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "beam"]),
+    default="local",
+    show_default=True,
+    help="A stream on this machine, or Apache Beam.",
+)
+@click.option("--beam-options", default="", help="Pipeline options for Beam, in one string.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    model: str,
+    pool: str,
+    out: str,
+    top_k: int | None,
+    per_group: int | None,
+    shard_rows: int,
+    engine: str,
+    beam_options: str,
+    as_json: bool,
+) -> None:
+    """Score every image of a Parquet table (columns path, and optionally group and image_bytes).
+
+    Memory does not grow with the table. Writes OUT with row, path, group, score, label and logit, and what could not
+    be read to OUT.errors.parquet: together exactly one row for each of the pool's. Started again after a kill, it
+    goes on where it stopped. docs/scale.md shows how to use a cluster.
+
+    \b
+    Example:
+      lae-tf score runs/first frames.parquet scores.parquet --top-k 500 --per-group 2
+    """
+    from lae_tf.errors import UsageError
+    from lae_tf.scale.local import score_pool
+    from lae_tf.scale.pool import Pool
+    from lae_tf.scale.scorer import saved_model
+    from lae_tf.scale.top import Top
+
+    if per_group and not top_k:
+        raise UsageError("--per-group caps the rows of --top-k; give both.")
+    if beam_options and engine != "beam":
+        raise UsageError("--beam-options goes with --engine beam.")
+    if not out.endswith(".parquet"):
+        raise UsageError(f"{out}: the output ends in .parquet.")
+    top = Top(top_k, per_group) if top_k else None
+    opened = Pool.open(pool, shard_rows)
+    if per_group and "group" not in opened.columns:
+        raise UsageError(f"{pool}: has no column 'group', which --per-group needs.")
+    with saved_model(model) as (path, digest):
+        if engine == "beam":
+            from lae_tf.scale.beam import score_with_beam
+
+            outcome = score_with_beam(path, opened, Path(out), top, shlex.split(beam_options))
+        else:
+            outcome = score_pool(path, digest, opened, Path(out), top)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(outcome), default=str))
+        return
+    click.echo(f"{outcome.scored} scored, {outcome.failed} could not be read.")
+    for place in filter(None, (outcome.scores, outcome.top, outcome.errors)):
+        click.echo(f"Written: {place}")

@@ -1,0 +1,66 @@
+"""The same table from Apache Beam, and its best rows found on the workers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("apache_beam")
+
+from lae_tf.errors import LAEError
+from lae_tf.scale.beam import score_with_beam
+from lae_tf.scale.pool import Pool
+from lae_tf.scale.top import Top
+
+
+@pytest.fixture(scope="module")
+def pool(pool_frame, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pool") / "pool.parquet"
+    pool_frame.to_parquet(path, row_group_size=47)
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(export, pool, tmp_path_factory):
+    """Scores and best rows of the local engine."""
+    from lae_tf.scale.local import score_pool
+
+    out = tmp_path_factory.mktemp("local") / "s.parquet"
+    return score_pool(str(export / "2"), "", Pool.open(pool), out, Top(6, 2))
+
+
+def test_the_tables_are_those_of_the_local_engine(export, pool, local, tmp_path, lae_tf_command):
+    out = tmp_path / "s.parquet"
+    arguments = ("--engine", "beam", "--shard-rows", 20, "--top-k", 6, "--per-group", 2, "--json")
+    code, printed, _ = lae_tf_command("score", export, pool, out, *arguments)
+    assert code == 0
+    answer = json.loads(printed)
+    assert (answer["scored"], answer["failed"]) == (local.scored, local.failed) == (117, 3)
+    for place, expected in (("scores", local.scores), ("errors", local.errors), ("top", local.top)):
+        found, wanted = pd.read_parquet(answer[place]), pd.read_parquet(expected)
+        if place != "top":
+            found = found.sort_values("row").reset_index(drop=True)
+        score = [name for name in ("score", "logit") if name in wanted]
+        np.testing.assert_allclose(found[score], wanted[score], atol=1e-6)
+        pd.testing.assert_frame_equal(found.drop(columns=score), wanted.drop(columns=score))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.errors.parquet", "s.parquet", "s.top.parquet"]
+
+
+def test_a_failing_worker_leaves_nothing(pool, tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(LAEError, match="model: cannot be loaded as a SavedModel"):
+        score_with_beam(str(tmp_path / "model"), Pool.open(pool), tmp_path / "s.parquet", None, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_rows_that_a_runner_loses_are_noticed(export, pool, tmp_path):
+    class Forgetful(Pool):
+        rows = 121
+
+    opened = Pool.open(pool)
+    with pytest.raises(LAEError, match="120 rows for 121 images"):
+        score_with_beam(
+            str(export / "2"), Forgetful(opened.files, opened.shards, opened.columns), tmp_path / "s.parquet", None, []
+        )
+    assert list(tmp_path.iterdir()) == []
