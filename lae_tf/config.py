@@ -98,6 +98,7 @@ class ModelConfig(Section):
     widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (24, 48, 96, 128)
     blocks: int = Field(1, ge=0)
     high_pass: bool = True
+    contrast: bool = True
     backbone: Literal["xception", "efficientnetv2-b0", "mobilenet-v3"] | None = None
     backbone_weights: str | None = None
     backbone_stride: Literal[8, 16, 32] = 8

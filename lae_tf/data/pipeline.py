@@ -117,22 +117,27 @@ def training_dataset(
     # The forged come last in every batch.
     kept = batch_size - (composition.forged if composition else 0)
     forge = np.tile(np.arange(batch_size) >= kept, steps)
+    reals = np.flatnonzero(~manifest.is_fake)
 
-    def visits() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def visits() -> Iterator[tuple[np.ndarray, ...]]:
         for epoch in epochs:
-            indices = order(np.random.default_rng((seed, epoch)))
+            rng = np.random.default_rng((seed, epoch))
+            indices = order(rng)
             draws = np.stack([np.full(len(indices), seed), epoch * len(indices) + np.arange(len(indices))], axis=1)
-            yield indices, draws.astype(np.int64), forge
+            donors = np.where(forge, rng.choice(reals, len(indices)), indices)
+            yield indices, draws.astype(np.int64), forge, donors
 
     columns = _columns(manifest, use_masks)
-    spec = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.bool))
+    index = tf.TensorSpec((None,), tf.int64)
+    spec = (index, tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.bool), index)
     dataset = tf.data.Dataset.from_generator(visits, output_signature=spec)
     dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
 
-    def load(index: Any, draw: Any, forged: Any) -> dict[str, Any]:
+    def load(index: Any, draw: Any, forged: Any, donor: Any) -> dict[str, Any]:
         example = _load({name: column[index] for name, column in columns.items()}, preprocessor)
         if kept < batch_size:
-            example = tf.cond(forged, lambda: _forge(example, draw), lambda: example)
+            path = columns["path"][donor]
+            example = tf.cond(forged, lambda: _forge(example, path, draw, preprocessor), lambda: example)
         example["image"], example["mask"] = augment(example["image"], example["mask"], draw, augmentation)
         return example
 
@@ -158,9 +163,11 @@ def evaluation_dataset(
     if forge_seed is not None:
         reals = np.flatnonzero(~manifest.is_fake)
         draws = np.stack([np.full(len(reals), forge_seed), reals], axis=1).astype(np.int64)
-        sources = tf.data.Dataset.from_tensor_slices(({k: tf.gather(v, reals) for k, v in columns.items()}, draws))
-        forged = sources.map(
-            lambda row, draw: _forge(_load(row, preprocessor), draw), num_parallel_calls=tf.data.AUTOTUNE
+        own = {name: tf.gather(column, reals) for name, column in columns.items()}
+        donors = tf.gather(columns["path"], np.random.default_rng(forge_seed).permutation(reals))
+        forged = tf.data.Dataset.from_tensor_slices((own, donors, draws)).map(
+            lambda row, donor, draw: _forge(_load(row, preprocessor), donor, draw, preprocessor),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
         dataset = dataset.concatenate(forged)
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -170,7 +177,7 @@ def image_dataset(paths: list[str], preprocessor: Decoder, batch_size: int) -> t
     """Return batches of images alone, float32 (B, S, S, 3), in the order of ``paths``."""
     dataset = tf.data.Dataset.from_tensor_slices(paths)
     dataset = dataset.map(
-        lambda path: preprocessor.resize(preprocessor.decode(tf.io.read_file(path))),
+        lambda path: _load_image(path, preprocessor),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -187,16 +194,21 @@ def _columns(manifest: Manifest, use_masks: bool) -> dict[str, tf.Tensor]:
     }
 
 
+def _load_image(path: Any, preprocessor: Decoder) -> Any:
+    size = preprocessor.image_size
+    image = preprocessor.resize(preprocessor.decode(tf.io.read_file(path)))
+    return tf.ensure_shape(image, (size, size, 3))
+
+
 def _load(row: dict[str, Any], preprocessor: Decoder) -> dict[str, Any]:
     size = preprocessor.image_size
-    image = preprocessor.resize(preprocessor.decode(tf.io.read_file(row["path"])))
     mask = tf.cond(
         tf.strings.length(row["mask"]) > 0,
         lambda: _load_mask(row["mask"], size),
         lambda: tf.zeros((size, size, 1), tf.float32),
     )
     return {
-        "image": tf.ensure_shape(image, (size, size, 3)),
+        "image": _load_image(row["path"], preprocessor),
         "label": row["label"],
         "mask": tf.ensure_shape(mask, (size, size, 1)),
         "mask_weight": row["mask_weight"],
@@ -213,15 +225,16 @@ def _load_mask(path: Any, size: int) -> tf.Tensor:
     return tf.cast(tf.image.resize(binary, (size, size), method="nearest"), tf.float32)
 
 
-def _forge(example: dict[str, Any], draw: Any) -> dict[str, Any]:
+def _forge(example: dict[str, Any], donor: Any, draw: Any, preprocessor: Decoder) -> dict[str, Any]:
     """Turn a real example into a forged one; its mask is known."""
 
-    def run(image: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.float32]:
-        forged, mask = self_forge(image, np.random.default_rng(seed))
+    def run(image: np.ndarray, other: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.float32]:
+        forged, mask = self_forge(image, other, np.random.default_rng(seed))
         return forged.astype(np.float32), mask.astype(np.float32), np.float32(mask.any())
 
     types = (tf.float32, tf.float32, tf.float32)
-    image, mask, label = tf.numpy_function(run, [example["image"], draw], types, stateful=False)
+    inputs = [example["image"], _load_image(donor, preprocessor), draw]
+    image, mask, label = tf.numpy_function(run, inputs, types, stateful=False)
     return {
         "image": tf.ensure_shape(image, example["image"].shape),
         "label": tf.reshape(label, (1,)),  # nothing to change in a uniform image: it stays real

@@ -1,7 +1,8 @@
 """Forgeries made on the fly from the real images of a batch: annotated for free, without a person's masks.
 
 Each replaces a random region of a real image: by a changed copy of itself (colour, resampling, filtering,
-movement, compression, noise), by texture from elsewhere in the image, or by what its surroundings suggest.
+movement, compression, noise), by the same region of another real image, by texture from elsewhere in the
+image, or by what its surroundings suggest.
 What gives such a region away is an inconsistency with its surroundings, which local manipulations share,
 rather than one generator's traces. The idea is that of self-blended images (Shiohara and Yamasaki 2022,
 arXiv 2204.08376); regions, changes and their ranges are our definition.
@@ -20,11 +21,12 @@ _SMALLEST_CHANGE = 2.0  # mean absolute difference inside the mask, in levels of
 _INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_AREA)
 
 
-def self_forge(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def self_forge(image: np.ndarray, donor: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Forge a region of a real image.
 
     Args:
         image: float32 (S, S, 3) in [0, 1].
+        donor: float32 (S, S, 3) in [0, 1], another real image.
         rng: source of randomness.
 
     Returns:
@@ -32,14 +34,14 @@ def self_forge(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray,
         (S, S, 1) in {0, 1}. The mask is empty, and the image unchanged, where nothing could be changed (a
         uniform image).
     """
-    levels = np.rint(image * 255).astype(np.uint8)
+    levels, other = (np.rint(values * 255).astype(np.uint8) for values in (image, donor))
     for _ in range(_ATTEMPTS):
         alpha = _alpha(image.shape[0], rng)
         mask = alpha > 0.1
         if not mask.any():
             continue
         # Both in whole levels, so that rounding cannot tell the region from its surroundings.
-        change = _content(levels, mask, rng).astype(np.float32) - levels
+        change = _content(levels, other, mask, rng).astype(np.float32) - levels
         if np.abs(change[mask]).mean() >= _SMALLEST_CHANGE:
             forged = image + np.where(mask, alpha, 0)[..., None].astype(np.float32) * change / 255
             return np.clip(forged, 0, 1), mask[..., None].astype(np.uint8)
@@ -63,20 +65,33 @@ def _waves(side: int, size: float, rng: np.random.Generator) -> tuple[np.ndarray
     return columns + field[..., 0], rows + field[..., 1]
 
 
-def _content(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _content(image: np.ndarray, donor: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return what goes into the region, uint8 (S, S, 3)."""
     kind = rng.random()
-    if kind < 0.2:
-        image = _texture_from_elsewhere(image, rng)
-        wanted = rng.integers(0, 2)
-    elif kind < 0.4:
-        image = _suggested_by_surroundings(image, mask, rng)
+    if kind < 0.6:
+        if kind < 0.2:
+            image = _texture_from_elsewhere(image, rng)
+        elif kind < 0.4:
+            image = _suggested_by_surroundings(image, mask, rng)
+        else:
+            image = _from_donor(image, donor, mask, rng)
         wanted = rng.integers(0, 2)
     else:
         wanted = rng.integers(1, 4)
     for change in rng.permutation(len(_CHANGES))[:wanted]:
         image = _CHANGES[change](image, rng)
     return image
+
+
+def _from_donor(image: np.ndarray, donor: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Take another image; mostly with the region's mean and contrast of each colour, as a forger matches them."""
+    if rng.random() < 0.5:
+        donor = _move(donor, rng)
+    if rng.random() < 0.2:
+        return donor
+    ours, theirs = image[mask].astype(np.float32), donor[mask].astype(np.float32)
+    scale = np.clip(ours.std(axis=0) / np.maximum(theirs.std(axis=0), 1.0), 0.5, 2.0)
+    return _levels((donor - theirs.mean(axis=0)) * scale + ours.mean(axis=0))
 
 
 def _texture_from_elsewhere(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -57,6 +57,7 @@ class LAE(keras.Model):
         widths: channels of the encoder's stem and stages; the stride is 2 ** (len(widths) - 1).
         blocks: residual blocks per stage.
         high_pass: give the stem fixed high-pass residuals beside RGB.
+        contrast: let the last features see how far they are from the image's mean.
         backbone: None for the encoder above, or a key of ``networks.BACKBONES``.
         backbone_weights: None, a weights file, or ``imagenet``.
         backbone_stride: stride at which the backbone is cut.
@@ -81,6 +82,7 @@ class LAE(keras.Model):
         widths: Sequence[int] = (24, 48, 96, 128),
         blocks: int = 1,
         high_pass: bool = True,
+        contrast: bool = True,
         backbone: str | None = None,
         backbone_weights: str | None = None,
         backbone_stride: int = 8,
@@ -118,7 +120,7 @@ class LAE(keras.Model):
             if backbone:
                 self.encoder = build_backbone_encoder(image_size, backbone, stride, widths[-1], backbone_weights)
             else:
-                self.encoder = build_encoder(image_size, widths, blocks, high_pass)
+                self.encoder = build_encoder(image_size, widths, blocks, high_pass, contrast)
             self.decoder = build_decoder(grid, widths[-1], decoder_widths)
         self.head = SplitLatentHead(name="head") if head == "split" else EvidenceHead(head, lse_sharpness, name="head")
         self.head.build((None, grid, grid, widths[-1]))
@@ -133,6 +135,7 @@ class LAE(keras.Model):
         self.widths = tuple(widths)
         self.blocks = blocks
         self.high_pass = high_pass
+        self.contrast = contrast
         self.backbone = backbone
         self.backbone_weights = backbone_weights
         self.backbone_stride = backbone_stride
@@ -353,6 +356,7 @@ class LAE(keras.Model):
             "widths": list(self.widths),
             "blocks": self.blocks,
             "high_pass": self.high_pass,
+            "contrast": self.contrast,
             "backbone": self.backbone,
             "backbone_weights": None,  # the saved file holds the weights
             "backbone_stride": self.backbone_stride,

@@ -83,8 +83,21 @@ def _residual_block(x: Any, width: int, name: str) -> Any:
     return keras.layers.Activation("relu", name=f"{name}_out")(hidden)
 
 
+def _contrast(x: Any, width: int) -> Any:
+    """Put the deviation from the image's own mean beside each feature, and mix both."""
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="contrast_mean")(x)
+    deviation = keras.layers.Subtract(name="contrast_deviation")([x, mean])
+    x = keras.layers.Concatenate(name="contrast_input")([x, deviation])
+    return _convolution(width, "contrast", size=1)(x)
+
+
 def build_encoder(
-    image_size: int, widths: Sequence[int], blocks: int, high_pass: bool, name: str = "encoder"
+    image_size: int,
+    widths: Sequence[int],
+    blocks: int,
+    high_pass: bool,
+    contrast: bool = True,
+    name: str = "encoder",
 ) -> keras.Model:
     """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
 
@@ -96,6 +109,8 @@ def build_encoder(
         widths: channels of the stem and of each stage.
         blocks: residual blocks per stage.
         high_pass: put fixed high-pass residuals beside RGB.
+        contrast: let the last features see how far they are from the image's mean, since a local manipulation
+            is what differs from the rest of its own image.
     """
     image = keras.Input((image_size, image_size, 3), name="image")
     x = image
@@ -107,6 +122,8 @@ def build_encoder(
         x = _convolution(width, f"stage{stage}_entry")(x)
         for block in range(blocks):
             x = _residual_block(x, width, f"stage{stage}_block{block + 1}")
+    if contrast:
+        x = _contrast(x, widths[-1])
     return keras.Model(image, x, name=name)
 
 

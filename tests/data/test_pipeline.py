@@ -13,7 +13,6 @@ from lae_tf.data.augment import augment
 from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import COLUMNS, Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, image_dataset, training_dataset
-from lae_tf.data.self_forge import self_forge
 from lae_tf.errors import LAEError
 from lae_tf.model.preprocessing import Preprocessor
 
@@ -154,25 +153,6 @@ def test_forged_examples_differ_between_epochs(train_part):
     found = batches(train_part, range(2), composition=composition)
     forged = [image.tobytes() for batch in found for image in batch["image"][-4:]]
     assert len(set(forged)) == len(forged)
-
-
-def test_nothing_can_be_forged_in_a_uniform_image(tmp_path):
-    """Moving or blurring a uniform image changes nothing; where all attempts fail, the image stays real."""
-    image, mask = self_forge(np.full((32, 32, 3), 0.5, np.float32), StillGenerator())
-    assert not mask.any() and (image == 0.5).all()
-
-
-class StillGenerator:
-    """A generator that always asks for the copy to be moved, and for nothing else."""
-
-    def __init__(self):
-        self.rng = np.random.default_rng(0)
-
-    def random(self, size=None):
-        return self.rng.random() if size is None else np.array([1.0, 1.0, 0.0, 1.0, 1.0])
-
-    def __getattr__(self, name):
-        return getattr(self.rng, name)
 
 
 def test_annotated_fakes_take_turns(train_part):
