@@ -70,12 +70,12 @@ def region(mask: np.ndarray) -> dict[str, Any]:
     }
 
 
-def read_annotations(path: Path, items: Sequence[Item], problems: list[str]) -> Iterator[Drawing]:
+def read_annotations(path: Path, names: ImageNames, problems: list[str]) -> Iterator[Drawing]:
     """Yield the masks and verdicts in a COCO file. Images without regions are left out.
 
     Args:
         path: of the JSON file.
-        items: the selected images.
+        names: of the selected images.
         problems: gets one sentence for each image that cannot be used.
 
     Raises:
@@ -93,7 +93,6 @@ def read_annotations(path: Path, items: Sequence[Item], problems: list[str]) -> 
     if FORGED not in categories.values():
         found = ", ".join(f"'{name}'" for name in categories.values()) or "none"
         raise UsageError(f"{path}: has no category '{FORGED}' (found {found}); label forged regions so.")
-    names = ImageNames(items)
     for identity, drawn in regions.items():
         if identity not in images:
             problems.append(
@@ -125,11 +124,25 @@ def _unite(regions: Sequence[dict[str, Any]], categories: dict[str, str], height
         raise UsageError(f"has regions of {listed}; expected '{FORGED}' or '{NOT_FAKE}' alone")
     mask = np.zeros((height, width), np.uint8)
     for annotation in regions:
-        mask |= _decode(annotation.get("segmentation"), height, width)
+        mask |= decode_segmentation(annotation.get("segmentation"), height, width)
     return mask
 
 
-def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Return a COCO annotation's region, polygons or a run-length code, as a mask.
+
+    Args:
+        segmentation: as it stands in the file.
+        height: of the image in pixels.
+        width: of the image in pixels.
+
+    Returns:
+        uint8 (height, width) in {0, 1}.
+
+    Raises:
+        UsageError: neither polygons nor a run-length code of this size.
+        RLEError: a damaged run-length code.
+    """
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
         if size != [height, width]:

@@ -1,0 +1,66 @@
+"""`lae-tf manifest`: known data sets become a manifest."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+SHOWN = 20
+
+
+@click.command("manifest")
+@click.argument("kind")
+@click.argument("root", type=click.Path(exists=True, file_okay=False))
+@click.option("-o", "--output", default="manifest.csv", show_default=True, help="Manifest to write (.csv, .parquet).")
+@click.option("--compression", type=click.Choice(["raw", "c0", "c23", "c40"]), help="Of faceforensics++; default: all.")
+@click.option(
+    "--splits",
+    type=(float, float, float),
+    default=(0.7, 0.1, 0.2),
+    show_default=True,
+    metavar="TRAIN VAL TEST",
+    help="Shares of images where the data set gives no splits.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the splits.")
+@click.option("--derive-masks", is_flag=True, help="Make missing masks by differencing, where the source is at hand.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    kind: str,
+    root: str,
+    output: str,
+    compression: str | None,
+    splits: tuple[float, float, float],
+    seed: int,
+    derive_masks: bool,
+    as_json: bool,
+) -> None:
+    """Write the manifest of a known data set.
+
+    KIND is faceforensics++, celeb-df, dfdc, pairs, folders, casia or coco; ROOT its folder, or what `lae-tf
+    frames` made of it. docs/layouts.md shows the trees. Images and masks are paired by exact stem, and
+    whatever has no counterpart is listed.
+
+    \b
+    Example:
+      lae-tf frames FaceForensics++ frames --every 10 --layout faceforensics++
+      lae-tf manifest faceforensics++ frames -o ffpp.csv
+    """
+    from lae_tf.data.layouts import build_manifest
+
+    built = build_manifest(kind, root, output, compression=compression, shares=splits, seed=seed, derive=derive_masks)
+    counts = built.manifest.counts()
+    if as_json:
+        facts = {"manifest": output, "counts": counts, "derived_masks": built.derived, "unmatched": built.unmatched}
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for split, numbers in counts.items():
+        click.echo(
+            f"{split:<5}  {numbers['real']} real, {numbers['fake']} fake ({numbers['annotated']} with a mask), "
+            f"{numbers['groups']} groups"
+        )
+    click.echo(f"Manifest: {output}")
+    for sentence in built.unmatched[:SHOWN]:
+        click.echo(f"Unmatched: {sentence}", err=True)
+    if built.unmatched:
+        click.echo(f"{len(built.unmatched)} unmatched, all listed in {built.report}", err=True)

@@ -1,0 +1,78 @@
+"""The Deepfake Detection Challenge (Dolhansky et al. 2020)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lae_tf.data.layouts.samples import Found, Sample, clips, missing, read_json, require_samples
+from lae_tf.errors import UsageError
+
+_METADATA = "metadata.json"
+_METHOD = "dfdc"
+_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+
+
+def find(root: Path) -> Found:
+    """Find the frames of videos that ``metadata.json`` files list, each in the folder of its videos.
+
+    A fake is in the group of its ``original``. If the files name several splits, these are taken; the
+    published training parts all say ``train``, and are then divided anew.
+
+    Raises:
+        UsageError: nothing found, or damaged metadata.
+    """
+    found = Found()
+    videos: dict[str, tuple[str, dict, dict[str, str]]] = {}
+    for path in sorted(root.rglob(_METADATA)):
+        frames_of = clips(path.parent)
+        place = path.parent.relative_to(root).as_posix()
+        listed = _read(path)
+        for name, facts in listed.items():
+            stem = Path(name).stem
+            if stem not in frames_of:
+                found.unmatched.append(f"{place}/{name}: in {_METADATA}, but has no frames")
+            elif stem in videos:
+                found.unmatched.append(f"{place}/{name}: is in {videos[stem][0]} too; left out")
+            else:
+                videos[stem] = (place, facts, frames_of[stem])
+        known = {Path(name).stem for name in listed}
+        found.unmatched += [f"{place}/{name}: is not in {_METADATA}" for name in sorted(frames_of.keys() - known)]
+    several = len({facts.get("split") for _, facts, _ in videos.values()}) > 1
+    for name, (place, facts, frames) in videos.items():
+        split = _SPLITS.get(str(facts.get("split", "")).lower(), "") if several else ""
+        if facts["label"] == "REAL":
+            found.samples += [Sample(path, name, split=split) for path in frames.values()]
+            continue
+        original = Path(facts.get("original") or name).stem
+        source = videos.get(original, ("", {}, {}))[2]
+        if not source:
+            found.unmatched.append(f"{place}/{name}: its original {original} is not there")
+        else:
+            found.unmatched += missing(
+                f"{place}/{name}", f"have no frame of the original {original}", frames.keys() - source.keys()
+            )
+        found.samples += [
+            Sample(path, original, _METHOD, split, source=source.get(frame, "")) for frame, path in frames.items()
+        ]
+    return require_samples(found, root, "metadata.json beside folders of frames named as the videos")
+
+
+def face_source(video: str, root: Path) -> str | None:
+    """Return the video, relative to the root, whose faces tell where to crop this one; None for itself."""
+    path = Path(video)
+    metadata = root / path.parent / _METADATA
+    if not metadata.is_file():
+        return None
+    facts = _read(metadata).get(path.name, {})
+    original = facts.get("original") if facts.get("label") == "FAKE" else None
+    return (path.parent / Path(original).name).as_posix() if original else None
+
+
+def _read(path: Path) -> dict[str, dict]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UsageError(f'{path}: expected {{"video.mp4": {{"label": "FAKE", "original": "other.mp4"}}, ...}}')
+    for name, facts in content.items():
+        if not isinstance(facts, dict) or facts.get("label") not in ("REAL", "FAKE"):
+            raise UsageError(f"{path}, '{name}': expected a label REAL or FAKE")
+    return content

@@ -1,0 +1,163 @@
+"""What a layout finds in a folder: samples, and all that did not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lae_tf.data.images import SUFFIXES
+from lae_tf.errors import UsageError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+FRAMES_RECORD = "frames.json"
+"""The file in a folder of frames that says which video they come from."""
+_NAMED = 3
+
+
+@dataclass
+class Sample:
+    """One image of a data set.
+
+    Attributes:
+        path: absolute path of the image.
+        group: of the manifest.
+        method: name of the manipulation; empty means real.
+        split: train, val or test where the data set says so, else empty.
+        mask: absolute path of its mask, or empty.
+        source: absolute path of the untouched image that a fake was made from, or empty.
+    """
+
+    path: str
+    group: str
+    method: str = ""
+    split: str = ""
+    mask: str = ""
+    source: str = ""
+
+
+@dataclass
+class Found:
+    """What a layout found.
+
+    Attributes:
+        samples: the images.
+        unmatched: one sentence for whatever lacks its counterpart.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+
+
+def images_below(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders."""
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
+
+
+def stem(path: str) -> str:
+    """Return a file's name without its suffix."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def relative_stem(path: str, folder: str | os.PathLike[str]) -> str:
+    """Return a file's path below a folder, without its suffix, with forward slashes."""
+    return os.path.splitext(os.path.relpath(path, folder))[0].replace(os.sep, "/")
+
+
+def by_stem(files: Iterable[str], folder: str | os.PathLike[str], unmatched: list[str]) -> dict[str, str]:
+    """Index files by :func:`relative_stem`; of several with one stem the first counts, the rest are reported."""
+    found: dict[str, str] = {}
+    for path in files:
+        name = relative_stem(path, folder)
+        if name in found:
+            unmatched.append(f"{path}: has the stem of {found[name]}; left out")
+        else:
+            found[name] = path
+    return found
+
+
+def clips(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the frames of each video: sub-folder -> stem of the frame -> path."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for entry in sorted(folder.iterdir()):
+        frames = {stem(path): path for path in images_below(entry)} if entry.is_dir() else {}
+        if frames:
+            found[entry.name] = frames
+    return found
+
+
+def missing(subject: str, what: str, names: Iterable[str]) -> list[str]:
+    """Return no sentence for no names, else one that counts them and gives the first ones."""
+    listed = sorted(names)
+    if not listed:
+        return []
+    more = ", ..." if len(listed) > _NAMED else ""
+    return [f"{subject}: {len(listed)} frames {what} ({', '.join(listed[:_NAMED])}{more})"]
+
+
+def require_samples(found: Found, root: Path, expected: str) -> Found:
+    """Return what was found.
+
+    Raises:
+        UsageError: no image was; says whether there are videos whose frames were not extracted yet.
+    """
+    if found.samples:
+        return found
+    videos = (name for _, _, files in os.walk(root) for name in files if name.lower().endswith(VIDEO_SUFFIXES))
+    if next(videos, None):
+        raise UsageError(f"{root}: holds videos, but no frames; run 'lae-tf frames {root} OUT' first, then use OUT.")
+    raise UsageError(f"{root}: holds no images in this layout; expected {expected} (see docs/layouts.md).")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UsageError: it cannot be read or is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON: {error}") from None
+
+
+class Components:
+    """Names that belong together, directly or through others: each connected set is one group."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+        self._names: dict[str, str] | None = None
+
+    def join(self, *names: str) -> None:
+        """Let names belong together; one name alone makes itself known."""
+        first = self._root(names[0])
+        for name in names[1:]:
+            self._parent[self._root(name)] = first
+        self._names = None
+
+    def group(self, name: str) -> str:
+        """Return a text that is the same for all names that belong to ``name``, and for no others."""
+        if self._names is None:
+            members: dict[str, list[str]] = {}
+            for known in self._parent:
+                members.setdefault(self._root(known), []).append(known)
+            self._names = {
+                root: "_".join(sorted(names)) if len(names) <= _NAMED else f"{min(names)}+{len(names) - 1}"
+                for root, names in members.items()
+            }
+        return self._names[self._root(name)]
+
+    def _root(self, name: str) -> str:
+        parent = self._parent.setdefault(name, name)
+        while parent != name:
+            grand = self._parent[parent]
+            self._parent[name] = grand
+            name, parent = parent, grand
+        return name
