@@ -49,7 +49,7 @@ class DataConfig(Section):
     batch_size: int = Field(32, ge=2)
     train_methods: tuple[str, ...] | None = None
     mask_share: Probability | None = None
-    self_forged: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
+    self_forged: Annotated[float, Field(ge=0, lt=0.5)] = 0.35
 
 
 class AugmentConfig(Section):
@@ -166,7 +166,9 @@ class StageConfig(Section):
 
 
 class PretrainConfig(StageConfig):
-    """Stage 1. With ``alignment`` > 0 attention is pulled to zero on real images, which needs no mask."""
+    """Stage 1. Its alignment needs no person's mask: real images, and forgeries made on the fly."""
+
+    alignment: NonNegative = 1.0
 
 
 class AlignConfig(StageConfig):
