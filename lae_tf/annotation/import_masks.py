@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lae_tf.annotation import coco, label_studio, png
-from lae_tf.annotation.items import Drawing, read_json
+from lae_tf.annotation.items import Drawing, ImageNames, read_json
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
 from lae_tf.data.images import write_bytes, write_png
@@ -74,13 +74,16 @@ def detect_format(source: Path) -> str:
     return "label-studio" if isinstance(read_json(source), list) else "coco"
 
 
-def read_drawings(source: Path, kind: str, selected: Round, problems: list[str]) -> Iterator[Drawing]:
+def read_drawings(
+    source: Path, kind: str, selected: Round, names: ImageNames, problems: list[str]
+) -> Iterator[Drawing]:
     """Yield what annotators made of a round's images.
 
     Args:
         source: file or folder.
         kind: one of ``FORMATS``.
         selected: the round.
+        names: of its images.
         problems: gets one sentence for each entry that cannot be used.
 
     Raises:
@@ -89,10 +92,10 @@ def read_drawings(source: Path, kind: str, selected: Round, problems: list[str])
     if kind == "annotations":
         return AnnotationStore(source, selected.items).drawings(problems)
     if kind == "png":
-        return png.read_folder(source / "masks" if (source / "masks").is_dir() else source, selected.items, problems)
+        return png.read_folder(source / "masks" if (source / "masks").is_dir() else source, names, problems)
     if kind == "coco":
-        return coco.read_annotations(source / _CVAT_FILE if source.is_dir() else source, selected.items, problems)
-    return label_studio.read_export(source, selected.items, problems)
+        return coco.read_annotations(source / _CVAT_FILE if source.is_dir() else source, names, problems)
+    return label_studio.read_export(source, names, problems)
 
 
 def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bool = False) -> Imported:
@@ -120,10 +123,16 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
         )
     manifest = Manifest.read(selected.data.manifest)
     problems: list[str] = []
+    names = ImageNames(selected.items)
     staging = selected.folder / f".masks-{uuid.uuid4().hex}"
     try:
-        drawings = read_drawings(source, kind, selected, problems)
+        drawings = read_drawings(source, kind, selected, names, problems)
         masks, not_fake = _stage(drawings, manifest, staging, problems)
+        if names.strangers and not names.found:
+            raise UsageError(
+                f"{source}: belongs to another run or round; none of its {len(names.strangers)} images, such as "
+                f"'{names.strangers[0]}', is selected in {selected.folder} (nothing is imported)."
+            )
         if not problems and not masks and not not_fake:
             raise UsageError(f"{source}: holds no finished mask or verdict for the selected images.")
         updated = _with_masks(manifest, {path: selected.masks / name for path, name in masks.items()})

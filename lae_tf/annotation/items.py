@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,8 @@ NOT_FAKE = "not a fake"
 """Labels in other tools: a forged region, and the verdict that there is none."""
 
 _LONGEST_NAME = 80
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
+"""What Label Studio puts before the name of a file that is uploaded to it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Name without a suffix that no other selected image has, safe in any file system and URL."""
-        return f"{self.rank:04d}-{re.sub(r'[^A-Za-z0-9._-]', '_', self.image.stem)[:_LONGEST_NAME]}"
+        """Name without a suffix, safe in any file system and URL.
+
+        No other selected image has it, in no round of any run: it ends with a digest of the image's path.
+        """
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", self.image.stem)[:_LONGEST_NAME]
+        return f"{self.rank:04d}-{stem}-{hashlib.sha256(os.fsencode(self.image)).hexdigest()[:8]}"
 
     def size(self) -> tuple[int, int]:
         """Return height and width of the upright image.
@@ -95,10 +102,17 @@ class ImageNames:
     """Finds the selected image that a file's name in another tool stands for.
 
     A name counts without its suffix. It is :attr:`Item.name`, or the end of exactly one selected image's
-    path, in whole components: ``a`` and ``x/a`` stand for ``/data/x/a.png``, ``y/a`` and ``1`` do not.
+    path, in whole components: ``a`` and ``x/a`` stand for ``/data/x/a.png``, ``y/a`` and ``1`` do not. If it
+    is neither, the file may have been uploaded to Label Studio: ``upload/1/0123abcd-a`` stands for ``a``.
+
+    Attributes:
+        found: how many of the names asked for were of selected images.
+        strangers: the names asked for that were not.
     """
 
     def __init__(self, items: Sequence[Item]):
+        self.found = 0
+        self.strangers: list[str] = []
         self._exported = {item.name: item for item in items}
         self._by_end: dict[tuple[str, ...], list[Item]] = {}
         for item in items:
@@ -109,14 +123,21 @@ class ImageNames:
     def find(self, name: str) -> Item | str:
         """Return the selected image, or one sentence's end that says why there is none."""
         parts = _parts(name)
-        if parts and parts[-1] in self._exported:
-            return self._exported[parts[-1]]
-        found = self._by_end.get(parts, [])
-        if len(found) == 1:
-            return found[0]
-        if found:
+        found = self._find(parts)
+        if not found and parts and _UPLOADED.match(parts[-1]):
+            found = self._find((_UPLOADED.sub("", parts[-1], count=1),))
+        if not found:
+            self.strangers.append(name)
+            return f"'{name}' is not a selected image"
+        self.found += 1
+        if len(found) > 1:
             return f"'{name}' fits {len(found)} selected images, such as {found[0].image} and {found[1].image}"
-        return f"'{name}' is not a selected image"
+        return found[0]
+
+    def _find(self, parts: tuple[str, ...]) -> Sequence[Item]:
+        if parts and parts[-1] in self._exported:
+            return [self._exported[parts[-1]]]
+        return self._by_end.get(parts, [])
 
 
 def _parts(name: str) -> tuple[str, ...]:

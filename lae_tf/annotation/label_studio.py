@@ -79,7 +79,7 @@ def brush_region(mask: np.ndarray, identity: str) -> dict[str, Any]:
     }
 
 
-def read_export(path: Path, items: Sequence[Item], problems: list[str]) -> Iterator[Drawing]:
+def read_export(path: Path, names: ImageNames, problems: list[str]) -> Iterator[Drawing]:
     """Yield the masks and verdicts of an export in JSON or JSON-MIN.
 
     Brush strokes and polygons of an image are united. Of several annotations of a task the one updated last
@@ -87,7 +87,7 @@ def read_export(path: Path, items: Sequence[Item], problems: list[str]) -> Itera
 
     Args:
         path: of the JSON file.
-        items: the selected images.
+        names: of the selected images.
         problems: gets one sentence for each task that cannot be used.
 
     Raises:
@@ -96,30 +96,27 @@ def read_export(path: Path, items: Sequence[Item], problems: list[str]) -> Itera
     tasks = read_json(path)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise UsageError(f"{path}: is not an export of Label Studio; expected a list of tasks (JSON or JSON-MIN).")
-    names = ImageNames(items)
     # An annotation a task in JSON, but a record an annotation in JSON-MIN: the last one counts in both.
-    latest: dict[int, tuple[str, str, list[dict[str, Any]]]] = {}
+    latest: dict[int, tuple[str, str, Item, list[dict[str, Any]]]] = {}
     for number, task in enumerate(tasks, start=1):
         source = f"{path}, task {task.get('id', number)}"
         try:
             name = _file_name(_image_url(task))
             annotations = list(_annotations(task))
         except (KeyError, TypeError, ValueError, AttributeError):
-            problems.append(f"{source}: lacks 'data', 'annotations' or an image, as Label Studio writes them")
-            continue
-        if not annotations:
+            problems.append(f"{source}: is not a task as Label Studio writes it")
             continue
         item = names.find(name)
         if isinstance(item, str):
-            problems.append(f"{source}: {item}")
+            if annotations:
+                problems.append(f"{source}: {item}")
             continue
         for updated, regions in annotations:
             if item.rank not in latest or updated >= latest[item.rank][0]:
-                latest[item.rank] = (updated, source, regions)
-    by_rank = {item.rank: item for item in items}
-    for rank, (_, source, regions) in latest.items():
+                latest[item.rank] = (updated, source, item, regions)
+    for _, source, item, regions in latest.values():
         try:
-            yield Drawing(by_rank[rank], source, _unite(regions, *by_rank[rank].size()))
+            yield Drawing(item, source, _unite(regions, *item.size()))
         except (RLEError, ImageError, UsageError) as error:
             problems.append(f"{source}: {error}")
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -142,7 +139,7 @@ def _file_name(url: str) -> str:
 def _annotations(task: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield when each annotation was updated, and its regions as full JSON has them."""
     if "data" in task:
-        for annotation in task["annotations"]:
+        for annotation in task.get("annotations", []):
             if not annotation.get("was_cancelled") and not annotation.get("skipped"):
                 yield str(annotation.get("updated_at") or annotation.get("created_at") or ""), annotation["result"]
         return

@@ -30,7 +30,7 @@ def write_canvases(folder: Path, items: Sequence[Item], attention: bool) -> None
         write_png(folder / f"{item.name}.png", mask * np.uint8(255))
 
 
-def read_folder(folder: Path, items: Sequence[Item], problems: list[str]) -> Iterator[Drawing]:
+def read_folder(folder: Path, names: ImageNames, problems: list[str]) -> Iterator[Drawing]:
     """Yield the masks in a folder and below it.
 
     The name without the suffix is what ``export-tasks`` wrote, the image's own stem, or as much of its path as
@@ -38,7 +38,7 @@ def read_folder(folder: Path, items: Sequence[Item], problems: list[str]) -> Ite
 
     Args:
         folder: of PNG files; white or 1 is forged.
-        items: the selected images.
+        names: of the selected images.
         problems: gets one sentence for each file that cannot be used.
 
     Raises:
@@ -47,7 +47,6 @@ def read_folder(folder: Path, items: Sequence[Item], problems: list[str]) -> Ite
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png" and path.is_file())
     if not files:
         raise UsageError(f"{folder}: holds no PNG masks.")
-    names = ImageNames(items)
     for path in files:
         name = path.relative_to(folder).as_posix()
         item = names.find(name)

@@ -115,11 +115,11 @@ def test_damaged_image_is_said(client, items):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "RGB", "RGBA"])
-def test_saved_mask_is_on_disk_when_the_request_returns(client, folder, drawn, mode):
+def test_saved_mask_is_on_disk_when_the_request_returns(client, items, folder, drawn, mode):
     answer = client.put("/api/masks/0", content=png(drawn, mode), headers=PNG)
     assert answer.json() == {"verdict": None, "mask": True}
-    assert files(folder) == ["0001-same_name.png"]
-    np.testing.assert_array_equal(np.array(Image.open(folder / "0001-same_name.png")), drawn)
+    assert files(folder) == [f"{items[0].name}.png"]
+    np.testing.assert_array_equal(np.array(Image.open(folder / f"{items[0].name}.png")), drawn)
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(client.get("/api/masks/0").content))), drawn)
 
 
@@ -191,13 +191,13 @@ def bomb() -> bytes:
     ],
     ids=["empty", "text", "truncated", "other size", "other format", "bomb"],
 )
-def test_bad_masks_are_refused_and_change_nothing(client, folder, drawn, body):
+def test_bad_masks_are_refused_and_change_nothing(client, items, folder, drawn, body):
     client.put("/api/masks/0", content=png(drawn), headers=PNG)
     answer = client.put("/api/masks/0", content=body, headers=PNG)
     assert answer.status_code == 422
     assert "mask" in answer.text
-    np.testing.assert_array_equal(np.array(Image.open(folder / "0001-same_name.png")), drawn)
-    assert files(folder) == ["0001-same_name.png"]
+    np.testing.assert_array_equal(np.array(Image.open(folder / f"{items[0].name}.png")), drawn)
+    assert files(folder) == [f"{items[0].name}.png"]
 
 
 def test_oversized_body_is_refused(client, folder, monkeypatch):

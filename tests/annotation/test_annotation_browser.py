@@ -153,12 +153,13 @@ class Page:
         return np.array(flat, np.uint8).reshape(height, width)
 
     def on_disk(self, rank: int = 1) -> np.ndarray | None:
-        path = self.folder / f"{rank:04d}-image{rank}.png"
+        path = self.folder / f"{self.items[rank - 1].name}.png"
         return np.array(Image.open(path)) if path.exists() else None
 
-    def verdicts(self) -> dict[str, str]:
+    def verdicts(self) -> dict[int, str]:
         path = self.folder / "verdicts.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        ranks = {item.name: item.rank for item in self.items}
+        return {ranks[name]: verdict for name, verdict in json.loads(path.read_text()).items()} if path.exists() else {}
 
     def check_saved(self, rank: int = 1) -> np.ndarray:
         """Wait for the save; the file must hold exactly what the page shows."""
@@ -292,14 +293,14 @@ def test_keys_decide_and_the_page_resumes(page):
     assert page.text("progress-text") == "1 of 3 done"
     page.press("s")
     page.wait_for("image3.png")
-    assert page.verdicts() == {"0001-image1": "not_fake", "0002-image2": "skipped"}
+    assert page.verdicts() == {1: "not_fake", 2: "skipped"}
     page.open()
     page.wait_for("image3.png")
     page.set_size(6)
     page.drag((20, 15), (25, 15))
     page.press(Keys.ENTER)
     page.wait(lambda: page.text("progress-text") == "2 of 3 done, 1 skipped")
-    assert page.verdicts()["0003-image3"] == "done"
+    assert page.verdicts()[3] == "done"
     assert page.on_disk(3).any()
     assert page.on_disk(1) is None, "not a fake is a verdict, never an empty mask"
     page.open()
@@ -414,7 +415,7 @@ def test_unreadable_image_can_be_skipped(page):
     page.driver.get_log("browser")
     page.press("s")
     page.wait_for("image3.png")
-    assert page.verdicts() == {"0002-image2": "skipped"}
+    assert page.verdicts() == {2: "skipped"}
 
 
 def test_help_lists_the_keys(page):

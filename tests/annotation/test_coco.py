@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from lae_tf.annotation.coco import read_annotations, region
 from lae_tf.annotation.export_tasks import export_tasks
+from lae_tf.annotation.items import ImageNames
 from lae_tf.annotation.round import Round
 from lae_tf.errors import UsageError
 
@@ -38,7 +39,7 @@ def read(items, tmp_path_factory):
         }
         path.write_text(json.dumps(content))
         problems = []
-        drawings = {drawing.item.rank: drawing.mask for drawing in read_annotations(path, items, problems)}
+        drawings = {drawing.item.rank: drawing.mask for drawing in read_annotations(path, ImageNames(items), problems)}
         return drawings, problems
 
     return read
@@ -156,4 +157,4 @@ def test_a_file_without_our_category_is_refused(read):
 def test_another_file_is_refused(items, tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UsageError, match=r"x\.json: is not"):
-        list(read_annotations(tmp_path / "x.json", items, []))
+        list(read_annotations(tmp_path / "x.json", ImageNames(items), []))

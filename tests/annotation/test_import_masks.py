@@ -210,7 +210,7 @@ def test_nothing_drawn_is_said(run, read_tree):
 
 @pytest.mark.parametrize("kind", ["label-studio", "coco", "png"])
 def test_files_of_another_run_are_refused(run, write_run, read_tree, tmp_path, kind):
-    other = write_run(tmp_path / "other", stem="face{}")
+    other = write_run(tmp_path / "other", reals=1)  # its images have the same stems, sizes and ranks
     result = CliRunner().invoke(export_verb, [str(other), str(tmp_path / "out"), "--format", kind, "--attention"])
     assert result.exit_code == 0, result.output
     source = {"label-studio": "tasks.json", "coco": "annotations.json", "png": "masks"}[kind]
@@ -219,9 +219,31 @@ def test_files_of_another_run_are_refused(run, write_run, read_tree, tmp_path, k
         tasks = json.loads(source.read_text())
         source.write_text(json.dumps([{**task, "annotations": task["predictions"]} for task in tasks]))
     before = read_tree(run.parent)
-    with pytest.raises(ProblemsError, match="3 problems") as raised:
+    with pytest.raises(
+        UsageError, match=r"another run or round; none of its 3 images, such as '.*0001-fake1-"
+    ) as raised:
         import_masks(source, kind, Round.open(run))
-    assert all("not a selected image" in problem for problem in raised.value.problems)
+    assert "\n" not in str(raised.value)
+    assert read_tree(run.parent) == before
+
+
+def test_tasks_of_another_run_that_nobody_annotated_are_refused_too(run, write_run, tmp_path):
+    other = write_run(tmp_path / "other", reals=1)
+    CliRunner().invoke(export_verb, [str(other), str(tmp_path / "out")], catch_exceptions=False)
+    with pytest.raises(UsageError, match="another run or round"):
+        import_masks(tmp_path / "out" / "tasks.json", "label-studio", Round.open(run))
+    with pytest.raises(UsageError, match="no finished mask"):
+        import_masks(tmp_path / "out" / "tasks.json", "label-studio", Round.open(other))
+
+
+def test_what_the_page_drew_for_another_run_is_refused(run, write_run, read_tree, tmp_path):
+    drawn = Round.open(write_run(tmp_path / "other", reals=1))
+    store = AnnotationStore(drawn.annotations, drawn.items)
+    store.save_mask(drawn.items[0], rectangle(3, 4, 9, 20))
+    store.save_verdict(drawn.items[0], "done")
+    before = read_tree(run.parent)
+    with pytest.raises(UsageError, match=r"another selection \('0001-fake1-.*' is not in this one\)"):
+        import_masks(drawn.annotations, "annotations", Round.open(run))
     assert read_tree(run.parent) == before
 
 

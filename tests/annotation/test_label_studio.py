@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from lae_tf.annotation.export_tasks import export_tasks
+from lae_tf.annotation.items import ImageNames
 from lae_tf.annotation.label_studio import brush_region, read_export
 from lae_tf.annotation.rle import decode_brush
 from lae_tf.annotation.round import Round
@@ -45,7 +46,7 @@ def read(items, tmp_path_factory):
     def read(tasks):
         path.write_text(json.dumps(tasks))
         problems = []
-        drawings = {drawing.item.rank: drawing.mask for drawing in read_export(path, items, problems)}
+        drawings = {drawing.item.rank: drawing.mask for drawing in read_export(path, ImageNames(items), problems)}
         return drawings, problems
 
     return read
@@ -201,11 +202,20 @@ def test_images_may_be_served_from_elsewhere(read):
     assert (drawings, problems) == ({1: None}, [])
 
 
+def test_uploaded_files_are_found_behind_the_prefix_of_label_studio(read, items):
+    uploaded = f"/data/upload/7/3f2a8b1c-{items[0].name}.png"
+    assert read([full(uploaded, [REFUSED])]) == ({1: None}, [])
+    assert read([full("/data/upload/7/3f2a8b1c-fake2.png", [REFUSED])]) == ({2: None}, [])
+    for other in ("3f2a8b1-fake2", "3f2a8b1g-fake2", "3f2a8b1c-3f2a8b1c-fake2", "3f2a8b1c-", "3f2a8b1c-ake2"):
+        drawings, problems = read([full(f"/data/upload/7/{other}.png", [REFUSED])])
+        assert (drawings, len(problems)) == ({}, 1)
+
+
 @pytest.mark.parametrize("content", ["{}", "[1]", "not json", '"text"'])
 def test_another_file_is_refused(items, tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UsageError, match=r"x\.json: is not"):
-        list(read_export(tmp_path / "x.json", items, []))
+        list(read_export(tmp_path / "x.json", ImageNames(items), []))
 
 
 def test_an_export_never_overwrites(items, tmp_path):
