@@ -23,7 +23,7 @@ _NEXT = {
 4. lae-tf import-masks {run} annotations/instances_default.json --round {number}""",
     "png": """\
 1. Paint white where an image in {folder}/images is forged, in its canvas in {folder}/masks.
-2. Remove the canvases that stay black.
+2. Remove the canvases that stay black, or as they were.
 3. lae-tf import-masks {run} {folder}/masks --round {number}""",
 }
 
@@ -50,7 +50,7 @@ def command(run: str, out: str, kind: str, number: int | None, attention: bool |
     """Export a round's images to annotate them in another tool.
 
     Writes the new folder OUT with copies of the images and the tool's own files, and says what to do next.
-    With --attention, coco and png begin with masks that come back as if drawn: remove those nobody corrected.
+    With --attention, annotators begin with the model's attention; import-masks refuses what nobody corrected.
 
     \b
     Example:

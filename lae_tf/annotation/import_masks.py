@@ -101,7 +101,8 @@ def read_drawings(
 def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bool = False) -> Imported:
     """Check what annotators made of a round's images, and bring it into the manifest.
 
-    Masks are checked for their image's size, for being empty and for covering more than ``LARGEST_COVERAGE``;
+    Masks are checked for their image's size, for being empty, for covering more than ``LARGEST_COVERAGE``,
+    and, but for the page's, where a person says "done", for being the attention that was exported as a start;
     images for being selected, in the manifest, fake and decided once; the manifest for its budget. Masks are
     stored in the round's folder ``masks`` under names with a hash of their pixels, so that the masks an older
     manifest names stay what they were.
@@ -127,7 +128,7 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     staging = selected.folder / f".masks-{uuid.uuid4().hex}"
     try:
         drawings = read_drawings(source, kind, selected, names, problems)
-        masks, not_fake = _stage(drawings, manifest, staging, problems)
+        masks, not_fake = _stage(drawings, manifest, staging, problems, starts=kind != "annotations")
         if names.strangers and not names.found:
             raise UsageError(
                 f"{source}: belongs to another run or round; none of its {len(names.strangers)} images, such as "
@@ -164,9 +165,11 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
 
 
 def _stage(
-    drawings: Iterable[Drawing], manifest: Manifest, staging: Path, problems: list[str]
+    drawings: Iterable[Drawing], manifest: Manifest, staging: Path, problems: list[str], starts: bool
 ) -> tuple[dict[str, str], list[str]]:
     """Check drawings one by one and write their masks aside.
+
+    ``starts`` says that they may have started as the attention.
 
     Returns:
         File name of the mask by path of the image, and the paths judged not to be fakes.
@@ -178,7 +181,7 @@ def _stage(
     for drawing in drawings:
         path = str(drawing.item.image)
         try:
-            problem = _problem(drawing, labels, first)
+            problem = _problem(drawing, labels, first, starts)
         except ImageError as error:
             problem = str(error)
         if problem:
@@ -194,7 +197,7 @@ def _stage(
     return masks, not_fake
 
 
-def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str]) -> str:
+def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str], starts: bool) -> str:
     path, mask = str(drawing.item.image), drawing.mask
     if path not in labels:
         return f"{path} is not in the manifest any more"
@@ -213,6 +216,8 @@ def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str]) ->
     if coverage > LARGEST_COVERAGE:
         limit = 100 * LARGEST_COVERAGE
         return f"the mask covers {100 * coverage:.1f} % of the image, more than {limit:g} %; is it inverted?"
+    if starts and np.array_equal(mask, drawing.item.starting_mask(height, width)):
+        return f"the mask of {path} is the model's attention as it was exported; correct it, or remove it"
     return ""
 
 

@@ -15,6 +15,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from lae_tf.annotation.import_masks import detect_format, import_masks
+from lae_tf.annotation.items import Item
+from lae_tf.annotation.label_studio import brush_region
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import AnnotationStore
 from lae_tf.cli.export_tasks import command as export_verb
@@ -286,11 +288,56 @@ def test_verbs_take_masks_out_and_back(run, tmp_path, kind):
     )
     assert json.loads(exported.output)["images"] == 3
     source = out / "annotations.json" if kind == "coco" else out
+    for item in Round.open(run).items:  # everybody adds the upper left pixel
+        correct(out, kind, item)
     result = CliRunner().invoke(import_verb, [str(run), str(source), "--json"], catch_exceptions=False)
     answer = json.loads(result.output)
     assert (answer["format"], answer["masks"], answer["replaced"]) == (kind, 3, 0)
     for rank in (1, 2, 3):
-        np.testing.assert_array_equal(pixels(run, f"fake{rank}.png"), 255 * rectangle(2, rank, 9, rank + 10))
+        expected = rectangle(2, rank, 9, rank + 10) | rectangle(0, 0, 1, 1)
+        np.testing.assert_array_equal(pixels(run, f"fake{rank}.png"), 255 * expected)
+
+
+def correct(out: Path, kind: str, item: Item) -> None:
+    """Add the upper left pixel to what was exported."""
+    if kind == "png":
+        path = out / "masks" / f"{item.name}.png"
+        Image.fromarray(np.asarray(Image.open(path)) | 255 * rectangle(0, 0, 1, 1)).save(path)
+    elif kind == "coco":
+        content = json.loads((out / "annotations.json").read_text())
+        corner = {"segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]], "image_id": item.rank, "category_id": 1}
+        content["annotations"].append(corner)
+        (out / "annotations.json").write_text(json.dumps(content))
+    else:
+        tasks = json.loads((out / "tasks.json").read_text())
+        tasks[item.rank - 1]["annotations"][0]["result"].append(brush_region(rectangle(0, 0, 1, 1), "corner"))
+        (out / "tasks.json").write_text(json.dumps(tasks))
+
+
+@pytest.mark.parametrize("kind", ["label-studio", "coco", "png"])
+def test_attention_that_nobody_corrected_is_refused_by_name(run, read_tree, tmp_path, kind):
+    out = tmp_path / "out"
+    CliRunner().invoke(export_verb, [str(run), str(out), "--format", kind, "--attention"], catch_exceptions=False)
+    source = {"label-studio": out / "tasks.json", "coco": out / "annotations.json", "png": out}[kind]
+    if kind == "label-studio":  # predictions become annotations when somebody submits them
+        tasks = json.loads(source.read_text())
+        source.write_text(json.dumps([{**task, "annotations": task["predictions"]} for task in tasks]))
+    first, second, third = Round.open(run).items
+    correct(out, kind, second)
+    before = read_tree(run.parent)
+    with pytest.raises(ProblemsError, match="2 problems") as raised:
+        import_masks(source, kind, Round.open(run))
+    for item, problem in zip((first, third), raised.value.problems, strict=True):
+        assert f"the mask of {item.image} is the model's attention" in problem
+    assert read_tree(run.parent) == before
+
+
+def test_attention_that_is_called_done_on_the_page_is_a_verdict(run):
+    selected = Round.open(run)
+    store = AnnotationStore(selected.annotations, selected.items)
+    store.save_mask(selected.items[0], rectangle(2, 1, 9, 11))
+    store.save_verdict(selected.items[0], "done")
+    assert import_masks(selected.annotations, "annotations", selected).masks == 1
 
 
 @pytest.mark.parametrize("kind", ["coco", "png"])
