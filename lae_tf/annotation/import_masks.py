@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.items import Drawing, ImageNames, read_json
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
-from lae_tf.data.images import write_bytes, write_png
+from lae_tf.data.images import read_mask, write_bytes, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 from lae_tf.selection.budget import LIMIT
@@ -104,8 +106,8 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     Masks are checked for their image's size, for being empty, for covering more than ``LARGEST_COVERAGE``,
     and, but for the page's, where a person says "done", for being the attention that was exported as a start;
     images for being selected, in the manifest, fake and decided once; the manifest for its budget. Masks are
-    stored in the round's folder ``masks`` under names with a hash of their pixels, so that the masks an older
-    manifest names stay what they were.
+    stored in the folder ``masks-drawn`` beside the manifest, under names with a hash of their pixels: no file that
+    is there is written again, so that the masks an older manifest names stay what they were.
 
     Args:
         source: file or folder.
@@ -125,10 +127,10 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     manifest = Manifest.read(selected.data.manifest)
     problems: list[str] = []
     names = ImageNames(selected.items)
-    staging = selected.folder / f".masks-{uuid.uuid4().hex}"
+    staging = selected.masks.with_name(f".{selected.masks.name}-{uuid.uuid4().hex}")
     try:
         drawings = read_drawings(source, kind, selected, names, problems)
-        masks, not_fake = _stage(drawings, manifest, staging, problems, starts=kind != "annotations")
+        masks, not_fake = _stage(drawings, manifest, selected.masks, staging, problems, starts=kind != "annotations")
         if names.strangers and not names.found:
             raise UsageError(
                 f"{source}: belongs to another run or round; none of its {len(names.strangers)} images, such as "
@@ -165,11 +167,17 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
 
 
 def _stage(
-    drawings: Iterable[Drawing], manifest: Manifest, staging: Path, problems: list[str], starts: bool
+    drawings: Iterable[Drawing], manifest: Manifest, folder: Path, staging: Path, problems: list[str], starts: bool
 ) -> tuple[dict[str, str], list[str]]:
     """Check drawings one by one and write their masks aside.
 
-    ``starts`` says that they may have started as the attention.
+    Args:
+        drawings: of the source.
+        manifest: the run's.
+        folder: where the masks will go.
+        staging: where they wait.
+        problems: gets one sentence for each drawing that cannot be used.
+        starts: they may have started as the attention.
 
     Returns:
         File name of the mask by path of the image, and the paths judged not to be fakes.
@@ -191,10 +199,23 @@ def _stage(
         if drawing.mask is None:
             not_fake.append(path)
             continue
-        digest = hashlib.sha256(drawing.mask.tobytes()).hexdigest()[:12]
-        masks[path] = f"{drawing.item.name}-{digest}.png"
+        masks[path] = _free_name(folder, drawing, drawing.mask)
         write_png(staging / masks[path], drawing.mask * np.uint8(255))
     return masks, not_fake
+
+
+def _free_name(folder: Path, drawing: Drawing, mask: np.ndarray) -> str:
+    """Return the name of a file that is not in the folder yet, or holds exactly this mask."""
+    stem = f"{drawing.item.name}-{hashlib.sha256(mask.tobytes()).hexdigest()[:12]}"
+    names = chain([f"{stem}.png"], (f"{stem}-{number}.png" for number in count(2)))
+    return next(name for name in names if not (folder / name).exists() or _holds(folder / name, mask))
+
+
+def _holds(path: Path, mask: np.ndarray) -> bool:
+    try:
+        return np.array_equal(read_mask(path), mask)
+    except ImageError:
+        return False
 
 
 def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str], starts: bool) -> str:
@@ -254,6 +275,8 @@ def _commit(updated: Manifest, staging: Path, names: list[str], selected: Round)
     except BaseException:
         for path in (*(selected.masks / name for name in new), *filter(None, [backup])):
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            selected.masks.rmdir()
         raise
     return backup
 

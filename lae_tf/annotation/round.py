@@ -69,8 +69,8 @@ class Round:
 
     @property
     def masks(self) -> Path:
-        """Folder of the masks that were imported."""
-        return self.folder / "masks"
+        """Folder that drawn masks are imported into: beside the manifest, which outlives the run."""
+        return Path(self.data.manifest).parent / "masks-drawn"
 
 
 def read_selection(folder: Path) -> list[Item]:

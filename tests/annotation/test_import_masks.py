@@ -1,6 +1,7 @@
 """Masks into the manifest: exactly what was drawn, or nothing at all and every reason why."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,49 @@ def test_importing_again_replaces_and_says_so(run):
     old = np.asarray(Image.open(run.parent / "data" / kept["mask"]["fake1.png"]))
     np.testing.assert_array_equal(old, 255 * rectangle(0, 0, 5, 5))
     assert first.backup != second.backup
+
+
+def test_masks_lie_beside_the_manifest_and_outlive_the_run(run, tmp_path):
+    mask = rectangle(3, 4, 9, 20)
+    import_masks(write_masks(tmp_path / "a", fake1=mask), "png", Round.open(run))
+    (file,) = (run.parent / "data" / "masks-drawn").iterdir()
+    assert table(run).loc["fake1.png", "mask"] == f"masks-drawn/{file.name}"
+    shutil.rmtree(run)
+    assert Manifest.read(run.parent / "data" / "manifest.csv").mask_state[0] == "annotated"
+    np.testing.assert_array_equal(pixels(run, "fake1.png"), 255 * mask)
+
+
+@pytest.mark.parametrize("content", ["another mask", "no image"])
+def test_a_file_that_somebody_changed_is_not_written_again(run, tmp_path, content):
+    mask = rectangle(3, 4, 9, 20)
+    source = write_masks(tmp_path / "a", fake1=mask)
+    import_masks(source, "png", Round.open(run))
+    folder = run.parent / "data" / "masks-drawn"
+    (file,) = folder.iterdir()
+    if content == "another mask":
+        Image.fromarray(255 * rectangle(0, 0, 2, 2)).save(file)
+    else:
+        file.write_text(content)
+    changed = file.read_bytes()
+    for _ in range(2):
+        import_masks(source, "png", Round.open(run))
+        assert file.read_bytes() == changed
+        assert len(list(folder.iterdir())) == 2
+        np.testing.assert_array_equal(pixels(run, "fake1.png"), 255 * mask)
+
+
+def test_an_import_that_fails_half_way_leaves_nothing_behind(run, read_tree, tmp_path, monkeypatch):
+    source = write_masks(tmp_path / "a", fake1=rectangle(0, 0, 5, 5))
+    before = read_tree(run.parent)
+
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Manifest, "write", fail)
+    with pytest.raises(OSError, match="no space"):
+        import_masks(source, "png", Round.open(run))
+    assert read_tree(run.parent) == before
+    assert not (run.parent / "data" / "masks-drawn").exists()
 
 
 def test_a_person_overrides_a_derived_mask_and_pays_for_it(run):
