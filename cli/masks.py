@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from lae_tf.errors import ProblemsError
+
+if TYPE_CHECKING:
+    from lae_tf.annotation.differencing import Derived
 
 
 @click.group("masks")
@@ -38,8 +44,9 @@ def diff(
     """Derive masks of unlabelled fakes from their untouched sources.
 
     A fake's mask is where it differs from its source: from --sources, or else the only real image of its
-    group in MANIFEST. Such masks are marked as derived, do not count
-    against the budget, and never replace another mask. The old manifest is kept beside the new one.
+    group in MANIFEST. Such masks are marked as derived, do not count against the budget, and never replace
+    another mask. Pairs that cannot be used are left out and listed at the end, with exit code 1. The old
+    manifest is kept beside the new one.
 
     \b
     Example:
@@ -57,7 +64,13 @@ def diff(
     derived = derive_masks(path, Path(sources) if sources else None, folder, parameters)
     if as_json:
         click.echo(json.dumps({"manifest": manifest, "folder": str(folder), **asdict(derived)}))
-        return
+    else:
+        _report(derived, manifest, sources, folder)
+    if derived.problems:
+        raise ProblemsError("fakes that stay unlabelled", derived.problems)
+
+
+def _report(derived: Derived, manifest: str, sources: str | None, folder: Path) -> None:
     click.echo(f"{derived.masks} masks derived, in {folder}")
     if derived.without_source:
         click.echo(f"{derived.without_source} fakes have no source in {sources or manifest} and stay unlabelled.")

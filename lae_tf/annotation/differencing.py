@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
 from lae_tf.data.images import SUFFIXES, read_image, write_png
 from lae_tf.data.manifest import Manifest
-from lae_tf.errors import ImageError, ProblemsError, UsageError
+from lae_tf.errors import ImageError, UsageError
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Differencing:
         blur: sigma in pixels of the Gaussian that both images pass first; it quiets compression noise.
         threshold: a region is forged if a channel of one of its pixels differs by more, in [0, 255].
         extent: it reaches as far as pixels differ by more than this; counts as ``threshold`` if it is above.
-        closing: gaps up to so many pixels within what differs are closed.
+        closing: diameter in pixels of the disc that closes gaps within what differs.
         smallest_area: regions of fewer pixels are dropped, holes of fewer are filled.
     """
 
@@ -47,12 +47,14 @@ class Derived:
         masks: how many fakes have a derived mask now that had none.
         without_source: fakes left unlabelled because no source was found.
         without_difference: fakes left unlabelled because nothing, or nearly everything, differs.
-        backup: copy of the manifest as it was before.
+        problems: one sentence for each fake left unlabelled because it or its source cannot be used.
+        backup: copy of the manifest as it was before, or None where there was nothing to change.
     """
 
     masks: int
     without_source: int
     without_difference: int
+    problems: list[str]
     backup: str | None
 
 
@@ -82,7 +84,9 @@ def difference_mask(fake: np.ndarray, source: np.ndarray, parameters: Differenci
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     mask = cv2.morphologyEx(differs, cv2.MORPH_OPEN, cross)  # single pixels are noise
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (given.closing, given.closing))
-    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc))
+    # OpenCV takes what lies beyond the image for forged when it erodes, which would close gaps at the edge.
+    closed = np.asarray(cv2.morphologyEx(np.pad(mask, given.closing), cv2.MORPH_CLOSE, disc))
+    mask = closed[given.closing : -given.closing, given.closing : -given.closing]
     mask = _without_small(mask, given.smallest_area)
     return 1 - _without_small(1 - mask, given.smallest_area) if mask.any() else mask
 
@@ -103,7 +107,6 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
 
     Raises:
         UsageError: there are no sources, or none of any unlabelled fake.
-        ProblemsError: pairs of different size, or images that cannot be read; the manifest is not changed.
     """
     manifest = Manifest.read(manifest_path)
     index = _GroupIndex(manifest.frame) if sources is None else _SourceIndex(sources)
@@ -135,15 +138,14 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
             name = f"{Path(fake).stem}-{hashlib.sha256(os.fsencode(fake)).hexdigest()[:8]}.png"
             drawn[row] = os.path.abspath(masks / name)
             write_png(drawn[row], mask * np.uint8(255))
-    if problems:
-        raise ProblemsError(f"{manifest_path} (not changed)", problems)
     backup = None
     if drawn:
         frame.loc[list(drawn), "mask"] = list(drawn.values())
         frame.loc[list(drawn), "mask_source"] = "derived"
         backup = str(keep_copy(manifest_path))
         Manifest(frame, manifest.root).write(manifest_path)
-    return Derived(len(drawn), len(rows) - len(pairs), len(pairs) - len(drawn), backup)
+    without_difference = len(pairs) - len(drawn) - len(problems)
+    return Derived(len(drawn), len(rows) - len(pairs), without_difference, problems, backup)
 
 
 class _GroupIndex:

@@ -42,11 +42,10 @@ def iou(mask, region):
     return (mask & region).sum() / (mask | region).sum()
 
 
-# An edge of the image is touched or 8 pixels away: narrow gaps are closed.
-starts = st.integers(8, 100) | st.just(0)
-boxes = st.tuples(starts, starts, st.integers(10, 60), st.integers(10, 60)).map(
-    lambda box: (box[0], box[1], *(SIDE if end > SIDE - 8 else end for end in (box[0] + box[2], box[1] + box[3])))
-)
+# Anywhere, or from close to one edge of the image to close to the other.
+spans = st.tuples(st.integers(0, 100), st.integers(10, SIDE)).map(lambda span: (span[0], min(sum(span), SIDE)))
+spans |= st.tuples(st.integers(0, 5), st.integers(0, 5)).map(lambda gaps: (gaps[0], SIDE - gaps[1]))
+boxes = st.tuples(spans, spans).map(lambda box: (box[0][0], box[1][0], box[0][1], box[1][1]))
 
 
 @given(boxes, st.sampled_from([(100, 0, 0), (0, -80, 0), (0, 0, 165), (-60, -60, -60)]))
@@ -61,6 +60,16 @@ def test_a_changed_rectangle_is_found_within_two_pixels(box, by):
     within = ndimage.binary_erosion(region, np.ones((3, 3)), iterations=2)
     assert not (mask.astype(bool) & ~beyond).any()
     assert not (within & ~mask.astype(bool)).any()
+
+
+@pytest.mark.parametrize("gap", [1, 2, 3])
+def test_gaps_at_the_edge_stay_open_as_gaps_within_a_region_do_not(gap):
+    parameters = Differencing(blur=0, smallest_area=1)
+    fake, region = forge(FLAT, (gap, gap, SIDE - gap, SIDE - gap))
+    region[[gap, gap, -1 - gap, -1 - gap], [gap, -1 - gap, gap, -1 - gap]] = False  # corners are single pixels
+    np.testing.assert_array_equal(difference_mask(fake, FLAT, parameters), region)
+    fake[:, 60 : 60 + gap] = 90
+    np.testing.assert_array_equal(difference_mask(fake, FLAT, parameters)[40:90, 50:70], 1)
 
 
 def test_equal_images_differ_nowhere():
@@ -164,14 +173,30 @@ def test_doing_it_again_changes_nothing(folder, read_tree):
 
 
 @pytest.mark.parametrize("content", ["smaller", "damaged"])
-def test_a_source_that_cannot_be_used_changes_no_manifest(folder, content):
+def test_a_pair_that_cannot_be_used_is_reported_and_the_others_are_not_lost(folder, content):
     if content == "smaller":
         Image.fromarray(FLAT[:-1]).save(folder / "sources" / "s.png")
     else:
         (folder / "sources" / "s.png").write_bytes(b"no image")
+    arguments = ["diff", str(folder / "manifest.csv"), "--sources", str(folder / "sources"), "--json"]
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, ProblemsError)
+    assert result.exception.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert (answer["masks"], answer["without_source"], answer["without_difference"]) == (1, 1, 1)
+    (problem,) = answer["problems"]
+    assert str(folder / "sources" / "s.png") in problem
+    assert problem in str(result.exception)
+    rows = pd.read_csv(folder / "manifest.csv", keep_default_na=False).set_index("path")
+    assert list(rows.index[rows["mask_source"] == "derived"]) == ["fakes/b/1.png"]
+
+
+def test_where_every_pair_is_bad_the_manifest_stays_as_it_is(folder):
+    for source in (folder / "sources").rglob("*.png"):
+        source.write_bytes(b"no image")
     before = (folder / "manifest.csv").read_bytes()
-    with pytest.raises(ProblemsError, match=r"1 problem\n.*s\.png"):
-        derive_masks(folder / "manifest.csv", folder / "sources", folder / "derived", Differencing())
+    derived = derive_masks(folder / "manifest.csv", folder / "sources", folder / "derived", Differencing())
+    assert (derived.masks, len(derived.problems), derived.backup) == (0, 3, None)
     assert (folder / "manifest.csv").read_bytes() == before
     assert not list(folder.glob("manifest.csv.*"))
 
