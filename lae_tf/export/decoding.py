@@ -54,13 +54,9 @@ def decode_images(preprocessor: Preprocessor, data: tf.Tensor) -> tf.Tensor:
     def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
         one = data[position]
 
-        orientation = tf.cond(jpeg[position], lambda: exif_orientation(one), lambda: tf.constant(1))
-
         def prepare() -> tf.Tensor:
-            image = tf.cond(
-                orientation == 1, lambda: preprocessor.decode(one), lambda: _decode_turned(one, orientation)
-            )
-            return preprocessor.resize(image)
+            orientation = tf.cond(jpeg[position], lambda: exif_orientation(one), lambda: tf.constant(1))
+            return preprocessor.resize(turn_upright(preprocessor.decode(one), orientation))
 
         size = tf.cond(jpeg[position], lambda: _jpeg_pixels(one), lambda: pixels[position])
         image = tf.cond(known[position] & (size <= MAX_PIXELS), prepare, lambda: blank)
@@ -80,11 +76,14 @@ def decode_images(preprocessor: Preprocessor, data: tf.Tensor) -> tf.Tensor:
     found = tf.where(sizes > MAX_PIXELS, _TOO_LARGE, _FINE)
     states = tf.tensor_scatter_nd_update(states, positions[:, None], found)[:-1]
     states = tf.where(known, states, _UNKNOWN)
+    checks = []
     for state, problem in _PROBLEMS.items():
         wrong = tf.strings.reduce_join(tf.strings.as_string(tf.where(states == state)[:, 0]), separator=", ")
         message = tf.strings.join(["image_bytes at position ", wrong, f" of the batch: {problem}"])
-        tf.debugging.Assert(wrong == "", [message])
-    return images[:-1]
+        checks.append(tf.debugging.Assert(wrong == "", [message]))
+    # Before the model sees that images are missing, whose complaint would not say which.
+    with tf.control_dependencies(checks):
+        return tf.identity(images[:-1])
 
 
 def _starts_with(headers: tf.Tensor, magic: tuple[int, bytes]) -> tf.Tensor:
@@ -130,12 +129,6 @@ def _webp_pixels(headers: tf.Tensor) -> tf.Tensor:
 
 def _jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64))
-
-
-def _decode_turned(data: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    # Training reads a turned JPEG through Pillow, whose decoder is libjpeg's accurate one.
-    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return turn_upright(image, orientation)
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -91,6 +91,13 @@ function show(file, prediction, milliseconds) {
   $("result").hidden = false;
 }
 
+/** Give the heatmap, which the model made of a square, the shape of the image. */
+$("image").addEventListener("load", () => {
+  const ratio = $("image").naturalWidth / $("image").naturalHeight;
+  $("heatmap").style.width = `${100 * Math.min(1, ratio)}%`;
+  $("heatmap").style.height = `${100 * Math.min(1, 1 / ratio)}%`;
+});
+
 async function take(file) {
   if (!file) return;
   if (running) running.abort();

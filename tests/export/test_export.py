@@ -161,6 +161,14 @@ def test_it_runs_in_a_session_as_in_the_server(version, golden):
             session.run(signature.outputs["score"].name, {feed: [golden[0][0], b"no image"]})
 
 
+@pytest.mark.parametrize("signature", ["serving_default", "explain"])
+def test_the_model_never_complains_before_the_decoder(loaded, golden, signature):
+    damaged = golden[0][0][:2000]
+    for _ in range(5):  # it would be a race
+        with pytest.raises(tf.errors.InvalidArgumentError, match="position 0 of the batch: damaged"):
+            ask(loaded, signature, [damaged])
+
+
 def message_classes():
     """PredictionLog as TensorFlow Serving declares it, for TFRecords that it would read."""
     field = descriptor_pb2.FieldDescriptorProto

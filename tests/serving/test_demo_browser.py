@@ -42,6 +42,9 @@ class Page:
     def choose(self, path):
         """Choose a file, and wait for what the page makes of it."""
         self.find("file").send_keys(str(path))
+        # The browser tells the page after it has told the test.
+        taken = WebDriverWait(self.driver, 10)
+        taken.until(lambda _: self.find("busy-name").get_attribute("textContent") == path.name)
         self.wait()
 
     def wait(self):
@@ -78,6 +81,9 @@ def test_an_image_is_scored_and_explained(page, golden, trained_run):
     size = trained_run.load_model().image_size
     assert page.natural_size("heatmap") == [size, size]
     assert page.natural_size("image") == list(Image.open(folder / "bmp-rgb.bmp").size)
+    # A square heatmap is laid out in the shape of the image, 180 by 240.
+    frame = page.find("heatmap").rect
+    assert frame["width"] / frame["height"] == pytest.approx(180 / 240, abs=0.01)
     assert page.log() == [], "the page asked for something it may not have"
 
 
