@@ -71,13 +71,16 @@ def normalise(data: bytes, name: str) -> bytes:
 
     Returns:
         ``data`` itself if the graph decodes it to the right pixels (an upright JPEG or PNG), else the same
-        image as an 8-bit RGB PNG.
+        image as a PNG: grey of 16 bits where it was that, of which the graph takes the upper 8, but
+        :func:`read_mask` all; otherwise RGB of 8 bits.
 
     Raises:
         ImageError: not an image of a known format, damaged, empty, or over ``MAX_PIXELS``.
     """
     image = _decode(data, name)
-    return data if _graph_decodes(data, image) else _encode_png(_to_rgb(image, name))
+    if _graph_decodes(data, image):
+        return data
+    return _encode_png(_sixteen_bits(image) if _has_sixteen_bits(image) else _to_rgb(image, name))
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -96,8 +99,10 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a mask file of any mode; a colour mask counts by its brightest channel.
 
-    Files with the values 0 and 1 and files with 0 and 255 are both read: where no value exceeds 1, forged is
-    what exceeds 0, else what exceeds half of the range (127, or 32767 in files of 16 bits).
+    Files with the values 0 and 1, 0 and 255, and 0 and 65535 are all read, by the largest value found, not by
+    the file's type: if it is 1 (or 0), forged is what exceeds 0; up to 255, what exceeds 127; else what exceeds
+    32767. Half of the range, not 0, because JPEG leaves small values around what is black. Of 16 bits in three
+    channels only the upper 8 count.
 
     Returns:
         uint8 (H, W), 1 where forged, 0 elsewhere.
@@ -264,10 +269,19 @@ def _reason(error: Exception) -> str:
 
 
 def _graph_decodes(data: bytes, image: ImageFile.ImageFile) -> bool:
-    """Whether TensorFlow decodes this file, which Pillow could decode, to Pillow's pixels.
+    """Whether the graph decodes a file to the pixels that Pillow makes of it; if not, it is re-encoded.
 
-    Found by holding both decoders against each other: TensorFlow insists on a JPEG's end marker, and takes
-    CMYK without an Adobe marker for inverted. (Of other CMYK the colours differ by at most one level.)
+    It does so for every upright PNG, and for an upright JPEG that
+
+    - is Huffman-coded with 8 bits (see :func:`_huffman_coded`), as libjpeg in TensorFlow can decode nothing else,
+    - has its end marker, without which TensorFlow refuses what Pillow completes,
+    - is not CMYK, unless an Adobe marker is there: without it TensorFlow inverts the colours.
+
+    Found by holding both decoders against each other. They differ by at most one level in CMYK with the marker.
+
+    Args:
+        data: the file's content.
+        image: decoded from it by Pillow without an error.
     """
     if _orientation(image) != 1:
         return False
@@ -305,12 +319,18 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if orientation == 1 else image.transpose(_ORIENTATIONS[orientation])
 
 
+def _has_sixteen_bits(image: ImageFile.ImageFile) -> bool:
+    """Whether an image is grey with 16 bits; some versions of Pillow give such PNG files 32."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PngImagePlugin.PngImageFile))
+
+
+def _sixteen_bits(image: ImageFile.ImageFile) -> Image.Image:
+    return Image.fromarray(np.asarray(_upright(image)).astype(np.uint16))
+
+
 def _to_rgb(image: ImageFile.ImageFile, name: str) -> Image.Image:
-    sixteen_bits = image.mode.startswith("I;16") or (
-        image.mode == "I" and isinstance(image, PngImagePlugin.PngImageFile)
-    )
     upright = _upright(image)
-    if sixteen_bits:
+    if _has_sixteen_bits(image):
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     if upright.mode in ("I", "F"):
         raise ImageError(f"{name}: holds 32-bit values, whose range is not known; save it with 8 or 16 bits a channel")

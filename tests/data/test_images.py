@@ -217,6 +217,20 @@ def test_masks_of_any_mode_read_as_zero_and_one(tmp_path, values, mode):
     np.testing.assert_array_equal(mask, forged)
 
 
+@pytest.mark.parametrize("high", [1, 255, 65535])
+@pytest.mark.parametrize(("kind", "mode"), [("TIFF", "I;16"), ("TIFF", "I;16B"), ("PNG", "I;16"), ("TIFF", "L")])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_masks_are_not_scaled_on_their_way_through_the_cache(tmp_path, high, kind, mode, orientation):
+    forged = np.random.default_rng(3).random((12, 16)) < 0.4
+    dtype = {"I;16": "<u2", "I;16B": ">u2", "L": "u1"}[mode]
+    values = np.where(forged, min(high, np.iinfo(dtype).max), 0).astype(dtype)
+    image = Image.frombytes(mode, (16, 12), values.tobytes())
+    image.save(tmp_path / "mask", kind, exif=rotated(orientation))
+    (used,) = ingest([tmp_path / "mask"], tmp_path / "cache", progress=False)
+    # Orientation 6: the first row is the right-hand side.
+    np.testing.assert_array_equal(read_mask(used), forged if orientation == 1 else np.rot90(forged, -1))
+
+
 def test_masks_all_zero_all_one_or_of_a_dark_colour(tmp_path):
     write_png(tmp_path / "m.png", np.zeros((3, 5), np.uint8))
     assert read_mask(tmp_path / "m.png").sum() == 0
