@@ -10,7 +10,8 @@ import numpy as np
 from lae_tf.baselines.peer import Peer
 from lae_tf.config import Config
 from lae_tf.data.images import ingest
-from lae_tf.data.pipeline import evaluation_dataset, training_dataset
+from lae_tf.data.manifest import Manifest
+from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
 from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate
 from lae_tf.training.callbacks import ProgressBar
@@ -36,6 +37,8 @@ class BestWeights(keras.callbacks.Callback):
 def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     """Fit a peer for as many epochs as LAE's two stages have together.
 
+    A peer that trains on forgeries made from real images (``forged_share``) validates on such ones too.
+
     Returns:
         The model with the weights of its best epoch, and the decision calibrated on validation.
     """
@@ -45,10 +48,21 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
     epochs = config.pretrain.epochs + config.align.epochs
     batch_size = config.data.batch_size
+    composition = forge_seed = None
+    if model.forged_share:
+        forged = round(batch_size * model.forged_share)
+        composition, forge_seed = Composition(real=batch_size - forged, forged=forged), config.seed
+        validation = Manifest(validation.frame[~validation.is_fake].reset_index(drop=True), validation.root)
     dataset, steps = training_dataset(
-        train_part, model.preprocessor, batch_size, config.augment, seed=config.seed, epochs=range(epochs)
+        train_part,
+        model.preprocessor,
+        batch_size,
+        config.augment,
+        seed=config.seed,
+        epochs=range(epochs),
+        composition=composition,
     )
-    held_out = evaluation_dataset(validation, model.preprocessor, batch_size).cache()
+    held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed).cache()
     settings = config.pretrain.model_copy(update={"epochs": epochs})
     model.compile(optimizer_for(settings, steps))
     best = BestWeights()
@@ -63,4 +77,5 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     )
     model.set_weights(best.weights)
     logits = np.concatenate([np.asarray(model.predict_on_batch(batch["image"])["logit"]) for batch in held_out])
-    return model, calibrate(logits[:, 0], validation.is_fake.astype(int))
+    labels = np.concatenate([batch["label"].numpy() for batch in held_out])
+    return model, calibrate(logits[:, 0], labels[:, 0].astype(int))

@@ -1,0 +1,48 @@
+"""FFD: a regressed attention map on Xception, supervised by masks (Dang et al. 2020, arXiv 1910.01717)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lae_tf.baselines.peer import Peer, image_input, logit_of
+from lae_tf.baselines.xception import xception_trunk
+
+INSERT_BEFORE = "block5_sepconv1_act"  # between entry and middle flow, at 1/16 of the resolution
+
+
+@keras.saving.register_keras_serializable("lae_tf")
+class FFD(Peer):
+    """Xception whose features are multiplied by an attention map that it regresses itself: LAE's nearest relative.
+
+    Loss: cross-entropy plus the mean absolute distance of the map and the mask (average-pooled) where the mask is
+    known, real images included, normalised by how many those are. Deviations: weights start at random; the map is
+    regressed by a 3 x 3 convolution.
+    """
+
+    uses_masks = True
+
+    def build_network(self, image_size: int) -> keras.Model:
+        image = image_input(image_size)
+        trunk = xception_trunk(image, image_size)
+        features = trunk.get_layer(INSERT_BEFORE).input
+        rest = keras.Model(features, trunk.output, name="rest")
+        map_logits = keras.layers.Conv2D(1, 3, padding="same", name="attention")(features)
+        attention = keras.layers.Activation("sigmoid", name="attention_sigmoid")(map_logits)
+        x = rest(keras.layers.Multiply(name="attend")([features, attention]))
+        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        shape = map_logits.shape[1:3]
+        return keras.Model(
+            image, {"logit": logit_of(x), "map": keras.layers.Reshape(shape, name="map")(map_logits)}, name="network"
+        )
+
+    def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
+        attention = tf.sigmoid(outputs["map"])
+        mask = tf.image.resize(batch["mask"], attention.shape[1:3], method="area")[..., 0]
+        distance = tf.reduce_mean(tf.abs(attention - mask), axis=(1, 2))
+        known = batch["mask_weight"][:, 0]
+        return super().loss_of(batch, outputs) + tf.math.divide_no_nan(
+            tf.reduce_sum(known * distance), tf.reduce_sum(known)
+        )
