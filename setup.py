@@ -17,7 +17,11 @@ NESTED = ("cli", "serving", "configs")
 CLASSIC = 'python_version < "3.12"'
 CURRENT = 'python_version >= "3.12"'
 
-SERVE = ["starlette>=0.40", "uvicorn>=0.30", "httpx>=0.27"]
+SERVE = ["anyio>=4", "starlette>=0.40", "uvicorn>=0.30", "httpx>=0.27"]
+# The last release for each TensorFlow; onnx 1.18 needs a newer protobuf than TensorFlow 2.15 does.
+GRPC = [f"tensorflow-serving-api>=2.15.1,<2.16; {CLASSIC}", f"tensorflow-serving-api>=2.21,<2.22; {CURRENT}"]
+ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"onnx>=1.14; {CURRENT}"]
+VIDEO = ["av>=14", "mtcnn>=1.0"]
 UI = ["starlette>=0.40", "uvicorn>=0.30"]
 
 setup(
@@ -69,11 +73,15 @@ setup(
     ],
     extras_require={
         "serve": SERVE,
+        "grpc": [*SERVE, *GRPC],
+        "onnx": ONNX,
         "ui": UI,
+        "video": VIDEO,
         "beam": ["apache-beam>=2.77,<3"],
         "dev": [
             *SERVE,
             *UI,
+            *VIDEO,
             "build",
             "hypothesis>=6.100",
             "mypy>=1.10",

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from lae_tf.serving.results import Explanation, R, Score, ServerError, read_predictions
+from lae_tf.serving.scoring import Scoring
 from lae_tf.serving.uploads import Named, Upload, batched, normalised
 
 __all__ = ["AsyncClient", "Client", "Explanation", "Score", "ServerError"]
@@ -74,8 +75,8 @@ class _Api:
         return {"method": "POST", "url": f"{self._path}:predict", "content": content}
 
 
-class Client(_Api):
-    """Scores images over REST; use it in a ``with`` statement. Safe to share between threads."""
+class Client(_Api, Scoring):
+    """Scores images over REST, by ``Scoring``'s methods; use it in a ``with`` statement. Threads may share it."""
 
     def __enter__(self) -> Client:
         self._http = httpx.Client(**self._settings)
@@ -92,58 +93,8 @@ class Client(_Api):
         """
         return _versions(self._send({"method": "GET", "url": self._path}))
 
-    def predict(self, images: Sequence[bytes], names: Sequence[str] | None = None) -> list[Score]:
-        """Score images in one request.
-
-        Args:
-            images: content of image files.
-            names: what to call them; None numbers them.
-
-        Raises:
-            ImageError: one of them is no usable image.
-            ServerError: the server refused, or cannot be reached.
-        """
-        return self._ask(normalised(images, names), Score)
-
-    def explain(self, image: bytes, name: str = "image") -> Explanation:
-        """Score an image and fetch its heatmap.
-
-        Raises:
-            ImageError: it is no usable image.
-            ServerError: the server refused, or cannot be reached.
-        """
-        return self._ask(normalised([image], [name]), Explanation)[0]
-
-    def predict_files(self, paths: Iterable[str]) -> Iterator[Score]:
-        """Score files, batch by batch, in their order; a bad file gets an error and never stops the rest.
-
-        Raises:
-            ServerError: the server refused for another reason than an image, or cannot be reached.
-        """
-        return self._files(paths, Score)
-
-    def explain_files(self, paths: Iterable[str]) -> Iterator[Explanation]:
-        """The same as :meth:`predict_files`, with heatmaps."""
-        return self._files(paths, Explanation)
-
-    def _files(self, paths: Iterable[str], kind: type[R]) -> Iterator[R]:
-        for batch in batched(paths, self._batch_size):
-            upload = Upload(batch)
-            yield from upload.in_order(self._ask_singly_if_refused(upload.images, kind), kind)
-
-    def _ask_singly_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
-        """Find out which images the server refuses, if it does."""
-        try:
-            return self._ask(images, kind)
-        except ServerError as error:
-            if error.status != httpx.codes.BAD_REQUEST:
-                raise
-            if len(images) == 1:
-                return [kind(images[0][0], error=str(error))]
-        return [result for image in images for result in self._ask_singly_if_refused([image], kind)]
-
     def _ask(self, images: list[Named], kind: type[R]) -> list[R]:
-        return _results(self._send(self._request(images, kind)), images, kind) if images else []
+        return _results(self._send(self._request(images, kind)), images, kind)
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         attempt = 0
