@@ -13,7 +13,7 @@ from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
 from lae_tf.explain.known_masks import Lookup, Truth, load_mask, nothing_known
-from lae_tf.explain.methods import Explainer
+from lae_tf.explain.methods import CONTROL, Explainer
 from lae_tf.model.lae import LAE
 from lae_tf.prediction import Prediction, predict_files
 
@@ -126,10 +126,14 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per method, the most faithful first: method, the means of FAITHFULNESS and AGREEMENT over the images
-        where they apply (columns that apply to none are left out), ``images`` and ``with_mask``.
+        where they apply (columns that apply to none are left out), ``images``, ``with_mask``, and, where the control
+        is among the methods, ``beats_random``: the share of images on which a method is more faithful than it.
     """
     groups = table.groupby("method", sort=False)
     summary = groups[[*FAITHFULNESS, *AGREEMENT]].mean().dropna(axis=1, how="all")
+    by_image = table.pivot(index="path", columns="method", values="faithfulness")
+    if CONTROL in by_image:
+        summary["beats_random"] = by_image.gt(by_image[CONTROL], axis=0).mean().drop(CONTROL)
     summary["images"] = groups.size()
     summary["with_mask"] = groups[AGREEMENT[0]].count()
     return summary.sort_values("faithfulness", ascending=False, kind="stable").reset_index()

@@ -30,6 +30,7 @@ Image = NDArray[np.float32]
 SMOOTHGRAD_SAMPLES = 20
 SMOOTHGRAD_NOISE = 0.1  # standard deviation, as a share of the image's range of values
 FEATURES = "explained_features"
+CONTROL = "random"
 
 
 def functional_view(model: LAE) -> keras.Model:
@@ -168,6 +169,6 @@ METHODS: dict[str, Callable[[Explainer, Image, np.random.Generator], Image]] = {
     "score_cam": _class_activation_map(Scorecam),
     "smoothgrad": _smoothgrad,
     "reconstruction_error": _reconstruction_error,
-    "random": _random,
+    CONTROL: _random,
 }
 """Name to function of an explainer, an image (S, S, 3) and a generator, which returns a map (S, S) >= 0."""

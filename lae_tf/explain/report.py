@@ -15,6 +15,7 @@ from lae_tf.evaluation.plots import COLOURS, GREY, png
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
 from lae_tf.explain.explaining import Explanation, summarise
 from lae_tf.explain.faithfulness import STEPS
+from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, panel
 
 PANELS_ON_PAGE = 40
@@ -23,13 +24,15 @@ _HEADINGS = {
     "deletion_auc": "deletion AUC ↓",
     "faithfulness": "faithfulness ↑",
     "best_iou": "best IoU",
+    "beats_random": "beats random",
     "with_mask": "with mask",
 }
 _ABOUT = (
     "Faithfulness asks the model: squares are exchanged for a blurred copy in the order of their importance, and the "
     "score follows or it does not. Deletion AUC is the area under P(fake) while the most important squares go first; "
     "insertion AUC while they come first. Faithfulness is insertion minus deletion, so high is good. A random order is "
-    "the control: a method no better than it says nothing about the decision.\n\n"
+    "the control, and beats random the share of images on which a method is more faithful than it: a method that is "
+    "not says nothing about the decision.\n\n"
     "Agreement asks the mask, on images whose forged region is known: pixel AUROC, the IoU at the best threshold for "
     "each map, whether the peak lies inside (pointing), and the share of the map that lies inside (energy). A map can "
     "be faithful and yet miss the mask: then the model decides by something else than the forged region.\n\n"
@@ -94,18 +97,26 @@ _CURVES_CAPTION = "Mean P(fake) while the most important squares are blurred (le
 
 
 def _cards(summary: pd.DataFrame) -> list[Card]:
-    judged = summary[summary["method"] != "random"]
-    control = summary[summary["method"] == "random"]
-    cards = []
-    for label, column in (("Most faithful", "faithfulness"), ("Agrees best with the masks", "pixel_auroc")):
-        if column not in judged or not judged[column].notna().any():
-            continue
-        best = judged.loc[judged[column].idxmax()]
-        note = f"{column.replace('_auroc', ' AUROC')} {best[column]:.3f}"
-        if len(control):
-            note += f"; random {control[column].iloc[0]:.3f}"
-        cards.append(Card(label, TITLES[best["method"]], note))
+    """Name the most faithful method, if any is better than the control, and the one that agrees best."""
+    judged = summary[summary["method"] != CONTROL]
+    if judged.empty:
+        return []
+    best = judged.iloc[0]
+    name, note = TITLES[best["method"]], f"faithfulness {_number(best['faithfulness'])}"
+    if "beats_random" in judged:
+        note += f", better than a random order on {100 * best['beats_random']:.0f} % of {best['images']} images"
+        if best["beats_random"] <= 0.5:
+            name, note = "none", f"not even {name}: {note}"
+    cards = [Card("Most faithful", name, note)]
+    if "pixel_auroc" in judged and judged["pixel_auroc"].notna().any():
+        best = judged.loc[judged["pixel_auroc"].idxmax()]
+        note = f"pixel AUROC {_number(best['pixel_auroc'])} on {best['with_mask']} images with a mask"
+        cards.append(Card("Agrees best with the masks", TITLES[best["method"]], note))
     return cards
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 def _shown(summary: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +129,7 @@ def _curves(curves: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray]]]) -> Fi
     shares = np.linspace(0, 1, STEPS + 1)
     for axes, side, title in zip(figure.subplots(1, 2, sharey=True), (0, 1), ("deletion", "insertion"), strict=True):
         for number, (method, pairs) in enumerate(curves.items()):
-            colour, style = (GREY, ":") if method == "random" else (COLOURS[number % len(COLOURS)], "-")
+            colour, style = (GREY, ":") if method == CONTROL else (COLOURS[number % len(COLOURS)], "-")
             mean = np.mean([pair[side] for pair in pairs], axis=0)
             axes.plot(shares, mean, color=colour, linestyle=style, label=TITLES[method])
         axes.spines[["top", "right"]].set_visible(False)

@@ -14,6 +14,7 @@ from lae_tf.errors import UsageError
 from lae_tf.explain.explaining import explain_files, summarise
 from lae_tf.explain.known_masks import load_mask, truth_from_folder, truth_from_manifest
 from lae_tf.explain.methods import METHODS
+from lae_tf.explain.report import _cards
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,32 @@ def test_curves_begin_with_the_score_of_the_image(trained_run, chosen):
     summary = summarise(pd.DataFrame(table)).set_index("method")
     assert summary.loc["random", "deletion_auc"] == pytest.approx(mean)
     assert "pixel_auroc" not in summary  # no mask is known
+
+
+def summary_of(**faithfulness):
+    """Summary of images a, b, ... with the given faithfulness, method by method."""
+    rows = [
+        {"path": path, "method": method, "faithfulness": value, "insertion_auc": value, "deletion_auc": 0.0}
+        for method, values in faithfulness.items()
+        for path, value in zip("abcd", values, strict=False)
+    ]
+    return summarise(
+        pd.DataFrame(rows).assign(pixel_auroc=np.nan, best_iou=np.nan, pointing=np.nan, energy_inside=np.nan)
+    )
+
+
+def test_methods_are_compared_with_the_control_image_by_image():
+    summary = summary_of(grad_cam=[0.9, -0.1, -0.1], random=[0.0, 0.0, 0.0], attention=[0.2, 0.1, -0.1])
+    assert list(summary["method"]) == ["grad_cam", "attention", "random"]
+    np.testing.assert_allclose(summary["beats_random"], [1 / 3, 2 / 3, np.nan])
+    assert "beats_random" not in summary_of(attention=[0.5])
+
+
+def test_the_page_names_no_method_that_chance_beats():
+    cards = {card.label: card for card in _cards(summary_of(grad_cam=[0.9, -0.1, -0.1], random=[0.0, 0.0, 0.0]))}
+    assert cards["Most faithful"].value == "none" and "33 % of 3 images" in cards["Most faithful"].note
+    (card,) = _cards(summary_of(attention=[0.2, 0.1, -0.1], random=[0.0, 0.0, 0.0]))
+    assert card.value == "attention (LAE)" and "67 % of 3 images" in card.note
 
 
 def test_masks_from_a_folder(trained_run, chosen, tmp_path, lae_tf_command):
