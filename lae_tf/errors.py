@@ -52,3 +52,7 @@ class ManifestError(ProblemsError):
 
 class ImageError(LAEError):
     """An image file that cannot be used: not an image, truncated, or too large."""
+
+
+class VideoError(LAEError):
+    """A video file that cannot be used: not a video, damaged, or cut off."""
