@@ -16,7 +16,9 @@ from lae_tf.errors import LAEError
 VERBS = {
     "quickstart": "Train and evaluate on real photographs, in a few minutes.",
     "forge": "Make training forgeries with exact masks from real images.",
+    "frames": "Extract faces, or whole frames, from videos.",
     "manifest": "Write the manifest of a known data set.",
+    "check-data": "Check a data set before training: give-aways, leaks, masks, labels.",
     "train": "Train a detector from a configuration.",
     "select": "Select the images most worth a mask.",
     "annotate": "Draw masks for the selected images, in the browser.",
@@ -34,7 +36,17 @@ VERBS = {
     "info": "Print versions, the stack and devices.",
 }
 # predict and serve import it themselves, where they have no server to ask.
-WITHOUT_TENSORFLOW = {"forge", "annotate", "export-tasks", "import-masks", "masks", "manifest", "predict", "serve"}
+WITHOUT_TENSORFLOW = {
+    "forge",
+    "check-data",
+    "annotate",
+    "export-tasks",
+    "import-masks",
+    "masks",
+    "manifest",
+    "predict",
+    "serve",
+}
 
 
 class VerbGroup(click.Group):

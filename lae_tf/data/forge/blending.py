@@ -69,8 +69,8 @@ def multiband(image: np.ndarray, content: np.ndarray, mask: np.ndarray, width: f
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     inner = (depth > min(2 * width, 0.4 * float(np.max(depth)))).astype(np.float32)[..., None].repeat(3, axis=2)
     difference = content.astype(np.float32) - image  # the blend is linear, so one pyramid does for both images
-    weights = [inner]
-    bands = [difference]
+    weights: list[np.ndarray] = [inner]
+    bands: list[np.ndarray] = [difference]
     while min(bands[-1].shape[:2]) >= 2 * _COARSEST:
         smaller = cv2.pyrDown(bands[-1])
         height, wide = bands[-1].shape[:2]

@@ -1,0 +1,51 @@
+"""`lae-tf check-data`: is the data sound? Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("check-data")
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False))
+@click.option("--html", type=click.Path(dir_okay=False), help="Write a page with samples to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(manifest: str, html: str | None, as_json: bool) -> None:
+    """Check a data set before training: give-aways, leaks, masks, labels.
+
+    Looks for corrupt files, missing labels, masks that are empty or misplaced, labels that other images
+    contradict, near-identical pictures in different splits, and labels that a trivial classifier can tell from
+    file size, JPEG tables, dimensions, colour or sharpness. The exit code is 1 if there is a fault; a warning
+    leaves it at 0.
+
+    \b
+    Example:
+      lae-tf check-data data/manifest.csv --html check.html
+    """
+    from lae_tf.data.check import check_data
+    from lae_tf.data.check.page import write_page
+
+    checked = check_data(manifest)
+    if html:
+        write_page(checked, html)
+    if as_json:
+        click.echo(json.dumps(checked.as_dict(), indent=2))
+    else:
+        for one in checked.findings:
+            click.echo(f"{one.severity.upper():<8} {one.check}: {one.message}")
+            for files in one.files[:3]:
+                click.echo(f"         {' ~ '.join(files)}")
+            if one.count > 3:
+                click.echo(f"         ... and {one.count - 3} more")
+        warnings = len(checked.findings) - checked.faults
+        images = "" if checked.manifest is None else f" in {len(checked.manifest)} images"
+        click.echo(f"{_counted(checked.faults, 'fault')} and {_counted(warnings, 'warning')}{images}.")
+        if html:
+            click.echo(f"Report: {html}")
+    if checked.faults:
+        raise click.exceptions.Exit(1)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
