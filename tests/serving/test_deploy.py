@@ -187,6 +187,24 @@ def test_grafana_asks_for_metrics_that_the_server_has(deployment):
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
+def test_grafana_finds_prometheus_and_the_dashboard(deployment):
+    document = compose(deployment)
+    grafana = document["services"]["grafana"]
+    content = {
+        Path(use["target"]).parent.name: yaml.safe_load(document["configs"][use["source"]]["content"])
+        for use in grafana["configs"]
+    }
+    (source,) = content["datasources"]["datasources"]
+    address = re.fullmatch(r"http://(\w+):9090", source["url"])
+    assert (source["type"], source["isDefault"]) == ("prometheus", True) and address[1] in document["services"]
+    (provider,) = content["dashboards"]["providers"]
+    (mount,) = grafana["volumes"]
+    assert Path(mount["target"]).parent == Path(provider["options"]["path"])
+    assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == mount["target"]
+    assert (deployment / mount["source"]).is_file() and mount["read_only"]
+    assert grafana["ports"] == ["127.0.0.1:3000:3000"]
+
+
 def location(deployment):
     pattern = re.search(r"location ~ (\S+) \{", (deployment / "nginx.conf").read_text())
     return re.compile(pattern.group(1))
