@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lae_tf.data.layouts.samples import Found, Sample, clips, missing, require_samples
 from lae_tf.errors import UsageError
@@ -54,12 +54,11 @@ def find(root: Path) -> Found:
     return found
 
 
-def face_source(video: str) -> str | None:
-    """Return the video, relative to the root, whose faces tell where to crop this one; None for itself."""
-    path = Path(video)
-    if path.parent.name != _FAKE:
+def original_video(root: Path, video: PurePosixPath) -> str | None:
+    """Return the video that a synthesised one was made from."""
+    if video.parent.name != _FAKE:
         return None
-    return (path.parent.parent / "Celeb-real" / (_target(path.stem) + path.suffix)).as_posix()
+    return str(video.parent.parent / "Celeb-real" / (_target(video.stem) + video.suffix))
 
 
 def _target(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
+from pathlib import Path, PurePosixPath
 
 from lae_tf.data.layouts.samples import Found, Sample, clips, missing, read_json, require_samples
 from lae_tf.errors import UsageError
@@ -57,15 +58,16 @@ def find(root: Path) -> Found:
     return require_samples(found, root, "metadata.json beside folders of frames named as the videos")
 
 
-def face_source(video: str, root: Path) -> str | None:
-    """Return the video, relative to the root, whose faces tell where to crop this one; None for itself."""
-    path = Path(video)
-    metadata = root / path.parent / _METADATA
-    if not metadata.is_file():
-        return None
-    facts = _read(metadata).get(path.name, {})
+def original_video(root: Path, video: PurePosixPath) -> str | None:
+    """Return the video that the metadata names as the original."""
+    facts = _read_cached(root / video.parent / _METADATA).get(video.name, {})
     original = facts.get("original") if facts.get("label") == "FAKE" else None
-    return (path.parent / Path(original).name).as_posix() if original else None
+    return str(video.parent / PurePosixPath(str(original)).name) if original else None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_cached(path: Path) -> dict[str, dict]:
+    return _read(path) if path.is_file() else {}
 
 
 def _read(path: Path) -> dict[str, dict]:

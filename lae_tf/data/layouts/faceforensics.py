@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lae_tf.data.layouts.samples import Components, Found, Sample, clips, missing, read_json, require_samples
 from lae_tf.data.manifest import SPLITS
@@ -75,20 +75,17 @@ def find(root: Path, compression: str | None = None) -> Found:
     return require_samples(found, root, "original_sequences/youtube/c23/videos/000/0001.png and so on")
 
 
-def face_source(video: str) -> str | None:
-    """Return the video, relative to the root, whose faces tell where to crop this one; None for itself.
-
-    A fake and its mask are cropped as their original, so that they match pixel by pixel.
-    """
-    parts = Path(video).parts
-    if len(parts) < 4 or parts[-5:-4] != ("manipulated_sequences",):
+def original_video(root: Path, video: PurePosixPath) -> str | None:
+    """Return the original of a video, in the first compression there is, so that all compressions share it."""
+    if len(video.parts) != 5:
         return None
-    _, quality, content, name = parts[-4:]
-    stem, suffix = Path(name).stem, Path(name).suffix
-    folder, target = (_ACTORS, _scene(stem)) if "__" in stem else ("youtube", stem.split("_")[0])
-    # masks have no compression of their own
-    quality = "*" if quality == "masks" else quality
-    return "/".join((*parts[:-5], "original_sequences", folder, quality, content, target + suffix))
+    sequences, folder, _, content, _ = video.parts
+    if sequences == "manipulated_sequences":
+        folder, name = (_ACTORS, _scene(video.stem)) if "__" in video.stem else ("youtube", video.stem.split("_")[0])
+    else:
+        name = video.stem
+    places = (f"original_sequences/{folder}/{quality}/{content}/{name}{video.suffix}" for quality in COMPRESSIONS)
+    return next((place for place in places if (root / place).is_file()), None)
 
 
 def _videos(folder: Path, compression: str | None) -> dict[tuple[str, str, str], dict[str, str]]:

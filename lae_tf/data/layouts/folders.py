@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lae_tf.data.extraction import RECORD
 from lae_tf.data.layouts.samples import (
-    FRAMES_RECORD,
     Found,
     Sample,
     by_stem,
@@ -116,7 +116,7 @@ class _Groups:
     def _video(self, path: str) -> str | None:
         parent = os.path.dirname(path)
         if parent not in self._is_video:
-            self._is_video[parent] = os.path.isfile(os.path.join(parent, FRAMES_RECORD))
+            self._is_video[parent] = os.path.isfile(os.path.join(parent, RECORD))
         return parent if self._is_video[parent] else None
 
 

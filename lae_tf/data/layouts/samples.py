@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lae_tf.data.images import SUFFIXES
+from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
 from lae_tf.errors import UsageError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-FRAMES_RECORD = "frames.json"
-"""The file in a folder of frames that says which video they come from."""
 _NAMED = 3
 
 

@@ -1,0 +1,80 @@
+"""`lae-tf frames`: videos become images."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+DEFAULT_COUNT = 32
+
+
+@click.command("frames")
+@click.argument("source", type=click.Path(exists=True))
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--every", type=click.IntRange(1), metavar="N", help="Take every N-th frame.")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"Take N frames, evenly spread over the time.  [default: {DEFAULT_COUNT}, without --every]",
+)
+@click.option("--whole", is_flag=True, help="Take whole frames instead of faces.")
+@click.option(
+    "--layout",
+    metavar="KIND",
+    help="Crop fakes and masks as their originals: faceforensics++, celeb-df or dfdc.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Videos at a time; default: one per processor.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    source: str,
+    out: str,
+    every: int | None,
+    count: int | None,
+    whole: bool,
+    layout: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Extract faces, or whole frames, from videos.
+
+    SOURCE is a video or a folder of videos; OUT gets a folder of PNG files for each, in the same tree. The main
+    face is followed through the video, so that its crops are steady. Interrupted, the same command goes on
+    where it stopped. Videos that cannot be used or show no face are reported and skipped; then the exit code
+    is 1.
+
+    \b
+    Example:
+      lae-tf frames videos/ frames/ --count 16
+    """
+    from functools import partial
+
+    from lae_tf.data.extraction import extract
+    from lae_tf.data.layouts.originals import original_of
+    from lae_tf.data.video import Selection
+
+    if every is None and count is None:
+        count = DEFAULT_COUNT
+    finder = None if layout is None else partial(original_of, layout)
+    result = extract(source, out, Selection(every, count), whole=whole, original_of=finder, workers=workers)
+    images = sum(result.images.values())
+    if as_json:
+        facts = {
+            "out": out,
+            "images": images,
+            "videos": result.images,
+            "finished_before": result.skipped,
+            "without_face": result.without_face,
+            "problems": result.problems,
+        }
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        for video, number in result.without_face.items():
+            click.echo(f"No face: {video}: {number} frames left out", err=True)
+        for problem in result.problems:
+            click.echo(f"Skipped: {problem}", err=True)
+        click.echo(f"{images} images from {len(result.images)} videos ({result.skipped} finished before): {out}")
+    if result.problems:
+        sys.exit(1)
