@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -44,7 +45,7 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
         if html:
             click.echo(f"Report: {html}")
     if checked.faults:
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -101,4 +102,4 @@ def command(
         for problem in result.problems:
             click.echo(f"Skipped: {problem}", err=True)
     if result.problems:
-        raise click.exceptions.Exit(1)
+        sys.exit(1)

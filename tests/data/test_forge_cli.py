@@ -38,11 +38,11 @@ def test_forges_and_prints_json(real, tmp_path):
     assert sum(numbers["fake"] for numbers in printed["counts"].values()) == 10
 
 
-def test_bad_files_are_named_and_the_exit_code_is_one(real, tmp_path):
+def test_bad_files_are_named_and_the_exit_code_is_one(real, tmp_path, lae_tf_command):
     (real / "bad.jpg").write_text("no image")
-    result = CliRunner().invoke(command, [str(real), str(tmp_path / "out"), "--methods", "copy-move"])
-    assert result.exit_code == 1
-    assert "Manifest:" in result.stdout and "Skipped:" in result.stderr and "bad.jpg" in result.stderr
+    code, out, error = lae_tf_command("forge", real, tmp_path / "out", "--methods", "copy-move")
+    assert code == 1
+    assert "Manifest:" in out and "Skipped:" in error and "bad.jpg" in error
 
 
 def test_wrong_method_is_a_usage_error_and_writes_nothing(real, tmp_path):

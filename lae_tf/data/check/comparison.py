@@ -18,7 +18,6 @@ from lae_tf.annotation.differencing import Differencing, difference_mask
 from lae_tf.data.images import read_image, read_mask
 
 _PORTION = 64  # pairs in progress at once
-_FARTHEST = 12.0  # mean difference of thumbnails in levels, beyond which an image is no source
 _WHOLE = 0.6  # share of an image; a difference beyond it says nothing about a region
 _SMALLEST = 40  # pixels of difference that say something about a region
 _MARGIN = 3  # pixels by which a difference, being blurred, may reach beyond its mask
@@ -73,18 +72,17 @@ def compare_with_sources(facts: pd.DataFrame, progress: bool = True) -> list[Com
 
 
 def most_similar(row: Mapping[Any, Any], candidates: pd.DataFrame | None) -> str | None:
-    """Return the file among candidates whose thumbnail is the nearest to a row's, unless even that one is far."""
+    """Return the file among candidates whose thumbnail is the nearest to a row's, or None if there are none."""
     if candidates is None or candidates.empty:
         return None
     thumbnails = np.stack(candidates["thumbnail"].tolist()).astype(int)
     distances = np.abs(thumbnails - row["thumbnail"]).mean(axis=1)
-    nearest = int(distances.argmin())
-    return None if distances[nearest] > _FARTHEST else str(candidates["path"].iloc[nearest])
+    return str(candidates["path"].iloc[int(distances.argmin())])
 
 
 def has_fitting_mask(row: Mapping[Any, Any]) -> bool:
     """Whether a row of facts has a mask of its image's size that marks something."""
-    return bool(row["mask"]) and (row["mask_width"], row["mask_height"]) == (row["width"], row["height"])
+    return row["mask_share"] > 0 and (row["mask_width"], row["mask_height"]) == (row["width"], row["height"])
 
 
 def lies_outside(difference: np.ndarray, mask: np.ndarray) -> float:

@@ -26,7 +26,7 @@ def check_masks(facts: pd.DataFrame, compared: Sequence[Comparison]) -> list[Fin
         facts: of ``read_facts``.
         compared: of ``compare_with_sources``.
     """
-    masked = facts[(facts["label"] == "fake") & (facts["mask"] != "")]
+    masked = facts[(facts["label"] == "fake") & facts["mask_width"].notna()]
     if masked.empty:
         return []
     found = []
