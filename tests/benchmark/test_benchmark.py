@@ -60,14 +60,15 @@ def test_compare_resume_and_report(protocol):
 
 
 def test_a_failed_cell_does_not_stop_the_others(protocol, tmp_path):
-    path, data, _ = protocol
+    """In the folder of the test above, whose cell of the encoder is finished."""
+    path, data, out = protocol
     broken = tmp_path / "broken.yaml"
     values = yaml.safe_load(path.read_text())
     # "split" without its loss is refused by the model's builder, in the cell's own process.
     values["ablations"] = {"lae-broken": {"model.head": "split"}}
     values["models"] = ["lae-encoder"]
     broken.write_text(yaml.safe_dump(values))
-    done = run((broken, data, tmp_path / "out"))
+    done = run((broken, data, out))
     assert done.returncode == 1
     assert "lae-broken-0 failed" in done.stderr and "Traceback" not in done.stderr
     assert "| lae-encoder |" in done.stdout
