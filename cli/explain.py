@@ -47,7 +47,7 @@ def command(
     from lae_tf.cli.predict import heatmap_names
     from lae_tf.data.finding import find_images
     from lae_tf.errors import UsageError
-    from lae_tf.explain.explaining import explain_files
+    from lae_tf.explain.explaining import explain_files, printable
     from lae_tf.explain.known_masks import nothing_known, truth_from_folder, truth_from_manifest
     from lae_tf.explain.report import ExplanationWriter
     from lae_tf.training.run import Run
@@ -70,12 +70,12 @@ def command(
             record["panel"] = str(writer.add(explanation))
             record["methods"] = {row["method"]: _numbers(row) for row in explanation.rows()}
         images.append(record)
-    if len(problems) and not any("panel" in image for image in images):
+    if not any("panel" in image for image in images):
         raise UsageError("none of the files could be explained; the reasons stand above.")
-    command_line = shlex.join(
-        ["lae-tf", "explain", run, *paths[:3], *(["..."] if len(paths) > 3 else []), "-o", output]
+    shown = ["lae-tf", "explain", run, *paths[:3], *(["..."] if len(paths) > 3 else []), "-o", output]
+    summary = writer.finish(
+        f"Explanations of {Path(run).name}", {"command": printable(shlex.join(shown)), "seed": str(seed)}
     )
-    summary = writer.finish(f"Explanations of {Path(run).name}", {"command": command_line, "seed": str(seed)})
     page = writer.folder / "report.html"
     if as_json:
         rows = [_numbers(row) for row in summary.to_dict("records")]

@@ -47,11 +47,14 @@ class Explanation:
     agreement: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, object]]:
-        """Return one row per method for tables: path, score, label, method, FAITHFULNESS and AGREEMENT (or NaN)."""
+        """Return one row per method for tables: path, score, label, method, FAITHFULNESS and AGREEMENT (or NaN).
+
+        The path is :func:`printable`.
+        """
         rows: list[dict[str, object]] = []
         for method, faithfulness in self.faithfulness.items():
             row: dict[str, object] = {
-                "path": self.prediction.path,
+                "path": printable(self.prediction.path),
                 "score": self.prediction.score,
                 "label": self.prediction.label,
                 "baseline_score": self.baseline_score,
@@ -61,6 +64,11 @@ class Explanation:
             row |= {name: self.agreement.get(method, {}).get(name, float("nan")) for name in AGREEMENT}
             rows.append(row)
         return rows
+
+
+def printable(path: str) -> str:
+    """Return a path as text that any encoder takes; bytes that are no text are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def explain_files(

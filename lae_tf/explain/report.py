@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lae_tf.data.images import write_bytes
 from lae_tf.evaluation.plots import COLOURS, GREY, png
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
-from lae_tf.explain.explaining import Explanation, summarise
+from lae_tf.explain.explaining import Explanation, printable, summarise
 from lae_tf.explain.faithfulness import STEPS
 from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, panel
@@ -66,7 +66,7 @@ class ExplanationWriter:
         for method, one in explanation.faithfulness.items():
             self._curves.setdefault(method, []).append((one.deletion, one.insertion))
         if len(self._pictures) < PANELS_ON_PAGE:
-            name = explanation.prediction.path.encode("utf-8", "replace").decode()
+            name = printable(explanation.prediction.path)
             self._pictures.append(Picture(picture, name, f"Explanations of {name}", wide=True))
         return path
 
@@ -74,8 +74,7 @@ class ExplanationWriter:
         """Write tables and page; return the summary, one row per method."""
         table = pd.DataFrame(self._rows)
         summary = summarise(table)
-        text = table.to_csv(index=False).encode("utf-8", "surrogateescape")
-        write_bytes(self.folder / "explanations.csv", text)
+        write_text(self.folder / "explanations.csv", table.to_csv(index=False))
         write_text(self.folder / "summary.csv", summary.to_csv(index=False))
         called_fake = table[table["label"] == "fake"]
         tables = [Table(_shown(summary), "Mean over all images, the most faithful first")]
