@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -139,3 +140,17 @@ def test_golden_images_are_found_from_each_level(golden, tmp_path):
         assert find_golden(place) == expected
     with pytest.raises(UsageError, match="no golden images"):
         find_golden(tmp_path / "lae" / "10")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("check", ["serve", "{folder}", "--check", "http://127.0.0.1:1"]),
+        ("client", ["predict", "--server", "http://127.0.0.1:1", "{folder}/one"]),
+    ],
+)
+def test_a_missing_extra_is_named(lae_tf_command, monkeypatch, golden, module, arguments):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    monkeypatch.delitem(sys.modules, f"lae_tf.serving.{module}", raising=False)
+    code, _, err = lae_tf_command(*(argument.format(folder=golden) for argument in arguments))
+    assert code == 1 and err.splitlines()[-1].endswith("needs the extra 'serve': pip install 'lae-tf[serve]'")
