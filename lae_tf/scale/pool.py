@@ -127,6 +127,8 @@ def read_shards(shards: Iterable[Shard], columns: Sequence[str]) -> Iterator[tup
                 batches = file.iter_batches(shard.rows, row_groups=[shard.row_group], columns=list(columns))
                 stream = _RowStream(batches)
             table = stream.take(shard.start, shard.rows)
+            # Text that is not UTF-8 would otherwise be noticed much later.
+            table.validate(full=True)
         except (pa.ArrowException, OSError, StopIteration) as error:
             reason = str(error).splitlines()[0] if str(error) else "it has fewer rows than its header says"
             raise LAEError(f"{shard.file}: cannot be read at row group {shard.row_group} ({reason}).") from error

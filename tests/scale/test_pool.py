@@ -89,3 +89,11 @@ def test_a_file_that_became_shorter_is_reported(tmp_path):
     write(tmp_path / "p.parquet", 10)
     with pytest.raises(LAEError, match=r"p\.parquet: cannot be read at row group 0"):
         list(pool.read(pool.shards))
+
+
+def test_text_that_is_no_text_is_reported(tmp_path):
+    broken = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\2\0\0\0\4\0\0\0"), pa.py_buffer(b"ab\xff\xfe"))
+    pq.write_table(pa.table({"path": broken}), tmp_path / "p.parquet")
+    pool = Pool.open(tmp_path / "p.parquet")
+    with pytest.raises(LAEError, match=r"p\.parquet: cannot be read at row group 0.*UTF8"):
+        list(pool.read(pool.shards))
