@@ -101,7 +101,7 @@ class _Page:
     def items(self, request: Request) -> Response:
         described = [
             {
-                "name": item.image.name,
+                "name": "/".join(item.image.parts[-2:]),  # tiles and frames are numbered anew in each folder
                 "reason": item.reason,
                 "attention": item.attention is not None,
                 "mask": self._store.mask_path(item).is_file(),

@@ -24,7 +24,8 @@ def test_serves_until_interrupted(run):
         assert facts["folder"] == str(run / "rounds" / "1" / "annotations")
         assert facts["url"].startswith("http://127.0.0.1:")
         with urllib.request.urlopen(facts["url"] + "api/items", timeout=10) as answer:
-            assert [item["name"] for item in json.load(answer)["items"]] == ["fake1.png", "fake2.png", "fake3.png"]
+            names = [item["name"] for item in json.load(answer)["items"]]
+        assert names == ["data/fake1.png", "data/fake2.png", "data/fake3.png"]
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=15)
         assert (process.returncode, errors) == (0, "")

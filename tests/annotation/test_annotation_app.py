@@ -86,7 +86,7 @@ def test_items_in_order(client):
     assert [item["reason"] for item in listed] == ["reason 1", "reason 2", "reason 3"]
     assert [item["attention"] for item in listed] == [False, True, False]
     assert listed[0] == {
-        "name": "same name.png",
+        "name": "1/same name.png",
         "reason": "reason 1",
         "attention": False,
         "mask": False,

@@ -95,7 +95,7 @@ class Page:
 
     def wait_for(self, name: str):
         """Wait until an image is open."""
-        self.wait(lambda: self.text("name") == name and self.is_at_rest())
+        self.wait(lambda: self.text("name").endswith(f"/{name}") and self.is_at_rest())
 
     def text(self, element: str) -> str:
         return self.driver.find_element(By.ID, element).text

@@ -19,6 +19,7 @@ let tool = "brush";
 let panning = false; // Space is held
 let gesture = null; // what the pointers are doing: "stroke", "pan", "pinch"
 let last = null; // the stroke's last point
+let sized = false; // the brush has its first size
 let busy = false; // an image is being opened or a verdict stored
 
 // One table gives the buttons, the keys and the legend. While an image opens, nothing is done to it that was
@@ -65,7 +66,6 @@ async function start() {
   }
   $("size").addEventListener("input", () => setSize(size()));
   $("threshold").addEventListener("input", () => showAttention(true));
-  setSize(Number(localStorage.getItem("size")) || 12);
   setTool("brush");
   $("threshold-value").textContent = $("threshold").value;
   items = await getItems();
@@ -121,6 +121,7 @@ async function open(wanted) {
     view.open(image);
     mask = new Mask(image.width, image.height, pixels?.map((value) => (value > 127 ? 1 : 0)));
     view.paint(mask);
+    fitSize(image);
     if (!item.mask && !item.verdict) showAttention(true);
   } catch (error) {
     message(`This image cannot be shown: ${error.message}`);
@@ -179,7 +180,7 @@ async function decide(verdict) {
   }
   const next = nextUndecided(index);
   if (next !== null) await open(next);
-  else message("Every image is decided. Close this page, end the command, and import: lae-tf import-masks");
+  else message("Every image is decided. Close this page, end the command with Ctrl+C, then: lae-tf import-masks", "good");
 }
 
 function maskSaved(at, answer) {
@@ -195,8 +196,9 @@ function reportSaving(state, problem) {
   if (problem) message(`Not saved (${problem}). Is the command still running? Trying again; keep this page open.`);
 }
 
-function message(text) {
+function message(text, kind = "warning") {
   $("message").textContent = text;
+  $("message").dataset.kind = kind;
   $("message").hidden = !text;
 }
 
@@ -240,10 +242,17 @@ function step() {
   return Math.max(1, Math.round(size() / 6));
 }
 
+// The brush may be as large as a quarter of the image, and begins as a sixteenth of the first one.
+function fitSize({ width, height }) {
+  const side = Math.max(width, height);
+  $("size").max = Math.max(20, Math.round(side / 4));
+  setSize(sized ? size() : Math.max(2, Math.round(side / 16)));
+  sized = true;
+}
+
 function setSize(value) {
   $("size").value = value;
   $("size-value").textContent = `${size()} px`;
-  localStorage.setItem("size", size());
   if (view.cursor?.size) view.cursor.size = size();
   view.redraw();
 }

@@ -2,8 +2,35 @@
 
 const MASK_COLOUR = [255, 55, 95];
 const ATTENTION_COLOUR = [53, 214, 242];
-const INSIDE = 95; // opacity of the mask's inner pixels, of 255
-const EDGE = 255;
+const LINE = 1.5; // CSS pixels: lines are as thin on a few large pixels as on a photograph
+
+// A region of the image on the screen: a transparent area with a line around it, kept until it changes.
+class Region {
+  constructor(opacity) {
+    this.opacity = opacity;
+    this.canvas = new OffscreenCanvas(1, 1);
+    this.stale = true;
+  }
+
+  // Draws an opaque canvas of the image's size; `place` brings its pixels to the screen, moved by CSS pixels.
+  draw(source, { width, height }, place) {
+    if (!this.stale) return;
+    this.stale = false;
+    Object.assign(this.canvas, { width, height }); // clears it
+    const context = this.canvas.getContext("2d");
+    // The line is what the area covers when it is moved a little, without the area.
+    for (const [dx, dy] of [[-LINE, -LINE], [LINE, -LINE], [-LINE, LINE], [LINE, LINE]]) {
+      place(context, dx, dy);
+      context.drawImage(source, 0, 0);
+    }
+    place(context, 0, 0);
+    context.globalCompositeOperation = "destination-out";
+    context.drawImage(source, 0, 0);
+    context.globalCompositeOperation = "source-over";
+    context.globalAlpha = this.opacity;
+    context.drawImage(source, 0, 0);
+  }
+}
 
 export class View {
   constructor(canvas, maskCanvas) {
@@ -12,7 +39,9 @@ export class View {
     this.context = canvas.getContext("2d");
     this.maskContext = maskCanvas.getContext("2d", { willReadFrequently: true });
     this.image = null;
-    this.attention = null; // canvas, or null where it is hidden
+    this.attention = null; // canvases of what is above the threshold and of the rest, or null where it is hidden
+    this.maskRegion = new Region(0.37);
+    this.attentionRegion = new Region(0.25);
     this.showMask = true;
     this.points = []; // of the open polygon, in image pixels
     this.cursor = null; // { x, y, size } in image pixels
@@ -38,43 +67,39 @@ export class View {
 
   // Draws a rectangle of the mask anew.
   paint(mask, [left, top, right, bottom] = [0, 0, mask.width, mask.height]) {
-    left = Math.max(0, left - 1);
-    top = Math.max(0, top - 1);
-    right = Math.min(mask.width, right + 1);
-    bottom = Math.min(mask.height, bottom + 1);
-    const { width, height, pixels } = mask;
+    const { width, pixels } = mask;
     const data = this.maskContext.createImageData(right - left, bottom - top);
     for (let y = top, at = 0; y < bottom; y++) {
       for (let x = left; x < right; x++, at += 4) {
-        const i = y * width + x;
-        if (!pixels[i]) continue;
-        const inner = (x === 0 || pixels[i - 1]) && (x === width - 1 || pixels[i + 1])
-          && (y === 0 || pixels[i - width]) && (y === height - 1 || pixels[i + width]);
-        data.data.set(MASK_COLOUR, at);
-        data.data[at + 3] = inner ? INSIDE : EDGE;
+        if (pixels[y * width + x]) data.data.set([...MASK_COLOUR, 255], at);
       }
     }
     this.maskContext.putImageData(data, left, top);
+    this.maskRegion.stale = true;
     this.redraw();
   }
 
-  // Shows attention values of the image's size, brighter above the threshold; null hides them.
+  // Shows attention values of the image's size, outlined above the threshold; null hides them.
   paintAttention(values, threshold) {
     this.attention = null;
     if (values) {
-      this.attention = new OffscreenCanvas(this.image.width, this.image.height);
-      const context = this.attention.getContext("2d");
-      const data = context.createImageData(this.image.width, this.image.height);
-      const { width } = this.image;
-      for (let i = 0; i < values.length; i++) {
-        const above = values[i] > threshold;
-        const edge = above !== values[i + 1] > threshold || above !== values[i + width] > threshold;
-        data.data.set(ATTENTION_COLOUR, 4 * i);
-        data.data[4 * i + 3] = edge ? EDGE : above ? 90 : values[i] * 0.2;
-      }
-      context.putImageData(data, 0, 0);
+      this.attention = {
+        above: this.#canvas(values, (value) => (value > threshold ? 255 : 0)),
+        below: this.#canvas(values, (value) => (value > threshold ? 0 : value * 0.2)),
+      };
+      this.attentionRegion.stale = true;
     }
     this.redraw();
+  }
+
+  // Returns a canvas in the attention's colour, of an opacity in [0, 255] for each value.
+  #canvas(values, opacity) {
+    const { width, height } = this.image;
+    const canvas = new OffscreenCanvas(width, height);
+    const data = new ImageData(width, height);
+    values.forEach((value, i) => data.data.set([...ATTENTION_COLOUR, opacity(value)], 4 * i));
+    canvas.getContext("2d").putImageData(data, 0, 0);
+    return canvas;
   }
 
   toImage(x, y) {
@@ -91,7 +116,7 @@ export class View {
     this.x = (clientWidth - this.image.width * this.scale) / 2;
     this.y = (clientHeight - this.image.height * this.scale) / 2;
     this.fitted = true;
-    this.redraw();
+    this.#moved();
   }
 
   // Enlarges around a point of the canvas.
@@ -101,13 +126,18 @@ export class View {
     this.y = y - ((y - this.y) * scale) / this.scale;
     this.scale = scale;
     this.fitted = false;
-    this.redraw();
+    this.#moved();
   }
 
   pan(dx, dy) {
     this.x += dx;
     this.y += dy;
     this.fitted = false;
+    this.#moved();
+  }
+
+  #moved() {
+    this.maskRegion.stale = this.attentionRegion.stale = true;
     this.redraw();
   }
 
@@ -123,20 +153,21 @@ export class View {
     this.canvas.width = Math.round(this.canvas.clientWidth * ratio);
     this.canvas.height = Math.round(this.canvas.clientHeight * ratio);
     if (this.fitted) this.fit();
-    this.redraw();
+    this.#moved();
   }
 
   #draw() {
     const { context } = this;
-    const ratio = devicePixelRatio;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (!this.image) return;
-    context.setTransform(this.scale * ratio, 0, 0, this.scale * ratio, this.x * ratio, this.y * ratio);
-    context.imageSmoothingEnabled = this.scale * ratio < 1;
+    this.#place(context);
     context.drawImage(this.image, 0, 0);
-    if (this.attention) context.drawImage(this.attention, 0, 0);
-    if (this.showMask) context.drawImage(this.maskCanvas, 0, 0);
+    if (this.attention) {
+      context.drawImage(this.attention.below, 0, 0);
+      this.#drawRegion(this.attentionRegion, this.attention.above);
+    }
+    if (this.showMask) this.#drawRegion(this.maskRegion, this.maskCanvas);
     context.lineJoin = "round";
     if (this.points.length) {
       const points = this.cursor ? [...this.points, this.cursor] : this.points;
@@ -148,6 +179,21 @@ export class View {
     if (this.cursor?.size) {
       this.#outline(() => context.arc(this.cursor.x, this.cursor.y, this.cursor.size / 2, 0, 2 * Math.PI));
     }
+  }
+
+  // From image pixels to the screen's, moved by so many CSS pixels.
+  #place(context, dx = 0, dy = 0) {
+    const ratio = devicePixelRatio;
+    const scale = this.scale * ratio;
+    context.setTransform(scale, 0, 0, scale, (this.x + dx) * ratio, (this.y + dy) * ratio);
+    context.imageSmoothingEnabled = scale < 1;
+  }
+
+  #drawRegion(region, source) {
+    region.draw(source, this.canvas, (context, dx, dy) => this.#place(context, dx, dy));
+    this.context.setTransform(1, 0, 0, 1, 0, 0);
+    this.context.drawImage(region.canvas, 0, 0);
+    this.#place(this.context);
   }
 
   // A light line on a dark one is seen on every image.
