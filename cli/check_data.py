@@ -25,6 +25,7 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
       lae-tf check-data data/manifest.csv --html check.html
     """
     from lae_tf.data.check import check_data
+    from lae_tf.data.check.findings import counted
     from lae_tf.data.check.page import write_page
 
     checked = check_data(manifest)
@@ -41,12 +42,8 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
                 click.echo(f"         ... and {one.count - 3} more")
         warnings = len(checked.findings) - checked.faults
         images = "" if checked.manifest is None else f" in {len(checked.manifest)} images"
-        click.echo(f"{_counted(checked.faults, 'fault')} and {_counted(warnings, 'warning')}{images}.")
+        click.echo(f"{counted(checked.faults, 'fault')} and {counted(warnings, 'warning')}{images}.")
         if html:
             click.echo(f"Report: {html}")
     if checked.faults:
         sys.exit(1)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -20,11 +20,11 @@ def check_balance(manifest: Manifest) -> list[Finding]:
         total = counts["real"] + counts["fake"]
         for label in LABELS:
             if counts[label] == 0:
-                message = f"split {split} has {total} images and none is {label}: add some, or move a group there."
+                message = f"Split {split} has {total} images and none is {label}: add some, or move a group there."
                 found.append(finding("fault", "balance", message))
             elif counts[label] < _RAREST_LABEL * total:
                 message = (
-                    f"split {split} has only {counts[label]} {label} images of {total}: accuracy says little "
+                    f"Split {split} has only {counts[label]} {label} images of {total}: accuracy says little "
                     "there, and training sees mostly the other label; add some."
                 )
                 found.append(finding("warning", "balance", message))
@@ -34,7 +34,7 @@ def check_balance(manifest: Manifest) -> list[Finding]:
         if rare:
             named = ", ".join(f"{method} ({number})" for method, number in rare.items())
             message = (
-                f"split {split} has few images of {named}, against {numbers.max()} of {numbers.idxmax()}: its "
+                f"Split {split} has few images of {named}, against {numbers.max()} of {numbers.idxmax()}: its "
                 "mean over fakes is that of the frequent method."
             )
             found.append(finding("warning", "balance", message))

@@ -56,12 +56,13 @@ def compare_with_sources(facts: pd.DataFrame, progress: bool = True) -> list[Com
         facts: of ``read_facts``.
         progress: show a progress bar on stderr.
     """
-    reals = dict(list(facts[facts["label"] == "real"].groupby(["group", "width", "height"])))
     pairs = []
-    for row in facts[facts["label"] == "fake"].to_dict("records"):
-        source = most_similar(row, reals.get((row["group"], row["width"], row["height"])))
-        if source is not None:
-            pairs.append((row["path"], row["mask"] if has_fitting_mask(row) else "", source))
+    for _, group in facts.groupby(["group", "width", "height"], sort=False):
+        reals = group[group["label"] == "real"]
+        if reals.empty:
+            continue
+        for row in group[group["label"] == "fake"].to_dict("records"):
+            pairs.append((row["path"], row["mask"] if has_fitting_mask(row) else "", most_similar(row, reals)))
     compared: list[Comparison] = []
     remaining = iter(pairs)
     with ThreadPoolExecutor() as pool, tqdm(total=len(pairs), desc="compare", unit="pair", disable=not progress) as bar:
@@ -71,10 +72,8 @@ def compare_with_sources(facts: pd.DataFrame, progress: bool = True) -> list[Com
     return compared
 
 
-def most_similar(row: Mapping[Any, Any], candidates: pd.DataFrame | None) -> str | None:
-    """Return the file among candidates whose thumbnail is the nearest to a row's, or None if there are none."""
-    if candidates is None or candidates.empty:
-        return None
+def most_similar(row: Mapping[Any, Any], candidates: pd.DataFrame) -> str:
+    """Return the file among candidates, at least one, whose thumbnail is the nearest to a row's."""
     thumbnails = np.stack(candidates["thumbnail"].tolist()).astype(int)
     distances = np.abs(thumbnails - row["thumbnail"]).mean(axis=1)
     return str(candidates["path"].iloc[int(distances.argmin())])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from lae_tf.data.check.findings import Finding, finding
+from lae_tf.data.check.findings import Finding, counted, finding
 
 DISTANCE = 5  # bits of 63 by which near-duplicates may differ
 _LEVELS = 8.0  # mean difference of their thumbnails
@@ -28,8 +28,8 @@ def check_duplicates(facts: pd.DataFrame) -> list[Finding]:
     if not pairs:
         return []
     message = (
-        f"{len(pairs)} pairs of near-identical pictures lie in different splits: what is measured there was seen in "
-        "training. Give the pictures of a pair one group, and so one split."
+        f"{counted(len(pairs), 'pair')} of near-identical pictures in different splits: what is measured there was "
+        "seen in training. Give the pictures of a pair one group, and so one split."
     )
     return [finding("fault", "duplicates", message, pairs)]
 

@@ -43,7 +43,7 @@ def read_facts(manifest: Manifest, progress: bool = True) -> tuple[pd.DataFrame,
         A table with the manifest's columns and those of :func:`image_facts` and :func:`mask_facts`, one row per image
         that could be read, and (file, problem) for each image or mask that could not.
     """
-    rows: list[dict[str, object]] = []
+    parts: list[pd.DataFrame] = []
     problems: list[tuple[str, str]] = []
     pairs = zip(manifest.frame["path"], manifest.frame["mask"], strict=True)
     with (
@@ -51,14 +51,17 @@ def read_facts(manifest: Manifest, progress: bool = True) -> tuple[pd.DataFrame,
         tqdm(total=len(manifest), desc="read", unit="image", disable=not progress) as bar,
     ):
         for portion in _portions(pairs):
+            rows = []
             for (path, _), (facts, found) in zip(portion, pool.map(_measure, portion), strict=True):
                 problems += found
                 if facts:
                     rows.append({"path": path, **facts})
                 bar.update()
-    if not rows:
+            if rows:
+                parts.append(pd.DataFrame(rows))  # a tenth of the dictionaries' size
+    if not parts:
         return pd.DataFrame(), problems
-    table = manifest.frame.merge(pd.DataFrame(rows), on="path", how="inner")
+    table = manifest.frame.merge(pd.concat(parts, ignore_index=True), on="path", how="inner")
     return table.reindex(columns=[*table.columns, *(name for name in _MASK_COLUMNS if name not in table)]), problems
 
 

@@ -34,3 +34,8 @@ def finding(
     """Return a finding that counts all the files it concerns and keeps the first of them."""
     every = tuple(files)
     return Finding(severity, check, message, every[:_FILES_KEPT], len(every))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return for example "1 pair", "2 pairs" or "no pairs"."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

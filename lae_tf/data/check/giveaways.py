@@ -141,7 +141,7 @@ def check_giveaways(measured: list[Predictability]) -> list[Finding]:
         telling = [one for one in measured if one.kind == name and one.tells]
         overall = [one for one in telling if one.fakes == ALL_FAKES]
         for one in overall or telling:
-            whom = "labels are" if one.fakes == ALL_FAKES else f"images of {one.fakes} are"
+            whom = "Labels are" if one.fakes == ALL_FAKES else f"Images of {one.fakes} are"
             message = (
                 f"{whom} predictable from {name} alone: AUROC {one.auroc.value:.2f} ({one.auroc.low:.2f} to "
                 f"{one.auroc.high:.2f}), most by {one.strongest} (median {one.medians[0]:.4g} in fakes, "

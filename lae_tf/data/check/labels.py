@@ -8,7 +8,7 @@ import pandas as pd
 
 from lae_tf.annotation.differencing import difference_mask
 from lae_tf.data.check.comparison import Comparison, has_fitting_mask, lies_outside, most_similar, says_where
-from lae_tf.data.check.findings import Finding, finding
+from lae_tf.data.check.findings import Finding, counted, finding
 from lae_tf.data.images import read_image, read_mask
 
 _FEW = 3  # real images in a group; more are frames of a video, and frames differ in places
@@ -36,25 +36,25 @@ def check_labels(facts: pd.DataFrame, compared: Sequence[Comparison]) -> list[Fi
     found = []
     if contradicting:
         message = (
-            f"{len(contradicting)} pictures are labelled both real and fake, with the same pixels: one label is wrong."
+            f"{counted(len(contradicting), 'picture')} labelled real and fake, with the same pixels: one is wrong."
         )
         found.append(finding("fault", "labels", message, contradicting))
     if unchanged:
         message = (
-            f"{len(unchanged)} images labelled fake cannot be told from a real image of their group: the label is "
-            "wrong, or the edit too slight to see."
+            f"{counted(len(unchanged), 'image')} labelled fake cannot be told from a real image of their group: the "
+            "label is wrong, or the edit too slight to see."
         )
         found.append(finding("warning", "labels", message, unchanged))
     if sources := _fakes_that_are_sources(facts):
         message = (
-            f"{len(sources)} images labelled fake seem to be real: other fakes of their group differ from them inside "
-            "their own masks alone, so they are what those were made from."
+            f"{counted(len(sources), 'image')} labelled fake must be real: other fakes of the group differ from it "
+            "inside their own masks alone, so it is what those were made from."
         )
         found.append(finding("fault", "labels", message, sources))
     if edited := _reals_that_are_edited(facts):
         message = (
-            f"{len(edited)} pairs of images labelled real are identical but for one region: one of the two is a "
-            "forgery of the other."
+            f"{counted(len(edited), 'pair')} of images labelled real, identical but for one region: one of the two is "
+            "a forgery of the other."
         )
         found.append(finding("fault", "labels", message, edited))
     return found
@@ -80,14 +80,17 @@ def _fakes_that_are_sources(facts: pd.DataFrame) -> list[tuple[str, str]]:
             if has_fitting_mask(row):
                 continue
             partners = masked[:_PARTNERS]
-            if partners and all(_differs_inside_mask_alone(row["path"], one["path"], one["mask"]) for one in partners):
-                pairs.append((row["path"], partners[0]["path"]))
+            shares = [_share_outside(row["path"], one["path"], one["mask"]) for one in partners]
+            seen = [(share, one["path"]) for share, one in zip(shares, partners, strict=True) if share is not None]
+            if seen and max(share for share, _ in seen) < _OUTSIDE:
+                pairs.append((row["path"], seen[0][1]))
     return pairs
 
 
-def _differs_inside_mask_alone(source: str, fake: str, mask: str) -> bool:
+def _share_outside(source: str, fake: str, mask: str) -> float | None:
+    """Return the share of their difference outside the fake's mask, or None if it is too small or large to tell."""
     difference = difference_mask(read_image(fake), read_image(source))
-    return says_where(difference) and lies_outside(difference, read_mask(mask)) < _OUTSIDE
+    return lies_outside(difference, read_mask(mask)) if says_where(difference) else None
 
 
 def _reals_that_are_edited(facts: pd.DataFrame) -> list[tuple[str, str]]:
@@ -98,8 +101,6 @@ def _reals_that_are_edited(facts: pd.DataFrame) -> list[tuple[str, str]]:
         rows = group.to_dict("records")
         for i in range(len(rows) - 1):
             other = most_similar(rows[i], group.iloc[i + 1 :])
-            if other is None:
-                continue
             first, second = read_image(rows[i]["path"]), read_image(other)
             identical = float((first == second).all(axis=2).mean())
             if _IDENTICAL < identical < 1 and says_where(difference_mask(first, second)):

@@ -89,9 +89,9 @@ def _pictures(one: Finding, masks: set[str]) -> list[Picture]:
         for file in files:
             images.append(_thumbnail(file, file in masks))
             captions.append(_short(file))
-    columns = len(tuples[0]) * (2 if len(tuples[0]) < 3 else 1)
-    shown = f"The first {len(tuples)} of {one.count}." if one.count > len(tuples) else f"All {one.count}."
-    caption = f"{shown} {' ~ '.join(tuples[0])}" + (" ..." if one.count > 1 else "")
+    columns = len(tuples[0]) * (2 if len(tuples) > 1 and len(tuples[0]) < 3 else 1)
+    shown = f"The first {len(tuples)} of {one.count}: " if one.count > len(tuples) else ""
+    caption = shown + "; ".join(" ~ ".join(files) for files in tuples)
     return [Picture(png(contact_sheet(images, captions, columns)), caption, f"Samples: {one.message}")]
 
 
@@ -134,7 +134,8 @@ def _thumbnail(path: str, is_mask: bool = False) -> np.ndarray:
 
 
 def _giveaways(checked: Checked) -> Table:
-    shown = [one for one in checked.predictability if one.fakes == ALL_FAKES or one.tells]
+    told = {one.kind for one in checked.predictability if one.fakes == ALL_FAKES and one.tells}
+    shown = [one for one in checked.predictability if one.fakes == ALL_FAKES or (one.tells and one.kind not in told)]
     frame = pd.DataFrame(
         {
             "known": [one.kind for one in shown],
@@ -148,7 +149,7 @@ def _giveaways(checked: Checked) -> Table:
             "verdict": ["gives away" if one.tells else "" for one in shown],
         }
     )
-    return Table(frame, "How well labels can be told; single methods only where they are given away")
+    return Table(frame, "How well labels can be told; single methods where they are and all together are not")
 
 
 def _counts(manifest: Manifest) -> pd.DataFrame:
