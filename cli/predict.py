@@ -24,7 +24,11 @@ from lae_tf.errors import MissingExtraError
 @click.option("--heatmaps", type=click.Path(file_okay=False), help="Write each image with its attention here, as PNG.")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table here too.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image instead of the table.")
+@click.option("--report", type=click.Path(file_okay=False), help="Videos: write table, plot and contact sheet here.")
+@click.option("--annotate", is_flag=True, help="Videos: write a copy with the attention laid over too (--report).")
+@click.option("--frames", type=click.IntRange(1), default=32, show_default=True, help="Videos: frames to score.")
+@click.option("--whole", is_flag=True, help="Videos: score whole frames instead of faces.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image or video, not the table.")
 def command(
     paths: tuple[str, ...],
     server: str | None,
@@ -33,9 +37,13 @@ def command(
     heatmaps: str | None,
     csv_path: str | None,
     batch_size: int,
+    report: str | None,
+    annotate: bool,
+    frames: int,
+    whole: bool,
     as_json: bool,
 ) -> None:
-    """Score images: files, folders or glob patterns.
+    """Score images (files, folders or glob patterns), or videos (files).
 
     SCORE is the probability that an image is fake; LABEL compares it with the threshold chosen on validation.
     A file that cannot be read is reported and skipped; the exit code is then 1.
@@ -43,12 +51,18 @@ def command(
     \b
     Example:
       lae-tf predict runs/first photos/ --heatmaps out/
+      lae-tf predict runs/first clip.mp4 --report out/ --annotate
       lae-tf predict --server http://localhost:8501 photos/
     """
     from tqdm import tqdm
 
     from lae_tf.data.finding import find_images
+    from lae_tf.data.video import is_video
 
+    if not server and any(map(is_video, paths[1:])):
+        from lae_tf.cli.video_report import predict_videos
+
+        sys.exit(predict_videos(paths[0], paths[1:], report, annotate, frames, whole, batch_size, as_json))
     if server:
         files = find_images(paths)
         predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))

@@ -52,14 +52,13 @@ def detect(image: np.ndarray) -> list[Box]:
     Raises:
         MissingExtraError: the detector is not installed.
     """
-    detector = _detector()
     height, width = image.shape[:2]
     scale = min(1.0, _LONGEST_SIDE / max(height, width))
     if scale < 1:
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     with _lock:  # TensorFlow works in parallel on its own
-        found = detector.detect_faces(image) if min(image.shape[:2]) >= 24 else []
+        found = _detector().detect_faces(image) if min(image.shape[:2]) >= 24 else []
     boxes = []
     for face in found:
         left, top, wide, high = (float(value) / scale for value in face["box"])

@@ -36,18 +36,22 @@ class Selection:
     Attributes:
         every: each so-manieth frame, from the first.
         count: so many frames (all, if there are fewer), evenly spread over the time.
+        indices: the frames of these numbers, rising.
     """
 
     every: int | None = None
     count: int | None = None
+    indices: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        given = [number for number in (self.every, self.count) if number is not None]
-        if len(given) != 1 or given[0] < 1:
+        numbers = [number for number in (self.every, self.count) if number is not None]
+        if len(numbers) + (self.indices is not None) != 1 or any(number < 1 for number in numbers):
             raise UsageError("choose frames by either every n-th or a count, a whole number from 1 on")
 
     def choose(self, times: Sequence[float]) -> list[int]:
         """Return the numbers of the chosen frames, given the times of all, in rising order."""
+        if self.indices is not None:
+            return [index for index in self.indices if index < len(times)]
         if self.count is None:
             return list(range(0, len(times), self.every or 1))
         if self.count >= len(times):
@@ -126,6 +130,8 @@ def read_frames(path: str | os.PathLike[str], selection: Selection) -> Iterator[
             del packets
             base = float(stream.time_base)
             chosen = selection.choose([time * base for time in times])
+            if not chosen:
+                return
             for number, frame in _decode(container, stream, [times[index] for index in chosen], keys):
                 image = _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
                 yield Frame(chosen[number], (times[chosen[number]] - times[0]) * base, image)

@@ -1,0 +1,78 @@
+"""`lae-tf predict` for videos."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.errors import UsageError, VideoError
+
+
+def predict_videos(
+    run: str,
+    paths: Sequence[str],
+    report: str | None,
+    annotate: bool,
+    frames: int,
+    whole: bool,
+    batch_size: int,
+    as_json: bool,
+) -> int:
+    """Score videos and write what was asked for; return the exit code, 1 if a video was skipped.
+
+    Raises:
+        UsageError: images among the videos, or ``annotate`` without ``report``.
+    """
+    from lae_tf.data.video import Selection, is_video
+
+    others = [path for path in paths if not is_video(path)]
+    if others:
+        raise UsageError(f"{others[0]}: is not a video; score images and videos by separate commands.")
+    if annotate and not report:
+        raise UsageError("--annotate needs --report, the folder to write the video to.")
+    import_tensorflow()
+    from tqdm import tqdm
+
+    from lae_tf.cli.predict import heatmap_names
+    from lae_tf.data.crops import find_track
+    from lae_tf.training.run import Run
+    from lae_tf.video_prediction import annotate_video, predict_video, write_report
+
+    model = Run.open(run).load_model()
+    files = list(dict.fromkeys(paths))
+    names = heatmap_names(files)
+    selection = Selection(count=frames)
+    failures = 0
+    for path in tqdm(files, desc="predict", unit=" videos", file=sys.stderr):
+        try:
+            track = None if whole else find_track(path, selection)
+            prediction = predict_video(model, path, selection, track, batch_size)
+            record = prediction.record()
+            if report:
+                folder = Path(report) / Path(names[path]).stem
+                written = write_report(model, prediction, track, folder)
+                if annotate:
+                    written.append(folder / "annotated.mp4")
+                    annotate_video(prediction, track, written[-1])
+                record["files"] = [str(file) for file in written]
+        except VideoError as error:
+            failures += 1
+            record = {"path": path, "error": str(error)}
+            tqdm.write(f"Skipped: {error}", file=sys.stderr)
+        if as_json:
+            tqdm.write(json.dumps(record), file=sys.stdout)
+        elif "error" not in record:
+            low, high = record["interval"]
+            tqdm.write(
+                f"{record['score']:.4f}  {record['label']:<4}  [{low:.2f}, {high:.2f}] over "
+                f"{len(record['frames'])} frames  {click.format_filename(path)}",
+                file=sys.stdout,
+            )
+    if report and not as_json:
+        click.echo(f"Written: {report}", err=True)
+    return 1 if failures else 0
