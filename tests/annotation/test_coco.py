@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as cocotools
@@ -59,6 +59,7 @@ def rectangle(top, left, bottom, right):
 BOX = [3, 4, 15, 4, 15, 12, 3, 12]
 
 
+@settings(max_examples=20)
 @given(masks)
 def test_regions_are_what_pycocotools_reads(mask):
     written = region(mask)
@@ -68,6 +69,7 @@ def test_regions_are_what_pycocotools_reads(mask):
     assert written["bbox"] == cocotools.toBbox(code).tolist()
 
 
+@settings(max_examples=20)
 @given(masks, masks)
 def test_run_length_codes_come_back_exactly(read, first, second):
     drawings, problems = read({"segmentation": region(first)["segmentation"]}, {"segmentation": compressed(second)})

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -107,6 +107,7 @@ def test_without_attention_there_is_no_prediction(items, tmp_path):
     assert not any("predictions" in task for task in json.loads((tmp_path / "out" / "tasks.json").read_text()))
 
 
+@settings(max_examples=20)
 @given(masks, masks)
 def test_both_exports_come_back_exactly(read, urls, first, second):
     regions = [brush_region(mask, "a") for mask in (first, second)]

@@ -1,7 +1,7 @@
 """Filling polygons, against pycocotools and matplotlib."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from pycocotools import mask as cocotools
@@ -44,6 +44,7 @@ def even_odd(polygon: np.ndarray, x: float, y: float) -> bool:
     return crossed % 2 == 1
 
 
+@settings(max_examples=40)
 @given(points)
 def test_any_polygon_follows_the_even_odd_rule(polygon):
     polygon = np.array(polygon)
