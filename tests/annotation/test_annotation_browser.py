@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import shutil
 import socket
 import threading
 from itertools import pairwise
@@ -12,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from chromium import start_chromium
 from PIL import Image
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions import interaction
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
@@ -29,27 +27,11 @@ from lae_tf.annotation.polygons import fill_polygon
 pytestmark = pytest.mark.browser
 
 HEIGHT, WIDTH = 31, 41
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,800"
-)
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    chromedriver = shutil.which("chromedriver")
-    if not chromium or not chromedriver:
-        reason = "no chromium with chromedriver on the PATH"
-        if os.environ.get("CI"):
-            pytest.fail(f"{reason}, and CI must not go without the tests of the page")
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver)) as started:
+    with start_chromium(tmp_path_factory.mktemp("chromium")) as started:
         yield started
 
 
