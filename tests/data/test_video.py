@@ -1,12 +1,11 @@
 """Frames of videos made on the spot: each frame's grey level tells its number."""
 
 import av
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from video_files import level, write_video
+from video_files import level, picture, write_video
 
 from lae_tf.data.video import Selection, find_videos, read_frames
 from lae_tf.errors import UsageError, VideoError
@@ -52,14 +51,14 @@ class TestReading:
             list(read_frames(path, Selection(every=1)))
 
     @pytest.mark.parametrize("quarter", [0, 1, 2, 3])
-    def test_rotation_as_opencv(self, tmp_path, quarter):
+    def test_rotation(self, tmp_path, quarter):
+        # the matrix says x' = -y, y' = x for one quarter: clockwise (OpenCV 5 shows it so too)
         path = write_video(tmp_path / "r.mp4", frames=3, corner=True, quarter=quarter)
         frame = next(read_frames(path, Selection(every=1))).image
-        capture = cv2.VideoCapture(str(path))
-        expected = capture.read()[1][..., ::-1]
-        capture.release()
+        expected = np.rot90(picture(0, corner=True), -quarter)
         assert frame.shape == expected.shape
-        np.testing.assert_allclose(frame.astype(int), expected.astype(int), atol=12)
+        off = np.abs(frame.astype(int) - expected)
+        assert np.mean(off > 20) < 0.05  # colour bleeds over the edge of the corner
 
     def test_bad_files(self, tmp_path):
         good = write_video(tmp_path / "good.mp4", frames=10).read_bytes()
