@@ -164,7 +164,7 @@ class LAE(keras.Model):
             evidence = attention_maps.grad_cam(self.head, features)
         if self.head_kind != "split":
             # The evidence of a location includes the head's bias, which no gradient with respect to F shows.
-            evidence += self.head.bias
+            evidence += tf.cast(self.head.bias, tf.float32)
         return {
             "features": features,
             "latent": tf.reduce_mean(features, axis=(1, 2)),
