@@ -20,7 +20,7 @@ from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
 CALIBRATION_IMAGES = 128
-# What stands before and behind the convolutions: high-pass residuals of a few grey levels, and the pooling of
+# What stands around the convolutions: residuals of a few grey levels, deviations from a mean, and the pooling of
 # exponentials, lose in 8 bits what decides.
 _FLOAT_OPERATIONS = (
     "ADD",
@@ -32,6 +32,7 @@ _FLOAT_OPERATIONS = (
     "GATHER",
     "LOG",
     "LOGISTIC",
+    "MEAN",
     "MIRROR_PAD",
     "MUL",
     "REDUCE_MAX",
