@@ -34,6 +34,7 @@ class Comparison:
         mask: file, or empty if there is none of the fake's size that marks something.
         source: file of a real image in the same group, of the same size and the most similar.
         same: all pixels are equal, or the image differs slightly and everywhere, as if it had only been saved anew.
+        exact: at least half of the pixels are equal, so that what differs was edited, not processed.
         outside: share of what differs that lies outside the mask by more than 3 pixels; NaN without a mask, or where
             what differs is too small or too large to tell, or the whole image was processed.
         shift: by how much (right, down) to move the mask so that the least lies outside, in pixels.
@@ -44,6 +45,7 @@ class Comparison:
     mask: str
     source: str
     same: bool
+    exact: bool = False
     outside: float = float("nan")
     shift: tuple[int, int] = (0, 0)
     outside_shifted: float = float("nan")
@@ -101,19 +103,20 @@ def _compare(pair: tuple[str, str, str]) -> Comparison:
     steps = _steps(image, original)
     # an edit, however slight, leaves most of the image bit-identical; another compression does not
     identical = float((image == original).all(axis=2).mean())
-    same = identical == 1 or (float(steps.max()) <= _SLIGHT and identical < 0.5)
+    exact = identical >= 0.5
+    same = identical == 1 or (float(steps.max()) <= _SLIGHT and not exact)
     if not mask_file or same:
-        return Comparison(fake, mask_file, source, same)
+        return Comparison(fake, mask_file, source, same, exact)
     mask = read_mask(mask_file)
     difference = _difference(image, original, steps)
     if difference is None or not says_where(difference):
-        return Comparison(fake, mask_file, source, same)
+        return Comparison(fake, mask_file, source, same, exact)
     outside = lies_outside(difference, mask)
     if outside == 0:
-        return Comparison(fake, mask_file, source, same, outside, (0, 0), outside)
+        return Comparison(fake, mask_file, source, same, exact, outside, (0, 0), outside)
     shift = _best_shift(difference, mask)
     moved = cv2.warpAffine(mask, np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32), mask.shape[::-1])
-    return Comparison(fake, mask_file, source, same, outside, shift, lies_outside(difference, moved))
+    return Comparison(fake, mask_file, source, same, exact, outside, shift, lies_outside(difference, moved))
 
 
 def _steps(image: np.ndarray, original: np.ndarray) -> np.ndarray:
