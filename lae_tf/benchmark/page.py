@@ -51,11 +51,12 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
     }
     write_text(folder / "comparison.json", json.dumps(record, indent=2))
     environment = describe()
+    finished = sorted({number for outcome in outcomes for number in outcome.results})
     return write_report(
         folder / "comparison.html",
         f"{protocol.title}: unseen manipulations",
         _sections(outcomes, table, paired, best, cost, robust, cells, folder, seen),
-        subtitle=f"Trained on {', '.join(seen)}; {len(outcomes)} models, seeds {', '.join(map(str, protocol.seeds))}",
+        subtitle=f"Trained on {', '.join(seen)}; {len(outcomes)} models, seeds {', '.join(map(str, finished))}",
         provenance={
             "command": shlex.join(["lae-tf", *sys.argv[1:]]),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
@@ -142,9 +143,12 @@ def _sections(
     figure = plots.bars_with_intervals(bars, "accuracy", chance=None)
     summary = [
         Table(_narrow(table[table["method"] == name], _COLUMNS), f"{name} of every model")
-        for name in (UNSEEN_MEAN, SEEN_MEAN, DROP)
+        for name in (UNSEEN_MEAN, SEEN_MEAN)
         if (table["method"] == name).any()
     ]
+    drop = table[table["method"] == DROP]
+    if len(drop):
+        summary.append(Table(_as_differences(_narrow(drop, _COLUMNS)), "drop: seen mean minus unseen mean"))
     sections = [
         Section("Result", how, cards=cards, tables=summary),
         Section("Each method", pictures=[Picture(plots.png(figure), "Accuracy.", "Accuracy of all models", wide=True)]),
@@ -153,18 +157,22 @@ def _sections(
     if len(paired):
         about = "Paired by image, by group draw and by seed: above zero LAE is better (EER: below zero)."
         means = paired[paired["method"].isin([UNSEEN_MEAN, SEEN_MEAN])]
-        sections.append(Section("LAE against each", about, tables=[Table(means, "Differences")]))
+        sections.append(Section("LAE against each", about, tables=[Table(_as_differences(means), "Differences")]))
     metrics = [name for name in ("iou", "pixel_auroc", "pointing", "energy_inside") if name in table]
     if metrics:
         located = table[table[metrics].notna().any(axis=1) & (table["method"] != DROP)]
-        sections.append(Section("Where they look", tables=[Table(_narrow(located, metrics), "Attention against masks")]))
+        sections.append(
+            Section("Where they look", tables=[Table(_narrow(located, metrics), "Attention against masks")])
+        )
     if len(robust):
         sections.append(Section("Robustness", _ROBUSTNESS, pictures=_robustness_pictures(robust)))
     panels = _panel_picture(outcomes, cells, folder)
     if panels is not None:
         sections.append(Section("The same images for all", pictures=[panels]))
     details = table[~table["method"].isin([SEEN_MEAN, UNSEEN_MEAN, DROP])]
-    sections.append(Section("Details", tables=[Table(_narrow(details, _COLUMNS), "Every method"), Table(cost, "Costs")]))
+    sections.append(
+        Section("Details", tables=[Table(_narrow(details, _COLUMNS), "Every method"), Table(cost, "Costs")])
+    )
     return sections
 
 
@@ -176,6 +184,15 @@ def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     for name in metrics:
         columns += [name, f"{name}_low", f"{name}_high"]
     return table[columns].reset_index(drop=True)
+
+
+def _as_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Rename the metrics: the report tints what it knows as a metric, and a difference is none."""
+    return table.rename(
+        columns=lambda name: (
+            name.replace(name.split("_")[0], f"Δ {name.split('_')[0]}", 1) if name.split("_")[0] in _COLUMNS else name
+        )
+    )
 
 
 def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> list[Picture]:

@@ -60,10 +60,10 @@ class Protocol(Section):
     train_methods: Annotated[tuple[str, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0, 1, 2)
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (OWN, *PEERS)
-    training: dict[str, Any] = {}
-    ablations: dict[str, dict[str, Any]] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
+    ablations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     robustness_images: int = Field(120, ge=0)
-    fast: dict[str, Any] = {}
+    fast: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Protocol:

@@ -46,7 +46,7 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], folder: Path) -> list[s
                 shutil.rmtree(place)
             write_text(place / "cell.json", json.dumps(request, indent=2))
             with (place / "log.txt").open("w", encoding="utf-8") as log:
-                done = subprocess.run(
+                done = subprocess.run(  # noqa: S603 - our own module, in our own interpreter
                     [sys.executable, "-m", "lae_tf.benchmark.cell", str(place)], stdout=log, stderr=subprocess.STDOUT
                 )
             if done.returncode:

@@ -65,9 +65,7 @@ class Composition:
         return cls(fake=batch_size - real - made, real=real, forged=made)
 
     @classmethod
-    def align(
-        cls, batch_size: int, annotated: float, real: float, forged: float, has_unlabelled: bool
-    ) -> Composition:
+    def align(cls, batch_size: int, annotated: float, real: float, forged: float, has_unlabelled: bool) -> Composition:
         """Turn shares of the batch into counts: an annotated fake and a real image in every batch.
 
         Forgeries made on the fly take the place of unlabelled fakes first.

@@ -60,7 +60,9 @@ def _alpha(side: int, rng: np.random.Generator) -> np.ndarray:
 
 def _waves(side: int, size: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return maps for ``cv2.remap`` that move each point by up to ``size`` pixels, smoothly."""
-    field = cv2.resize(rng.uniform(-size, size, (5, 5, 2)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(
+        rng.uniform(-size, size, (5, 5, 2)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
+    )
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
     return columns + field[..., 0], rows + field[..., 1]
 
@@ -112,7 +114,9 @@ def _suggested_by_surroundings(image: np.ndarray, mask: np.ndarray, rng: np.rand
     known = 1.0 - mask.astype(np.float32)[..., None]
     both = np.concatenate([image * known, known], axis=-1)
     both = cv2.resize(both, (small, small), interpolation=cv2.INTER_AREA)
-    both = sum(cv2.GaussianBlur(both, (0, 0), small * s) * weight for s, weight in ((0.04, 1), (0.1, 0.1), (0.3, 0.001)))
+    both = sum(
+        cv2.GaussianBlur(both, (0, 0), small * s) * weight for s, weight in ((0.04, 1), (0.1, 0.1), (0.3, 0.001))
+    )
     filled = both[..., :3] / np.maximum(both[..., 3:], 1e-8)
     filled = cv2.resize(filled, (side, side), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.5:  # a little of the old detail, as a generator guesses it

@@ -205,7 +205,9 @@ def curves_by_step(curves: Mapping[str, Sequence[float]], steps: Sequence[str], 
     figure, (axes,) = _figure(WIDTH, 3.8)
     for i, (name, values) in enumerate(curves.items()):
         style = "-" if i < len(COLOURS) else "--"
-        axes.plot(range(len(steps)), values, style, marker="o", markersize=3, color=COLOURS[i % len(COLOURS)], label=name)
+        axes.plot(
+            range(len(steps)), values, style, marker="o", markersize=3, color=COLOURS[i % len(COLOURS)], label=name
+        )
     axes.set_xticks(range(len(steps)), list(steps))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)

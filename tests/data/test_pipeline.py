@@ -171,7 +171,9 @@ def test_annotated_fakes_take_turns(train_part):
 def test_a_composition_of_what_is_not_there_is_refused(train_part):
     known = Manifest(train_part.frame[train_part.mask_state != "unlabelled"].reset_index(drop=True), train_part.root)
     with pytest.raises(LAEError, match="unlabelled"):
-        training_dataset(known, Preprocessor(SIZE), 8, STILL, 0, range(1), Composition(annotated=2, real=3, unlabelled=3))
+        training_dataset(
+            known, Preprocessor(SIZE), 8, STILL, 0, range(1), Composition(annotated=2, real=3, unlabelled=3)
+        )
 
 
 @given(st.integers(2, 64), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0, 0.49), st.booleans())

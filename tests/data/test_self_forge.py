@@ -21,7 +21,7 @@ def test_the_mask_is_exact(seed, side):
     forged, mask = self_forge(image, donor, np.random.default_rng(seed))
     assert forged.dtype == np.float32 and forged.shape == image.shape
     assert mask.dtype == np.uint8 and mask.shape == (side, side, 1) and set(np.unique(mask)) == {0, 1}
-    assert 0 <= forged.min() and forged.max() <= 1
+    assert forged.min() >= 0 and forged.max() <= 1
     changed = np.abs(forged - image).max(axis=-1) > 0
     assert not changed[mask[..., 0] == 0].any()
     assert changed[mask[..., 0] == 1].mean() > 0.2
