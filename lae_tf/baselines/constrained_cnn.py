@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ class ConstrainedCNN(Peer):
     size fits.
     """
 
-    def __init__(self, image_size: int, **kwargs):
+    def __init__(self, image_size: int, **kwargs: Any):
         super().__init__(image_size, **kwargs)
         self.after_update()
 
@@ -41,6 +43,8 @@ class ConstrainedCNN(Peer):
         centre = tf.scatter_nd([[2, 2]], [1.0], (5, 5))[:, :, None, None]
         around = values * (1.0 - centre)
         total = tf.reduce_sum(around, axis=(0, 1), keepdims=True)
-        # A sum near zero would blow the weights up; then they are left for the next update to move.
-        safe = tf.where(tf.abs(total) < 1e-3, tf.where(total < 0, -1e-3, 1e-3), total)
-        kernel.assign(around / safe - centre)
+        # Dividing by a sum near zero would blow the weights up; adding to each keeps the constraint as well.
+        shifted = around + (1.0 - total) / 24.0 * (1.0 - centre)
+        small = tf.abs(total) < 1e-3
+        scaled = around / tf.where(small, tf.ones_like(total), total)
+        kernel.assign(tf.where(small, shifted, scaled) - centre)

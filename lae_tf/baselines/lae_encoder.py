@@ -12,7 +12,11 @@ WIDTHS = (16, 24, 32, 48)
 
 @keras.saving.register_keras_serializable("lae_tf")
 class LAEEncoder(Peer):
-    """The encoder with global average pooling and one logit, cross-entropy on image labels alone."""
+    """The encoder with global average pooling and one logit, cross-entropy on image labels alone.
+
+    Widths are those of the released protocols. Without the deviation from the image's mean (``contrast``), which
+    belongs to LAE's local evidence: averaged over an image it says nothing.
+    """
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)

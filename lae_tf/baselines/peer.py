@@ -36,6 +36,8 @@ class Peer(keras.Model):
 
     def __init__(self, image_size: int, **kwargs: Any):
         super().__init__(**kwargs)
+        if image_size not in range(32, 257, 16):
+            raise ValueError(f"image_size must be a multiple of 16 from 32 to 256. Received {image_size!r}.")
         self.image_size = image_size
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
         self.network = self.build_network(image_size)

@@ -177,8 +177,8 @@ def robustness_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             continue
         for (name, severity), part in outcome.robustness.groupby(["degradation", "severity"], sort=False):
             values = [
-                detection_metrics(one["label"], one["score"], outcome.results[number]["threshold"])
-                for number, one in part.groupby("seed")
+                detection_metrics(one["label"], one["score"], outcome.results[int(one["seed"].iloc[0])]["threshold"])
+                for _, one in part.groupby("seed")
             ]
             row = {"model": outcome.model, "degradation": name, "severity": severity}
             rows.append(row | {m: float(np.mean([v[m] for v in values])) for m in ("accuracy", "auroc")})

@@ -5,7 +5,7 @@ Columns (all required, all text):
 ==========  =============================================================================
 path        image file, relative to the manifest's folder or absolute
 label       ``real`` or ``fake``
-mask        mask file (nonzero = forged); empty = unlabelled; a named file must exist
+mask        mask file (docs/formats.md says what is forged); empty = unlabelled; a named file must exist
 group       video, identity or source image; a group never crosses splits
 method      name of the manipulation; empty for real images
 split       ``train``, ``val`` or ``test``

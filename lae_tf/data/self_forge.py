@@ -18,6 +18,7 @@ from lae_tf.data.forge.regions import random_region
 AREA = (0.03, 0.45)
 _ATTEMPTS = 10
 _SMALLEST_CHANGE = 2.0  # mean absolute difference inside the mask, in levels of 255
+_SURROUNDINGS = ((0.04, 1.0), (0.1, 0.1), (0.3, 0.001))  # sigma as a share of the side, weight
 _INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_AREA)
 
 
@@ -50,7 +51,7 @@ def self_forge(image: np.ndarray, donor: np.ndarray, rng: np.random.Generator) -
 
 def _alpha(side: int, rng: np.random.Generator) -> np.ndarray:
     """Return the weight of the new content, float32 (S, S) in [0, 1]: a wavy region with a hard or soft outline."""
-    region = random_region(rng, side, side, AREA).astype(np.float32)
+    region: np.ndarray = random_region(rng, side, side, AREA).astype(np.float32)
     region = cv2.remap(region, *_waves(side, rng.uniform(0, 0.06) * side, rng), cv2.INTER_LINEAR, borderValue=0)
     sigma = rng.uniform(0.3, 1.0) if rng.random() < 0.4 else rng.uniform(0.005, 0.04) * side
     # A Gaussian's far tail would mark pixels that no blend can change.
@@ -112,13 +113,12 @@ def _suggested_by_surroundings(image: np.ndarray, mask: np.ndarray, rng: np.rand
     side = image.shape[0]
     small = max(8, side // 4)
     known = 1.0 - mask.astype(np.float32)[..., None]
-    both = np.concatenate([image * known, known], axis=-1)
+    both: np.ndarray = np.concatenate([image * known, known], axis=-1)
     both = cv2.resize(both, (small, small), interpolation=cv2.INTER_AREA)
-    both = sum(
-        cv2.GaussianBlur(both, (0, 0), small * s) * weight for s, weight in ((0.04, 1), (0.1, 0.1), (0.3, 0.001))
-    )
-    filled = both[..., :3] / np.maximum(both[..., 3:], 1e-8)
-    filled = cv2.resize(filled, (side, side), interpolation=cv2.INTER_CUBIC)
+    # The near surroundings count most; the far ones fill what the near ones do not reach.
+    both = np.sum([w * cv2.GaussianBlur(both, (0, 0), small * s) for s, w in _SURROUNDINGS], axis=0)
+    mean = (both[..., :3] / np.maximum(both[..., 3:], 1e-8)).astype(np.float32)
+    filled: np.ndarray = cv2.resize(mean, (side, side), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.5:  # a little of the old detail, as a generator guesses it
         detail = image.astype(np.float32) - cv2.GaussianBlur(image, (0, 0), rng.uniform(0.01, 0.05) * side)
         filled = filled + rng.uniform(0.2, 0.8) * detail
@@ -165,7 +165,8 @@ def _warp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))]
-    return cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], quality)[1], cv2.IMREAD_COLOR)[..., ::-1]
+    _, data = cv2.imencode(".jpg", image[..., ::-1], quality)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
 
 
 def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

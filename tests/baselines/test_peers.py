@@ -51,7 +51,7 @@ def test_contract(name, batch):
     assert ("attention" in outputs) == (name == "ffd")
     if "attention" in outputs:
         attention = outputs["attention"].numpy()
-        assert attention.shape == (8, SIZE, SIZE) and 0 <= attention.min() and attention.max() <= 1
+        assert attention.shape == (8, SIZE, SIZE) and attention.min() >= 0 and attention.max() <= 1
     before = [weight.copy() for weight in peer.get_weights()]
     metrics = peer.train_step(batch)
     assert set(metrics) == {"loss", "accuracy", "auroc"} and np.isfinite(float(metrics["loss"]))
@@ -96,6 +96,19 @@ def test_the_constraint_holds_after_every_update(batch):
         np.testing.assert_allclose(kernel[2, 2], -1.0, atol=1e-6)
         np.testing.assert_allclose(kernel.sum(axis=(0, 1)), 0.0, atol=1e-4)  # the others sum to 1
         peer.train_step(batch)
+
+
+def test_the_constraint_holds_where_the_neighbours_cancel_out():
+    peer = build_peer("constrained-cnn", SIZE)
+    layer = peer.network.get_layer("constrained")
+    kernel = np.zeros(layer.kernel.shape, np.float32)
+    kernel[0, 0], kernel[4, 4] = 0.5, -0.4999  # their sum, 0.0001, must not become a divisor
+    layer.kernel.assign(kernel)
+    peer.after_update()
+    kernel = np.asarray(layer.kernel)
+    np.testing.assert_allclose(kernel[2, 2], -1.0, atol=1e-6)
+    np.testing.assert_allclose(kernel.sum(axis=(0, 1)), 0.0, atol=1e-5)
+    assert np.abs(kernel).max() <= 1
 
 
 def test_map_statistics_against_numpy():
