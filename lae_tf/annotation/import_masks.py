@@ -152,6 +152,8 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     before = dict(zip(manifest.frame["path"], manifest.frame["mask"], strict=True))
+    # Verdicts of an earlier import stand, unless a mask came since.
+    not_fake += [path for path in _judged_before(selected) if path not in masks and path not in not_fake]
     decided = {*masks, *not_fake}
     imported = Imported(
         masks=len(masks),
@@ -164,6 +166,14 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     )
     write_bytes(selected.folder / RECORD_FILE, json.dumps(asdict(imported), indent=2).encode("utf-8"))
     return imported
+
+
+def _judged_before(selected: Round) -> list[str]:
+    record = selected.folder / RECORD_FILE
+    if not record.is_file():
+        return []
+    judged: list[str] = json.loads(record.read_text(encoding="utf-8"))["not_fake"]
+    return judged
 
 
 def _stage(

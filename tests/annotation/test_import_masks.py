@@ -79,6 +79,19 @@ def test_what_was_drawn_is_in_the_manifest(run):
     assert Path(imported.backup).read_bytes() == before
 
 
+def test_verdicts_stand_when_another_source_is_imported(run):
+    selected = Round.open(run)
+    store = AnnotationStore(selected.annotations, selected.items)
+    for item in selected.items[1:3]:
+        store.save_verdict(item, "not_fake")
+    import_masks(selected.annotations, "annotations", selected)
+    judged = [str(item.image) for item in selected.items[1:3]]
+    drawn = write_masks(run.parent / "drawn", fake1=rectangle(3, 4, 9, 20), fake3=rectangle(3, 4, 9, 20))
+    imported = import_masks(drawn, "png", Round.open(run))
+    assert [path for path in judged if "fake3" not in path] == imported.not_fake
+    assert len(imported.not_fake) == 1  # the mask of the third image overrules the verdict on it
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
 @given(arrays(np.uint8, (HEIGHT, WIDTH), elements=st.integers(0, 1)).filter(lambda mask: 0 < mask.mean() <= 0.95))
 def test_any_mask_arrives_exactly_and_replaces_the_one_before(run, mask):
