@@ -116,7 +116,8 @@ def _choose(
     part = Manifest(visible.frame.iloc[rows].reset_index(drop=True), visible.root)
     part = part.with_files(lambda files: ingest(files, study.folder / "image_cache", progress=False))
     batch_size = study.config.data.batch_size
-    choice = choose(run.load_model(), part, count, strategy, seed, similarity=0.999, batch_size=batch_size)
+    # Near-duplicates are not skipped: strategies are compared at exactly the same number of masks.
+    choice = choose(run.load_model(), part, count, strategy, seed, similarity=None, batch_size=batch_size)
     pool_rows = rows[part.mask_state == "unlabelled"]
     return pool_rows[choice.rows]
 

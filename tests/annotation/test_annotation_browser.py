@@ -368,7 +368,7 @@ def test_two_fingers_zoom_and_draw_nothing(page):
         finger.create_pointer_move(30, x, y)
         finger.create_pointer_up(0)
     builder.perform()
-    assert page.frame()[0] > 1.2 * page.transform[0]
+    page.wait(lambda: page.frame()[0] > 1.2 * page.transform[0])
     assert not page.drawn().any()
     assert page.on_disk() is None
 

@@ -78,7 +78,8 @@ def test_predict_returns_the_documented_dict(head):
 def test_a_batch_dict_is_predicted_like_its_images():
     model, batch = small(), batch_of()
     whole = model.predict(tf.data.Dataset.from_tensors(batch), verbose=0)
-    np.testing.assert_array_equal(whole["logit"], model.predict(batch["image"], verbose=0)["logit"])
+    alone = model.predict(batch["image"], verbose=0)
+    np.testing.assert_allclose(whole["logit"], alone["logit"], rtol=1e-5, atol=1e-6)
 
 
 def test_calibration_changes_the_score_alone():
@@ -187,7 +188,7 @@ def test_fit_and_evaluate_on_a_plain_dataset():
 
 def test_metrics_by_hand():
     """Reported decisions and attention equal what NumPy and scikit-learn make of the predictions."""
-    model, batch = small(seed=3), batch_of(8)
+    model, batch = small(seed=3, contrast=False), batch_of(8)
     model.compile("adam")
     found = model.evaluate(tf.data.Dataset.from_tensors(batch), return_dict=True, verbose=0)
     outputs = model.forward(batch["image"], training=False)
