@@ -136,7 +136,7 @@ def differences(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, d
         )
         for method in dict.fromkeys(key[0] for key in paired):  # type: ignore[index]
             row: dict[str, Any] = {"model": f"{OWN} - {other.model}", "method": method, "seeds": len(shared)}
-            for metric in ("accuracy", "auroc", "eer"):
+            for metric in ("accuracy", "balanced_accuracy", "auroc", "eer"):
                 value = paired[method, metric]
                 row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
             rows.append(row)

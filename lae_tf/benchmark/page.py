@@ -24,7 +24,7 @@ from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
 from lae_tf.evaluation.tables import DROP, SEEN_MEAN, UNSEEN_MEAN
 
-_COLUMNS = ("accuracy", "auroc", "eer")
+_COLUMNS = ("accuracy", "balanced_accuracy", "auroc", "eer")
 
 
 def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) -> Path:
@@ -69,8 +69,8 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
 def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best: str | None) -> str:
     """Return the main table and the differences to the best peer, for a README."""
     lines = [
-        f"| {protocol.title} | seen acc. | unseen acc. | drop | unseen AUROC | unseen EER |",
-        "|:--|--:|--:|--:|--:|--:|",
+        f"| {protocol.title} | seen acc. | unseen acc. | balanced | drop | unseen AUROC | unseen EER |",
+        "|:--|--:|--:|--:|--:|--:|--:|",
     ]
     for model in table["model"].unique():
         rows = table[table["model"] == model].set_index("method")
@@ -80,6 +80,7 @@ def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best
         cells = [
             f"{100 * rows.loc[SEEN_MEAN, 'accuracy']:.1f}",
             f"{100 * unseen['accuracy']:.1f} [{100 * unseen['accuracy_low']:.1f}, {100 * unseen['accuracy_high']:.1f}]",
+            f"{100 * unseen['balanced_accuracy']:.1f}",
             f"{100 * rows.loc[DROP, 'accuracy']:.1f}",
             f"{unseen['auroc']:.3f} [{unseen['auroc_low']:.3f}, {unseen['auroc_high']:.3f}]",
             f"{unseen['eer']:.3f}",
@@ -188,11 +189,8 @@ def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 
 def _as_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Rename the metrics: the report tints what it knows as a metric, and a difference is none."""
-    return table.rename(
-        columns=lambda name: (
-            name.replace(name.split("_")[0], f"Δ {name.split('_')[0]}", 1) if name.split("_")[0] in _COLUMNS else name
-        )
-    )
+    metrics = [name for name in table if name.removesuffix("_low").removesuffix("_high") in _COLUMNS]
+    return table.rename(columns={name: f"Δ {name}" for name in metrics})
 
 
 def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> list[Picture]:

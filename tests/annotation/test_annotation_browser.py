@@ -357,6 +357,8 @@ def test_zoomed_and_moved_strokes_hit_the_same_pixels(page):
 
 
 def test_two_fingers_zoom_and_draw_nothing(page):
+    page.press("-", "-", "-")  # an image that fills the stage would not be seen to grow
+    page.measure()
     first = PointerInput(interaction.POINTER_TOUCH, "first")
     builder = ActionBuilder(page.driver, mouse=first, duration=30)
     second = builder.add_pointer_input(interaction.POINTER_TOUCH, "second")
