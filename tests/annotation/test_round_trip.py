@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +15,12 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.training.run import Run
 
 
-def lae_tf(*arguments: str) -> dict:
-    command = [sys.executable, "-m", "lae_tf.cli.main", *arguments, "--json"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
-    return json.loads(result.stdout)
+def test_from_image_labels_to_an_aligned_model(tmp_path: Path, lae_tf_command) -> None:
+    def lae_tf(*arguments: str) -> dict:
+        code, output, errors = lae_tf_command(*arguments, "--json")
+        assert code == 0, errors[-2000:]
+        return json.loads(output)
 
-
-def test_from_image_labels_to_an_aligned_model(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "data", {"train": (16, 6, 0), "val": (8, 4, 0), "test": (8, 4, 0)})
     frame = pd.read_csv(manifest, keep_default_na=False)
     truth = {path: mask for path, mask in zip(frame["path"], frame["mask"], strict=True) if mask}
