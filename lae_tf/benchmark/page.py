@@ -189,7 +189,7 @@ def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 
 def _as_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Rename the metrics: the report tints what it knows as a metric, and a difference is none."""
-    metrics = [name for name in table if name.removesuffix("_low").removesuffix("_high") in _COLUMNS]
+    metrics = [name for name in map(str, table) if name.removesuffix("_low").removesuffix("_high") in _COLUMNS]
     return table.rename(columns={name: f"Δ {name}" for name in metrics})
 
 
