@@ -230,7 +230,7 @@ class Config(Section):
             ConfigError: unknown keys or bad values; all are listed.
         """
         path = Path(path)
-        values = _read_yaml(path)
+        values = read_yaml(path, "data")
         for override in overrides:
             _override(values, override)
         config = cls.parse(values, subject=str(path))
@@ -256,7 +256,12 @@ class Config(Section):
         os.replace(temporary, path)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, required: str) -> dict[str, Any]:
+    """Read a YAML mapping; ``required`` names a key it must have, for the error.
+
+    Raises:
+        UsageError: the file is missing, not YAML, or no mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -266,7 +271,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping with at least 'data'.")
+        raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping with at least '{required}'.")
     return values
 
 

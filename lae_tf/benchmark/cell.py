@@ -20,11 +20,10 @@ from lae_tf.data.images import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.evaluation.report import write_text
-from lae_tf.evaluation.scoring import score_manifest
+from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
-PANELS_PER_METHOD = 2
 SCORES, RESULT, PANELS, ROBUSTNESS = "scores.csv", "result.json", "panels.npz", "robustness.csv"
 
 
@@ -85,18 +84,9 @@ def _calibrated(logits: Any, decision: dict[str, Any]) -> Any:
     return 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64) / decision["temperature"]))
 
 
-def panel_rows(frame: pd.DataFrame) -> list[int]:
-    """Return rows of a few test images of each method and of the reals, at even distances, the same for all models."""
-    chosen: list[int] = []
-    for _, part in frame.groupby(["label", "method"], sort=True):
-        places = np.linspace(0, len(part) - 1, PANELS_PER_METHOD + 2)[1:-1].round().astype(int)
-        chosen += part.index[np.unique(places)].tolist()
-    return sorted(chosen, key=lambda row: -frame["label"][row])
-
-
 def _write_panels(path: Path, model: keras.Model, test: Manifest, frame: pd.DataFrame) -> None:
     """Keep a few images with this model's attention: uint8 maps, and nothing that needs pickling."""
-    rows = panel_rows(frame)
+    rows = example_rows(frame)
     subset = Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
     images, masks, attention = [], [], []
     for batch in evaluation_dataset(subset, model.preprocessor, 16):

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from lae_tf.baselines import PEERS
-from lae_tf.config import Config, ConfigError, Section
+from lae_tf.config import Config, ConfigError, Section, read_yaml
 from lae_tf.errors import UsageError
 
 OWN = "lae"
@@ -84,12 +83,7 @@ class Protocol(Section):
             ConfigError: unknown keys or bad values; all are listed.
         """
         path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
-        if not isinstance(values, dict):
-            raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping with at least 'manifest'.")
+        values = read_yaml(path, "manifest")
         if fast:
             changes = values.get("fast") or {}
             values = {**values, **changes, "training": _merged(values["training"], changes.get("training", {}))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 
 from lae_tf.baselines.peer import Peer
 from lae_tf.config import Config
@@ -13,8 +12,8 @@ from lae_tf.data.images import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
 from lae_tf.training.build import optimizer_for
-from lae_tf.training.calibrate import calibrate
-from lae_tf.training.callbacks import ProgressBar
+from lae_tf.training.calibrate import calibrate_on
+from lae_tf.training.callbacks import ProgressBar, epoch_rank
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
@@ -29,7 +28,7 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
-        rank = [round(float(logs["val_auroc"]), 4), -float(logs["val_loss"])]
+        rank = epoch_rank(logs, "val_loss")
         if self.best is None or rank > self.best:
             self.best, self.weights = rank, self.model.get_weights()
 
@@ -76,6 +75,4 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         callbacks=[ProgressBar(model.name, epochs, steps, batch_size), best],
     )
     model.set_weights(best.weights)
-    logits = np.concatenate([np.asarray(model.predict_on_batch(batch["image"])["logit"]) for batch in held_out])
-    labels = np.concatenate([batch["label"].numpy() for batch in held_out])
-    return model, calibrate(logits[:, 0], labels[:, 0].astype(int))
+    return model, calibrate_on(model, held_out)

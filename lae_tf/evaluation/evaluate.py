@@ -18,7 +18,7 @@ from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation import plots
 from lae_tf.evaluation.report import Picture, Section, evaluation_sections, write_report, write_text
-from lae_tf.evaluation.scoring import score_manifest
+from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.evaluation.tables import (
     csv_table,
     evaluation_table,
@@ -27,8 +27,6 @@ from lae_tf.evaluation.tables import (
 )
 from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
-
-PANELS_PER_METHOD = 2
 
 
 @dataclass(frozen=True)
@@ -160,11 +158,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
 
 def panel_rows(model: LAE, evaluation: Evaluation, image_cache: Path) -> list[plots.PanelRow]:
     """Return panels of a few images of each method and of the reals, at even distances in the manifest."""
-    chosen: list[int] = []
-    for _, part in evaluation.frame.groupby(["label", "method"], sort=False):
-        places = np.linspace(0, len(part) - 1, PANELS_PER_METHOD + 2)[1:-1].round().astype(int)
-        chosen += part.index[np.unique(places)].tolist()
-    chosen.sort(key=lambda row: -evaluation.frame["label"][row])
+    chosen = example_rows(evaluation.frame)
     subset = Manifest(evaluation.manifest.frame.iloc[chosen].reset_index(drop=True), evaluation.manifest.root)
     decodable = subset.with_files(lambda files: ingest(files, image_cache, progress=False))
     rows: list[plots.PanelRow] = []

@@ -15,6 +15,17 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.evaluation.localisation import LocalisationMeter
 
+EXAMPLES_PER_METHOD = 2
+
+
+def example_rows(frame: pd.DataFrame) -> list[int]:
+    """Return rows of a few images of each method and of the reals, fakes first, at even distances, not by result."""
+    chosen: list[int] = []
+    for _, part in frame.groupby(["label", "method"], sort=False):
+        places = np.linspace(0, len(part) - 1, EXAMPLES_PER_METHOD + 2)[1:-1].round().astype(int)
+        chosen += part.index[np.unique(places)].tolist()
+    return sorted(chosen, key=lambda row: -frame["label"][row])
+
 
 def score_manifest(
     model: keras.Model, manifest: Manifest, image_cache: Path, batch_size: int = 32, description: str = "evaluate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,15 @@ def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> flo
     reals = np.sort(scores[labels == 0])[::-1]
     allowed = int(np.floor(rate * len(reals)))
     return float(np.nextafter(reals[min(allowed, len(reals) - 1)], reals.dtype.type(np.inf)))
+
+
+def calibrate_on(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return :func:`calibrate` of a model's logits on batches of the pipeline (``image`` and ``label``)."""
+    logits, labels = [], []
+    for batch in batches:
+        logits.append(np.asarray(model.predict_on_batch(batch["image"])["logit"])[:, 0])
+        labels.append(np.asarray(batch["label"])[:, 0].astype(int))
+    return calibrate(np.concatenate(logits), np.concatenate(labels))
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

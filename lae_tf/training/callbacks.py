@@ -45,7 +45,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
-        rank = [round(float(logs["val_auroc"]), 4), -float(logs["val_latent_loss"])]
+        rank = epoch_rank(logs, "val_latent_loss")
         better = self.best is None or rank > self.best
         self.waited = 0 if better else self.waited + 1
         if better:
@@ -60,6 +60,11 @@ class Checkpoint(keras.callbacks.Callback):
             if older.name != last:
                 older.unlink()
         self.model.stop_training = stop
+
+
+def epoch_rank(logs: dict[str, float], decision_loss: str) -> list[float]:
+    """Return what the best epoch has most of: validation AUROC to 4 digits, then the lower decision loss."""
+    return [round(float(logs["val_auroc"]), 4), -float(logs[decision_loss])]
 
 
 def save_model(model: keras.Model, path: Path) -> None:

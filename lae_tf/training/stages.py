@@ -19,7 +19,7 @@ from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model, distribution
-from lae_tf.training.calibrate import calibrate
+from lae_tf.training.calibrate import calibrate_on
 from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, save_model
 from lae_tf.training.run import Run
 
@@ -122,11 +122,7 @@ def best_checkpoint(run: Run, stage: str) -> Path:
 
 def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
     """Choose temperature and threshold on validation, store them in the model, and save it."""
-    logits, labels = [], []
-    for batch in validation_dataset(validation, model, config):
-        logits.append(np.asarray(model.predict_on_batch(batch["image"])["logit"])[:, 0])
-        labels.append(batch["label"].numpy()[:, 0].astype(int))
-    decision = calibrate(np.concatenate(logits), np.concatenate(labels))
+    decision = calibrate_on(model, validation_dataset(validation, model, config))
     model.calibration.temperature.assign(decision["temperature"])
     model.calibration.threshold.assign(decision["threshold"])
     run.write_json("calibration.json", decision)
