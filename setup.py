@@ -82,6 +82,8 @@ setup(
             *SERVE,
             *UI,
             *VIDEO,
+            *GRPC,
+            *ONNX,
             "build",
             "hypothesis>=6.100",
             "mypy>=1.10",
