@@ -243,7 +243,7 @@ class Config(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(subject, [_problem(details) for details in error.errors()]) from None
+            raise ConfigError(subject, [problem(cls, details) for details in error.errors()]) from None
 
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML, ready to be read again."""
@@ -279,22 +279,32 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UsageError(f"--set {override}: expected key=value, for example --set align.epochs=5.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override}: '{text}' is not a YAML value.") from None
+    set_key(values, key, value, subject=f"--set {override}")
+
+
+def set_key(values: dict[str, Any], key: str, value: Any, subject: str) -> None:
+    """Set a dotted key such as ``align.epochs`` in place; ``subject`` begins the error.
+
+    Raises:
+        UsageError: a part of the way is a value.
+    """
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise UsageError(f"--set {override}: '{parent}' is a value, not a section.")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override}: '{text}' is not a YAML value.") from None
+            raise UsageError(f"{subject}: '{parent}' is a value, not a section.")
+    values[last] = value
 
 
-def _problem(details: Any) -> str:
+def problem(section: Any, details: Any) -> str:
+    """Return one sentence for one of pydantic's error records on a :class:`Section`, with the nearest known key."""
     location = [str(part) for part in details["loc"]]
     where = ".".join(location)
     if details["type"] == "extra_forbidden":
-        section: Any = Config
         for part in location[:-1]:
             section = section.model_fields[part].annotation
         close = get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)

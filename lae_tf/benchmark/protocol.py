@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from lae_tf.baselines import PEERS
-from lae_tf.config import Config, ConfigError, Section, read_yaml
+from lae_tf.config import Config, ConfigError, Section, problem, read_yaml, set_key
 from lae_tf.errors import UsageError
 
 OWN = "lae"
@@ -84,14 +84,14 @@ class Protocol(Section):
         """
         path = Path(path)
         values = read_yaml(path, "manifest")
-        if fast:
-            changes = values.get("fast") or {}
-            values = {**values, **changes, "training": _merged(values["training"], changes.get("training", {}))}
         try:
-            return cls.model_validate(values)
+            protocol = cls.model_validate(values)
+            if not fast:
+                return protocol
+            training = _merged(protocol.training, protocol.fast.get("training", {}))
+            return cls.model_validate({**values, **protocol.fast, "training": training})
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}; found {e['input']!r}." for e in error.errors()]
-            raise ConfigError(str(path), problems) from None
+            raise ConfigError(str(path), [problem(cls, details) for details in error.errors()]) from None
 
     def cells(self, data_root: str | Path, folder: Path) -> Iterator[Cell]:
         """Yield the cells seed by seed, so that a comparison cut short has seen every model.
@@ -110,7 +110,7 @@ class Protocol(Section):
             for model in (*self.models, *self.ablations):
                 values = copy.deepcopy(self.training)
                 for key, value in self.ablations.get(model, {}).items():
-                    _set(values, key, value)
+                    set_key(values, key, value, subject=f"ablation {model}")
                 data = {**values.get("data", {}), "manifest": str(manifest), "train_methods": self.train_methods}
                 output = str(folder / "cells" / f"{model}-{seed}" / "run")
                 config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
@@ -124,10 +124,3 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = _merged(result[key], value) if both else value
     return result
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-    values[last] = value

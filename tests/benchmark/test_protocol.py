@@ -83,3 +83,13 @@ def test_the_released_protocols_are_valid(tmp_path, name, fast):
     for cell in cells:
         assert cell.config.data.mask_share < 0.03
     assert len(protocol.models) == 10 and len(protocol.seeds) == (1 if fast else 3)
+
+
+def test_a_protocol_without_training_has_a_fast_version(tmp_path):
+    protocol = Protocol.read(write(tmp_path, training={}, fast={"seeds": [5]}), fast=True)
+    assert protocol.seeds == (5,) and protocol.training == {}
+
+
+def test_a_misspelt_key_gets_the_nearest_one(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'robustness_images'"):
+        Protocol.read(write(tmp_path, robustness_image=3))
