@@ -7,7 +7,7 @@ import sys
 
 import click
 
-DEFAULT_COUNT = 32
+DEFAULT_COUNT, SHOWN = 32, 20
 
 
 @click.command("frames")
@@ -24,7 +24,8 @@ DEFAULT_COUNT = 32
 @click.option(
     "--layout",
     metavar="KIND",
-    help="Crop fakes and masks as their originals: faceforensics++, celeb-df or dfdc.",
+    help="Write OUT/manifest.csv, and crop fakes and masks as their originals: faceforensics++, celeb-df, dfdc, or "
+    "folders for real/ and fake/.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Videos at a time; default: one per processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -43,15 +44,17 @@ def command(
     SOURCE is a video or a folder of videos; OUT gets a folder of PNG files for each, in the same tree. The main
     face is followed through the video, so that its crops are steady. Interrupted, the same command goes on
     where it stopped. Videos that cannot be used or show no face are reported and skipped; then the exit code
-    is 1.
+    is 1. `lae-tf manifest` writes other manifests of OUT.
 
     \b
     Example:
-      lae-tf frames videos/ frames/ --count 16
+      lae-tf frames videos/ frames/ --count 16 --layout folders
     """
     from functools import partial
+    from pathlib import Path
 
     from lae_tf.data.extraction import extract
+    from lae_tf.data.layouts import build_manifest
     from lae_tf.data.layouts.originals import original_of
     from lae_tf.data.video import Selection
 
@@ -60,9 +63,13 @@ def command(
     finder = None if layout is None else partial(original_of, layout)
     result = extract(source, out, Selection(every, count), whole=whole, original_of=finder, workers=workers)
     images = sum(result.images.values())
+    manifest = str(Path(out, "manifest.csv")) if layout and images else None
+    built = build_manifest(layout, out, manifest) if layout and manifest else None
     if as_json:
         facts = {
             "out": out,
+            "manifest": manifest,
+            "unmatched": built.unmatched if built else [],
             "images": images,
             "videos": result.images,
             "finished_before": result.skipped,
@@ -76,5 +83,10 @@ def command(
         for problem in result.problems:
             click.echo(f"Skipped: {problem}", err=True)
         click.echo(f"{images} images from {len(result.images)} videos ({result.skipped} finished before): {out}")
+        if built:
+            for sentence in built.unmatched[:SHOWN]:
+                click.echo(f"Unmatched: {sentence}", err=True)
+            click.echo(f"Manifest: {manifest}")
+            click.echo(f"Next:  lae-tf train {manifest} --output runs/first")
     if result.problems:
         sys.exit(1)

@@ -225,12 +225,15 @@ class Config(Section):
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
         """Read a YAML file and apply ``key=value`` overrides such as ``align.epochs=5``.
 
+        A manifest, ``.csv`` or ``.parquet``, stands for the configuration that names it and keeps every default.
+
         Raises:
             UsageError: the file is missing or not YAML, or an override is malformed.
             ConfigError: unknown keys or bad values; all are listed.
         """
         path = Path(path)
-        values = read_yaml(path, "data")
+        is_manifest = path.suffix in (".csv", ".parquet")
+        values = {"data": {"manifest": path.name}} if is_manifest else read_yaml(path, "data")
         for override in overrides:
             _override(values, override)
         config = cls.parse(values, subject=str(path))

@@ -155,3 +155,10 @@ def test_a_configuration_cannot_be_changed():
     config = Config.parse(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 4
+
+
+def test_a_manifest_stands_for_its_configuration(tmp_path):
+    path = tmp_path / "data.csv"
+    config = Config.read(path, ["align.epochs=5"])
+    assert config.data.manifest == str(path) and config.align.epochs == 5
+    assert config.model == Config.parse({"data": {"manifest": "x"}}).model

@@ -12,6 +12,7 @@ _FINDERS: dict[str, Callable[[Path, PurePosixPath], str | None]] = {
     "faceforensics++": faceforensics.original_video,
     "celeb-df": celeb_df.original_video,
     "dfdc": dfdc.original_video,
+    "folders": lambda root, video: None,  # does not say what a fake was made from
 }
 VIDEO_LAYOUTS = tuple(_FINDERS)
 
