@@ -23,11 +23,20 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
       lae-tf train config.yaml --set pretrain.epochs=5 --output runs/first
     """
     from lae_tf.config import Config
+    from lae_tf.training.distribution import Cluster
     from lae_tf.training.stages import train
 
     if output:
         overrides = (*overrides, f"output={json.dumps(output)}")
-    run = train(Config.read(config, overrides), resume=resume)
+    settings, cluster = Config.read(config, overrides), Cluster.from_environment()
+    if cluster:
+        others = [cluster.name(index) for index in range(len(cluster.tasks)) if index != cluster.index]
+        click.echo(f"This is {cluster.name(cluster.index)}; it trains with {', '.join(others)}.", err=True)
+    run = train(settings, resume, cluster)
+    if cluster and not cluster.is_chief:
+        chief = cluster.name(0)
+        click.echo(json.dumps({"chief": chief}) if as_json else f"Done; {chief} wrote the run.")
+        return
     data, decision = run.read_json("data.json"), run.read_json("calibration.json")
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_path), "data": data, "decision": decision}))

@@ -33,6 +33,7 @@ __all__ = [
     "global_policy",
     "policy_scope",
     "scale_loss",
+    "synchronize_normalization",
 ]
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
@@ -128,6 +129,16 @@ def apply_gradients(optimizer: Any, gradients: list[tf.Tensor], variables: list[
     if not KERAS_3 and hasattr(optimizer, "get_unscaled_gradients"):
         gradients = optimizer.get_unscaled_gradients(gradients)
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def synchronize_normalization(layer: Any) -> None:
+    """Let a built batch normalisation take its statistics over all replicas.
+
+    The fused kernel of the classic stack cannot. Only that kernel's moving variance has Bessel's correction.
+    """
+    layer.synchronized = True
+    if not KERAS_3:
+        layer.fused = False
 
 
 def global_policy() -> Any:

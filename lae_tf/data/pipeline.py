@@ -89,6 +89,7 @@ def training_dataset(
     epochs: range,
     composition: Composition | None = None,
     use_masks: bool = True,
+    share: tuple[int, int] = (0, 1),
 ) -> tuple[tf.data.Dataset, int]:
     """Return an endless-looking dataset over the given epochs, and the number of steps of one epoch.
 
@@ -104,6 +105,9 @@ def training_dataset(
         epochs: for example ``range(3, 20)`` after three finished epochs.
         composition: fixed numbers of each kind of image in every batch; None shuffles all images alike.
         use_masks: False gives annotated fakes weight 0 too (stage 1 uses no person's mask).
+        share: (i, n) for the part of every batch that the i-th of n machines trains on: its images i, i + n,
+            i + 2n and so on, B / n of them. Only these are decoded and augmented, and as they would be in the
+            whole batch; the parts of all machines together are that batch. B must be a multiple of n.
 
     Raises:
         LAEError: fewer images than a batch needs.
@@ -126,13 +130,15 @@ def training_dataset(
             yield indices, draws.astype(np.int64), forge, donors
 
     columns = _columns(manifest, use_masks)
-    index = tf.TensorSpec((None,), tf.int64)
-    spec = (index, tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.bool), index)
+    rows = tf.TensorSpec((None,), tf.int64)
+    spec = (rows, tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.bool), rows)
     dataset = tf.data.Dataset.from_generator(visits, output_signature=spec)
     dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
+    index, machines = share
+    dataset = dataset.shard(machines, index)
 
-    def load(index: Any, draw: Any, forged: Any, donor: Any) -> dict[str, Any]:
-        example = _load({name: column[index] for name, column in columns.items()}, preprocessor)
+    def load(row: Any, draw: Any, forged: Any, donor: Any) -> dict[str, Any]:
+        example = _load({name: column[row] for name, column in columns.items()}, preprocessor)
         if kept < batch_size:
             path = columns["path"][donor]
             example = tf.cond(forged, lambda: _forge(example, path, draw, preprocessor), lambda: example)
@@ -140,11 +146,15 @@ def training_dataset(
         return example
 
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE), steps
+    return dataset.batch(batch_size // machines, drop_remainder=True).prefetch(tf.data.AUTOTUNE), steps
 
 
 def evaluation_dataset(
-    manifest: Manifest, preprocessor: Decoder, batch_size: int, forge_seed: int | None = None
+    manifest: Manifest,
+    preprocessor: Decoder,
+    batch_size: int,
+    forge_seed: int | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Return every image once, in the manifest's order, without augmentation.
 
@@ -154,21 +164,28 @@ def evaluation_dataset(
         batch_size: B; the last batch may be smaller.
         forge_seed: where it is given, a forgery made from each real image follows (``lae_tf.data.self_forge``),
             the same ones for the same seed.
+        share: (i, n) for the part of the i-th of n machines, as in :func:`training_dataset`; the last batches may
+            then be empty on some machines.
     """
     columns = _columns(manifest, use_masks=True)
-    dataset = tf.data.Dataset.from_tensor_slices(columns)
+    index, machines = share
+    dataset = tf.data.Dataset.from_tensor_slices(columns).shard(machines, index)
     dataset = dataset.map(lambda row: _load(row, preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
     if forge_seed is not None:
         reals = np.flatnonzero(~manifest.is_fake)
         draws = np.stack([np.full(len(reals), forge_seed), reals], axis=1).astype(np.int64)
         own = {name: tf.gather(column, reals) for name, column in columns.items()}
         donors = tf.gather(columns["path"], np.random.default_rng(forge_seed).permutation(reals))
-        forged = tf.data.Dataset.from_tensor_slices((own, donors, draws)).map(
+        # They follow the manifest's images, so the first of them is not always the first machine's.
+        part = tf.data.Dataset.from_tensor_slices((own, donors, draws)).shard(
+            machines, (index - len(manifest)) % machines
+        )
+        forged = part.map(
             lambda row, donor, draw: _forge(_load(row, preprocessor), donor, draw, preprocessor),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         dataset = dataset.concatenate(forged)
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return dataset.batch(batch_size // machines).prefetch(tf.data.AUTOTUNE)
 
 
 def image_dataset(paths: list[str], preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:

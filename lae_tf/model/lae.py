@@ -31,6 +31,15 @@ DEFAULT_WEIGHTS = {
 }
 
 
+def _over_replicas(values: list[Any]) -> list[Any]:
+    """Return the sums over all replicas that work on this batch."""
+    context = tf.distribute.get_replica_context()
+    # Without a strategy there is nothing to add, and XLA knows no all_reduce on CPUs.
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
 @keras.saving.register_keras_serializable("lae_tf")
 class LAE(keras.Model):
     """Locality-aware AutoEncoder (Du et al. 2020, arXiv 1909.05999; the equations are in docs/method.md).
@@ -292,17 +301,23 @@ class LAE(keras.Model):
         mask = attention_maps.pool_mask(batch["mask"], map_logits.shape[1], map_logits.shape[2])
         known = tf.cast(batch["mask_weight"], tf.float32)[:, 0]
         alignment = self.alignment_loss(mask, map_logits)
-        terms["alignment_loss"] = tf.math.divide_no_nan(tf.reduce_sum(known * alignment), tf.reduce_sum(known))
+        # Normalised by the known masks of the whole batch, not of this replica's part of it; the factor makes the
+        # mean over replicas, weighted by their images, the value of the whole batch.
+        images = tf.cast(tf.shape(known)[0], tf.float32)
+        all_known, all_images = _over_replicas([tf.reduce_sum(known), images])
+        alignment_sum = tf.reduce_sum(known * alignment) * tf.math.divide_no_nan(all_images, images)
+        terms["alignment_loss"] = tf.math.divide_no_nan(alignment_sum, all_known)
         terms["loss"] = tf.add_n(
             [weights[name] * terms[f"{name}_loss"] for name in ("reconstruction", "latent", "alignment")]
         )
         return terms
 
-    def _update_metrics(self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]) -> dict[str, Any]:
-        count = tf.shape(batch["image"])[0]
+    def _update_metrics(self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]) -> None:
+        count = tf.cast(tf.shape(batch["image"])[0], tf.float32)
         for name, tracker in self._trackers.items():
             if name in terms:
-                tracker.update_state(terms[name], sample_weight=tf.cast(count, tf.float32))
+                # The last batch may leave a replica without images: the mean of none is not a number.
+                tracker.update_state(tf.where(count > 0, terms[name], 0.0), sample_weight=count)
         score = tf.sigmoid(outputs["logit"])
         for metric in self._decision_metrics:
             metric.update_state(batch["label"], score)
@@ -312,11 +327,19 @@ class LAE(keras.Model):
         union = tf.reduce_sum(tf.cast(fired | forged, tf.float32), axis=(1, 2))
         annotated = tf.cast(batch["mask_weight"], tf.float32) * tf.cast(batch["label"], tf.float32)
         self._attention_iou.update_state(tf.math.divide_no_nan(overlap, union), sample_weight=annotated[:, 0])
-        return {metric.name: metric.result() for metric in self.metrics}
 
     # --- steps ---------------------------------------------------------------------------------------
 
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        self.learn(data)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        self.judge(data)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def learn(self, data: dict[str, Any]) -> None:
+        """Update weights and metrics on one batch, or on one replica's part of it."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         variables = self.autoencoder_variables
         with tf.GradientTape() as tape:
@@ -327,7 +350,12 @@ class LAE(keras.Model):
         addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
         if self.discriminator is not None:
             terms["discriminator_loss"] = self._train_discriminator(data["image"], outputs["reconstruction"], replicas)
-        return self._update_metrics(data, outputs, terms)
+        self._update_metrics(data, outputs, terms)
+
+    def judge(self, data: dict[str, Any]) -> None:
+        """Update metrics on one batch, or on one replica's part of it."""
+        outputs = self.forward(data["image"], training=False)
+        self._update_metrics(data, outputs, self._loss_terms(data, outputs))
 
     def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
         discriminator: Any = self.discriminator
@@ -341,10 +369,6 @@ class LAE(keras.Model):
             scaled = loss / replicas
         self.discriminator_optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return loss
-
-    def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        outputs = self.forward(data["image"], training=False)
-        return self._update_metrics(data, outputs, self._loss_terms(data, outputs))
 
     # --- saving --------------------------------------------------------------------------------------
 

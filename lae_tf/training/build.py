@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-import tensorflow as tf
 
 from lae_tf.config import Config, LossConfig, StageConfig
 from lae_tf.errors import UsageError
@@ -67,13 +66,6 @@ def optimizer_for(stage: StageConfig, steps: int) -> keras.optimizers.Optimizer:
         warmup_steps=warm_up,
     )
     return keras.optimizers.AdamW(schedule, weight_decay=stage.weight_decay)
-
-
-def distribution(config: Config) -> tf.distribute.Strategy:
-    """Return the strategy whose scope the model is built in."""
-    if config.hardware.distribute == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
 
 
 def _decision_loss(losses: LossConfig) -> keras.losses.Loss:

@@ -107,7 +107,8 @@ class MetricsLog(keras.callbacks.Callback):
         self.writer.flush()
 
     def _panels(self) -> np.ndarray:
-        outputs = self.model.predict_on_batch(self.examples["image"])
+        # Not predict_on_batch, which gathers what all the machines of a cluster predict.
+        outputs = self.model(self.examples["image"], training=False)
         attention = np.repeat(np.asarray(outputs["attention"])[..., None], 3, axis=-1)
         mask = np.repeat(np.asarray(self.examples["mask"]), 3, axis=-1)
         columns = [np.asarray(self.examples["image"]), np.asarray(outputs["reconstruction"]), attention, mask]

@@ -18,9 +18,10 @@ from lae_tf.data.pipeline import Composition, evaluation_dataset, training_datas
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
-from lae_tf.training.build import build_model, compile_model, distribution
+from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_on
 from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, save_model
+from lae_tf.training.distribution import Cluster, fit, share_start, strategy_for, synchronize
 from lae_tf.training.run import Run
 
 STAGES_FILE = "checkpoints/stages.json"
@@ -36,25 +37,36 @@ class Stage:
     composition: Composition | None
 
 
-def train(config: Config, resume: bool = False) -> Run:
+def train(config: Config, resume: bool = False, cluster: Cluster | None = None) -> Run:
     """Train a run from its configuration, or go on where it stopped.
 
     Args:
         config: the resolved configuration.
         resume: go on with the run in ``config.output`` if there is one.
+        cluster: the machines that train together; each calls this function, and the chief writes the run.
 
     Returns:
-        The run, with ``model.keras`` calibrated on validation.
+        The run, with ``model.keras`` calibrated on validation; on a worker that is not the chief the folder may
+        not be there.
 
     Raises:
-        LAEError: the data cannot be trained on; says why.
+        LAEError: the data cannot be trained on, or a machine of the cluster does not answer; says why.
     """
+    strategy = strategy_for(config, cluster)
+    if cluster is None:
+        return _train(config, resume, strategy, None)
+    with cluster.losses_explained(), cluster.output(config.output) as output:
+        _train(config.model_copy(update={"output": output}), resume, strategy, cluster)
+    return Run(config.output)
+
+
+def _train(config: Config, resume: bool, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> Run:
     manifest = training_manifest(config)
     for split in ("train", "val"):
         _require_both_classes(manifest.select(split=split), split)
     run = Run.create(config, resume)
     try:
-        _train(run, config, manifest)
+        _train_stages(run, config, manifest, strategy, cluster)
     except LAEError:
         if not run.checkpoints.exists():
             run.config_path.unlink()  # nothing was trained: with the cause mended, the run begins anew
@@ -62,15 +74,18 @@ def train(config: Config, resume: bool = False) -> Run:
     return run
 
 
-def _train(run: Run, config: Config, manifest: Manifest) -> None:
+def _train_stages(
+    run: Run, config: Config, manifest: Manifest, strategy: tf.distribute.Strategy, cluster: Cluster | None
+) -> None:
     seed_everything(config)
     run.write_json("data.json", describe_data(config, manifest))
+    if cluster is not None:
+        share_start(cluster, strategy, run, config, manifest)
     manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
     state = run.read_json(STATE_FILE)
-    strategy = distribution(config)
     for stage in plan(config, train_part, finished):
         # A state of an earlier stage is that stage's end.
         left = state if state and state["stage"] == stage.name else None
@@ -80,7 +95,8 @@ def _train(run: Run, config: Config, manifest: Manifest) -> None:
                 model.jit_compile = config.hardware.xla  # the one setting that a saved model does not hold
             else:
                 compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
-        _fit(run, config, stage, model, train_part, validation, left)
+        synchronize(model, strategy)
+        _fit(run, config, stage, model, train_part, validation, left, strategy, cluster)
         finished.append({"stage": stage.name, "annotated": _annotated(train_part)})
         run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
         run.write_json(STAGES_FILE, finished)
@@ -129,14 +145,16 @@ def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
     save_model(model, run.model_path)
 
 
-def validation_dataset(validation: Manifest, model: LAE, config: Config) -> tf.data.Dataset:
+def validation_dataset(
+    validation: Manifest, model: LAE, config: Config, share: tuple[int, int] = (0, 1)
+) -> tf.data.Dataset:
     """Return what epochs, temperature and threshold are chosen on.
 
     Where training forges images on the fly, a forgery of each real validation image stands beside the known
     manipulations, so that neither epoch nor threshold is chosen for those alone.
     """
     forge_seed = config.seed if config.data.self_forged else None
-    return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed)
+    return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
 
 
 def training_manifest(config: Config) -> Manifest:
@@ -213,23 +231,35 @@ def _fit(
     train_part: Manifest,
     validation: Manifest,
     state: dict[str, Any] | None,
+    strategy: tf.distribute.Strategy,
+    cluster: Cluster | None,
 ) -> None:
     finished = state["epochs"] if state else 0
     settings = stage.settings
     if finished >= settings.epochs or (state and state["stopped"]):
         return
+    share = (cluster.index, len(cluster.tasks)) if cluster else (0, 1)
+    epochs, batch_size = range(finished, settings.epochs), config.data.batch_size
     dataset, steps = training_dataset(
         train_part,
         model.preprocessor,
-        config.data.batch_size,
+        batch_size,
         config.augment,
         seed=config.seed,
-        epochs=range(finished, settings.epochs),
+        epochs=epochs,
         composition=stage.composition,
         use_masks=stage.name != "pretrain",
+        share=share,
     )
-    held_out = validation_dataset(validation, model, config).cache()
-    examples = _examples(validation, model)
+    held_out = validation_dataset(validation, model, config, share).cache()
+    callbacks = [
+        ProgressBar(stage.name, settings.epochs, steps, batch_size),
+        MetricsLog(run, stage.name, finished, _examples(validation, model)),
+        Checkpoint(run, stage.name, settings.patience, state),
+    ]
+    if cluster is not None:
+        fit(strategy, model, dataset, steps, held_out, batch_size, epochs, callbacks)
+        return
     model.fit(
         dataset,
         steps_per_epoch=steps,
@@ -238,11 +268,7 @@ def _fit(
         validation_data=held_out,
         shuffle=False,
         verbose=0,
-        callbacks=[
-            ProgressBar(stage.name, settings.epochs, steps, config.data.batch_size),
-            MetricsLog(run, stage.name, finished, examples),
-            Checkpoint(run, stage.name, settings.patience, state),
-        ],
+        callbacks=callbacks,
     )
 
 
