@@ -63,7 +63,7 @@ class LAE(keras.Model):
 
     Args:
         image_size: S in pixels, a multiple of the stride.
-        widths: channels of the encoder's stem and stages; the stride is 2 ** (len(widths) - 1).
+        widths: channels of the encoder's stem and stages, two or more; the stride is 2 ** (len(widths) - 1).
         blocks: residual blocks per stage.
         high_pass: give the stem fixed high-pass residuals beside RGB.
         contrast: let the last features see how far they are from the image's mean.
@@ -109,6 +109,8 @@ class LAE(keras.Model):
         stride = backbone_stride if backbone else 2 ** (len(widths) - 1)
         if image_size <= 0 or image_size % stride:
             raise ValueError(f"image_size must be a multiple of the stride {stride}. Received {image_size!r}.")
+        if stride < 2:
+            raise ValueError(f"widths must be those of the stem and of at least one stage. Received {tuple(widths)!r}.")
         if head not in HEADS:
             raise ValueError(f"head must be one of {HEADS}. Received instead {head!r}.")
         if attention not in ATTENTIONS:
@@ -124,7 +126,7 @@ class LAE(keras.Model):
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
         grid = image_size // stride
         doublings = stride.bit_length() - 1
-        decoder_widths = [max(16, widths[-1] // 2 ** (step + 1)) for step in range(doublings)]
+        decoder_widths = [max(16, widths[-1] // 2**step) for step in range(1, doublings)]
         with addons.policy_scope(self.dtype_policy):
             if backbone:
                 self.encoder = build_backbone_encoder(image_size, backbone, stride, widths[-1], backbone_weights)
@@ -316,7 +318,7 @@ class LAE(keras.Model):
         count = tf.cast(tf.shape(batch["image"])[0], tf.float32)
         for name, tracker in self._trackers.items():
             if name in terms:
-                # The last batch may leave a replica without images: the mean of none is not a number.
+                # The mean of a replica without images is not a number.
                 tracker.update_state(tf.where(count > 0, terms[name], 0.0), sample_weight=count)
         score = tf.sigmoid(outputs["logit"])
         for metric in self._decision_metrics:
@@ -354,7 +356,10 @@ class LAE(keras.Model):
 
     def judge(self, data: dict[str, Any]) -> None:
         """Update metrics on one batch, or on one replica's part of it."""
-        outputs = self.forward(data["image"], training=False)
+        # The last batch may leave a replica without images, and not every layer can do with none: it gets a blank one.
+        count = tf.shape(data["image"])[0]
+        images = tf.pad(data["image"], [[0, tf.maximum(0, 1 - count)], [0, 0], [0, 0], [0, 0]])
+        outputs = {name: value[:count] for name, value in self.forward(images, training=False).items()}
         self._update_metrics(data, outputs, self._loss_terms(data, outputs))
 
     def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:

@@ -155,12 +155,29 @@ def strategy_for(config: Config, cluster: Cluster | None) -> tf.distribute.Strat
     return strategy
 
 
-def synchronize(model: LAE, strategy: tf.distribute.Strategy) -> None:
-    """Let batch normalisation see the whole batch, not one device's part of it."""
-    if strategy.num_replicas_in_sync > 1:
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                addons.synchronize_normalization(layer)
+def place(model: LAE, strategy: tf.distribute.Strategy) -> LAE:
+    """Return a compiled model like this one, optimizer and all, with its variables on every device of the strategy.
+
+    Its batch normalisation sees the whole batch, not one device's part of it. (Loading a file in the strategy's
+    scope would be shorter, but Keras 2 cannot load metrics there.)
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return model
+    model.optimizer.build(model.autoencoder_variables)
+    with strategy.scope():
+        placed: LAE = LAE.from_config(model.get_config())
+        placed.compile_from_config(model.get_compile_config())
+    placed.jit_compile = model.jit_compile
+    placed.set_weights(model.get_weights())
+    for optimizer in ("optimizer", "discriminator_optimizer"):
+        if hasattr(model, optimizer):
+            theirs, ours = (getattr(each, optimizer).variables for each in (model, placed))
+            for variable, value in zip(ours, theirs, strict=True):
+                variable.assign(tf.convert_to_tensor(value))
+    for layer in placed._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            addons.synchronize_normalization(layer)
+    return placed
 
 
 # --- what the machines share ------------------------------------------------------------------------------
@@ -262,6 +279,7 @@ def fit(
     for epoch in epochs:
         told.on_epoch_begin(epoch)
         for step in range(steps):
+            told.on_train_batch_begin(step)
             learn(next(batches))
             told.on_train_batch_end(step)
         logs = results()

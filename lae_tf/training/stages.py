@@ -21,7 +21,7 @@ from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_on
 from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, save_model
-from lae_tf.training.distribution import Cluster, fit, share_start, strategy_for, synchronize
+from lae_tf.training.distribution import Cluster, fit, place, share_start, strategy_for
 from lae_tf.training.run import Run
 
 STAGES_FILE = "checkpoints/stages.json"
@@ -89,13 +89,12 @@ def _train_stages(
     for stage in plan(config, train_part, finished):
         # A state of an earlier stage is that stage's end.
         left = state if state and state["stage"] == stage.name else None
-        with strategy.scope():
-            model = _start(run, config, finished, left)
-            if left:
-                model.jit_compile = config.hardware.xla  # the one setting that a saved model does not hold
-            else:
-                compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
-        synchronize(model, strategy)
+        model = _start(run, config, finished, left)
+        if left:
+            model.jit_compile = config.hardware.xla  # the one setting that a saved model does not hold
+        else:
+            compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
+        model = place(model, strategy)
         _fit(run, config, stage, model, train_part, validation, left, strategy, cluster)
         finished.append({"stage": stage.name, "annotated": _annotated(train_part)})
         run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
