@@ -16,7 +16,8 @@ import click
 def command(config: str, overrides: tuple[str, ...], output: str | None, resume: bool, as_json: bool) -> None:
     """Train a detector: stage 1 decides and reconstructs, stage 2 aligns attention with the masks.
 
-    Stops and resumes at any moment; the run directory holds everything it made.
+    Stops and resumes at any moment; the run directory holds everything it made. Several machines train together if
+    TF_CONFIG names them (docs/scale.md).
 
     \b
     Example:

@@ -36,7 +36,7 @@ class DataConfig(Section):
     Attributes:
         manifest: CSV or Parquet file; a relative path is relative to the configuration's own folder.
         image_size: side of the model's input in pixels.
-        batch_size: images a step, over all devices.
+        batch_size: images a step, over all devices; a multiple of their number.
         train_methods: manipulations to train and validate on; None means all in the manifest.
         mask_share: use the masks of at most this share of the training images, drawn at random by the seed;
             None uses all there are.
@@ -95,7 +95,7 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """Arguments of :class:`lae_tf.model.lae.LAE`; see there."""
 
-    widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (24, 48, 96, 128)
+    widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=2)] = (24, 48, 96, 128)
     blocks: int = Field(1, ge=0)
     high_pass: bool = True
     contrast: bool = True
@@ -197,7 +197,8 @@ class HardwareConfig(Section):
 
     Attributes:
         precision: Keras precision policy.
-        distribute: ``mirrored`` uses every GPU of this machine.
+        distribute: ``mirrored`` uses every GPU of this machine. Of several machines, which the environment variable
+            TF_CONFIG names for ``lae-tf train`` (docs/scale.md), every GPU is used without it.
         deterministic: bit-equal runs on one machine; turns XLA off and costs speed on GPUs.
         xla: compile the training step; slower on CPUs.
     """

@@ -164,9 +164,10 @@ def place(model: LAE, strategy: tf.distribute.Strategy) -> LAE:
     if strategy.num_replicas_in_sync == 1:
         return model
     model.optimizer.build(model.autoencoder_variables)
+    compiled: Any = model.get_compile_config()
     with strategy.scope():
         placed: LAE = LAE.from_config(model.get_config())
-        placed.compile_from_config(model.get_compile_config())
+        placed.compile_from_config(compiled)
     placed.jit_compile = model.jit_compile
     placed.set_weights(model.get_weights())
     for optimizer in ("optimizer", "discriminator_optimizer"):
