@@ -95,7 +95,7 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """Arguments of :class:`lae_tf.model.lae.LAE`; see there."""
 
-    widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=2)] = (24, 48, 96, 128)
+    widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (24, 48, 96, 128)
     blocks: int = Field(1, ge=0)
     high_pass: bool = True
     contrast: bool = True

@@ -129,6 +129,7 @@ def test_compile_refuses_what_does_not_go_together(arguments, options, message):
     "arguments, message",
     [
         ({"image_size": 17}, "multiple of the stride 2"),
+        ({"widths": (8,)}, "at least one stage"),
         ({"head": "max"}, "head must be one of"),
         ({"attention": "score_cam"}, "attention must be one of"),
         ({"attention": "cam", "head": "split"}, "linear head"),
