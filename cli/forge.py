@@ -30,7 +30,8 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
     flag_value="list",
     is_eager=True,
     callback=_list_methods,
-    help="Ways to forge, separated by commas, or 'all'; without a value: list them and end.",
+    help="Ways to forge, separated by commas; 'all' are those that need no face, 'faces' those that need one; "
+    "without a value: list them and end.",
 )
 @click.option("--seed", default=0, show_default=True, help="Same seed, same images: same forgeries and splits.")
 @click.option(
@@ -76,10 +77,16 @@ def command(
     Example:
       lae-tf forge --methods
       lae-tf forge photos/ forged/ --methods splice,inpaint-telea --seed 7
+      lae-tf forge portraits/ forged/ --methods face-swap,self-blend-face
     """
     from lae_tf.data.forge import METHODS, PostProcessing, forge_folder
 
-    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    sets = {
+        "all": [name for name, method in METHODS.items() if not method.needs_face],
+        "faces": [name for name, method in METHODS.items() if method.needs_face],
+    }
+    asked = [name.strip() for name in methods.split(",") if name.strip()]
+    names = [name for one in asked for name in sets.get(one, [one])]
     result = forge_folder(
         real_dir,
         out_dir,

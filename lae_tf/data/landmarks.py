@@ -38,6 +38,14 @@ NOSE = (168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 48, 278, 64, 294)
 MOUTH = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 """Around the lips."""
 
+PARTS = {
+    "face": OUTLINE,
+    "below-brows": (*OUTLINE[7:30], *LEFT_BROW, *RIGHT_BROW),  # from temple over chin to temple, and the brows
+    "eyes-and-nose": (*LEFT_BROW, *RIGHT_BROW, *LEFT_EYE, *RIGHT_EYE, *NOSE),
+    "mouth": MOUTH,
+}
+"""Parts of a face by the points around them: our definition."""
+
 _SIDE = 192  # of the network's input
 _CONTEXT = 1.5  # side of its input in sizes of the face
 _PASSES = 2  # the first looks where the detector says, the second where the first found the points
@@ -81,6 +89,27 @@ def find_landmarks(image: np.ndarray) -> np.ndarray | None:
             eyes = found[list(RIGHT_EYE)].mean(axis=0) - found[list(LEFT_EYE)].mean(axis=0)
             turn = math.atan2(eyes[1], eyes[0])
         return found.astype(np.float32)
+
+
+def face_region(points: np.ndarray, part: str, height: int, width: int, scale: float = 1.0) -> np.ndarray:
+    """Fill the convex hull of a part of a face.
+
+    Args:
+        points: float32 (468, 2), from :func:`find_landmarks`.
+        part: a name in ``PARTS``.
+        height: pixels of the image.
+        width: pixels of the image.
+        scale: factor of the hull's size, about the mean of its points.
+
+    Returns:
+        uint8 (height, width), 1 inside.
+    """
+    around = points[list(PARTS[part])]
+    middle = around.mean(axis=0)
+    hull = cv2.convexHull((middle + scale * (around - middle)).astype(np.float32))
+    region = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(region, np.rint(hull).astype(np.int32), 1)
+    return region
 
 
 @functools.cache

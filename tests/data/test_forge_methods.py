@@ -15,6 +15,8 @@ from lae_tf.data.forge.regions import random_region
 from lae_tf.data.images import read_image, read_mask, write_png
 from lae_tf.errors import ImageError
 
+FACELESS = [name for name, method in METHODS.items() if not method.needs_face]
+
 
 def textured(seed, height=64, width=64):
     rng = np.random.default_rng(seed)
@@ -28,7 +30,7 @@ def disc(size, radius):
 
 
 @settings(max_examples=120)
-@given(st.sampled_from(sorted(METHODS)), st.integers(0, 2**32 - 1), st.integers(16, 90), st.integers(16, 90))
+@given(st.sampled_from(sorted(FACELESS)), st.integers(0, 2**32 - 1), st.integers(16, 90), st.integers(16, 90))
 def test_every_method_is_exact_in_its_mask_and_leaves_its_inputs_alone(method, seed, height, width):
     image, donor = textured(seed, height, width), textured(seed + 1, 30, 70)
     kept, donor_kept = image.copy(), donor.copy()
@@ -44,7 +46,7 @@ def test_every_method_is_exact_in_its_mask_and_leaves_its_inputs_alone(method, s
     np.testing.assert_array_equal(donor, donor_kept)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FACELESS)
 def test_the_bare_function_is_exact_and_seeded_too(method):
     image, donor, chosen = textured(1), textured(2), METHODS[method]
     first = chosen.function(image, np.random.default_rng(9), donor, chosen.params)

@@ -14,11 +14,14 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
 from lae_tf.data.images import SUFFIXES, read_image, write_bytes, write_png
 from lae_tf.data.manifest import COLUMNS, SPLITS, Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
+
+_DONORS = 10  # draws of a donor, as not every image may show a face
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def forge_folder(
     Writes ``OUT/real/*.png`` (lossless copies, so that real and fake images have one and the same history),
     ``OUT/<method>/*.png``, ``OUT/masks/<method>/*.png`` (255 = forged), ``OUT/manifest.csv`` and
     ``OUT/forge.json`` (what was asked for). Stopped at any moment it goes on where it was. Each forgery
-    depends on the seed, the method and the image's name alone. A splice's donor comes from the same split.
+    depends on the seed, the method and the image's name alone. A donor comes from the same split;
+    a face swap's shows a face.
 
     Args:
         real: folder, searched with its sub-folders, or the files themselves.
@@ -172,17 +176,24 @@ def _forge(
     if target.is_file() and mask_target.is_file():
         return ""
     rng = generator(seed, method, source.name, task.number)
-    donor = None
+    choice: list[_Source] = []
     if find_method(method).needs_donor:
         choice = [other for other in same_split if other.group != source.group]
         choice = choice or [other for other in same_split if other.name != source.name]
         if not choice:
             return f"{source.path}: {method} needs a second image in the split {source.split}"
-        donor = read_image(choice[rng.integers(len(choice))].path)
-    try:
-        forged, mask = forge_image(method, read_image(source.path), rng, donor)
-    except ImageError as error:
-        return f"{source.path}: {error}"
+    image = read_image(source.path)
+    for _ in range(_DONORS):
+        donor = read_image(choice[rng.integers(len(choice))].path) if choice else None
+        try:
+            forged, mask = forge_image(method, image, rng, donor)
+            break
+        except DonorError:
+            continue
+        except ImageError as error:
+            return f"{source.path}: {error}"
+    else:
+        return f"{source.path}: {method} found no face in {_DONORS} images drawn from the split {source.split}"
     if post_processing is not None:
         rng = generator(seed, "post-process", method, source.name, task.number)
         forged = post_process(forged, rng, post_processing)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from lae_tf.data.forge.blending import BLENDS
+from lae_tf.data.forge.face_swap import FaceSwapParameters, face_swap
 from lae_tf.data.forge.inpainting import (
     FillParameters,
     InpaintParameters,
@@ -29,11 +30,18 @@ from lae_tf.data.forge.local_edits import (
     warp,
 )
 from lae_tf.data.forge.pasting import CopyMoveParameters, SpliceParameters, copy_move, splice
-from lae_tf.data.forge.self_blend import SelfBlendParameters, self_blend
+from lae_tf.data.forge.self_blend import (
+    FaceSelfBlendParameters,
+    SelfBlendParameters,
+    self_blend,
+    self_blend_face,
+)
 from lae_tf.errors import ImageError, UsageError
 
 AREA = (0.02, 0.25)
 """Share of the image that a forgery's mask covers, smallest and largest."""
+FACE_AREA = (0.0005, 0.8)
+"""The same for methods that need a face: as large as the face is."""
 
 _ATTEMPTS = 20
 _CHANGED = 0.25  # share of the mask's pixels that must differ from the original
@@ -49,12 +57,14 @@ class Method:
         function: (image, rng, donor, params) -> (forgery, mask).
         params: a frozen dataclass, the method's defaults.
         needs_donor: whether the function needs a second image.
+        needs_face: whether the image, and the donor if there is one, must show a face.
     """
 
     summary: str
     function: Callable[..., tuple[np.ndarray, np.ndarray]]
     params: Any
     needs_donor: bool = False
+    needs_face: bool = False
 
 
 METHODS = {
@@ -101,6 +111,33 @@ METHODS = {
     "sharpen": Method("Retouch a region by sharpening it.", sharpen, EditParameters()),
     "recolour": Method("Change a region's hue, saturation and brightness.", recolour, RecolourParameters()),
     "self-blend": Method("Mix a region with a slightly changed copy of itself.", self_blend, SelfBlendParameters()),
+    "self-blend-face": Method(
+        "Mix a part of a face with a slightly changed copy of itself.",
+        self_blend_face,
+        FaceSelfBlendParameters(),
+        needs_face=True,
+    ),
+    "face-swap": Method(
+        "Swap in another image's face, triangle by triangle; Poisson outline.",
+        face_swap,
+        FaceSwapParameters(),
+        needs_donor=True,
+        needs_face=True,
+    ),
+    "face-swap-feather": Method(
+        "Swap in another image's face, turned and scaled; feathered outline.",
+        face_swap,
+        FaceSwapParameters(align="similarity", blend="feather"),
+        needs_donor=True,
+        needs_face=True,
+    ),
+    "face-swap-multiband": Method(
+        "Swap in another image's face, triangle by triangle, by Laplacian pyramids.",
+        face_swap,
+        FaceSwapParameters(blend="multiband"),
+        needs_donor=True,
+        needs_face=True,
+    ),
 }
 
 
@@ -129,7 +166,8 @@ def forge_image(
     """Forge one image, trying anew while too little changes (filling a flat surface changes nothing).
 
     Outside the mask the forgery is bit-identical to the image; the mask covers a share of the image within
-    ``AREA``, and at least a quarter of its pixels differ from the original by more than one level.
+    ``AREA`` (``FACE_AREA`` if the method needs a face), and at least a quarter of its pixels differ from the
+    original by more than one level.
 
     Args:
         method: a name in ``METHODS``.
@@ -142,17 +180,20 @@ def forge_image(
 
     Raises:
         UsageError: unknown method.
-        ImageError: the image is too small or too flat to forge.
+        ImageError: the image is too small or too flat to forge, or shows no face where the method needs one.
+        DonorError: the donor shows no face where the method needs one.
+        MissingExtraError: the method needs a face, and what finds faces is not installed.
     """
     chosen = find_method(method)
     if min(image.shape[:2]) < _SMALLEST_SIDE:
         size = f"{image.shape[1]} x {image.shape[0]}"
         raise ImageError(f"has {size} pixels, but forging needs at least {_SMALLEST_SIDE} a side")
+    smallest, largest = FACE_AREA if chosen.needs_face else AREA
     for _ in range(_ATTEMPTS):
         forged, mask = chosen.function(image, rng, donor, chosen.params)
         covered = mask.mean()
         # one level is rounding: Poisson cloning "changes" even a uniform surface by that
         changed = (cv2.absdiff(forged, image).max(axis=2) > 1).sum()
-        if AREA[0] <= covered <= AREA[1] and changed >= _CHANGED * mask.sum():
+        if smallest <= covered <= largest and changed >= _CHANGED * mask.sum():
             return forged, mask
     raise ImageError(f"is too flat: {method} changed nothing in {_ATTEMPTS} attempts")

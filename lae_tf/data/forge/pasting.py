@@ -80,7 +80,7 @@ def splice(
         content = np.ascontiguousarray(content[:, ::-1])
     mask = random_region(rng, height, width, params.area)
     if mask.any() and rng.random() < params.harmonise:
-        content = _harmonised(content, image, mask.astype(bool))
+        content = harmonised(content, image, mask.astype(bool))
     return _paste(image, content, mask, rng, params), mask
 
 
@@ -138,7 +138,8 @@ def _crop(donor: np.ndarray, height: int, width: int, rng: np.random.Generator) 
     return np.ascontiguousarray(donor[top : top + height, left : left + width])
 
 
-def _harmonised(content: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def harmonised(content: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Give content the mean and the contrast of what it covers; uint8 (H, W, 3) each, inside: bool (H, W)."""
     source, target = content[inside].astype(np.float32), image[inside].astype(np.float32)
     # contrast is bounded: a flat source must not be blown up to noise
     ratio = np.clip(target.std(axis=0) / np.maximum(source.std(axis=0), 1.0), 0.5, 2.0)
