@@ -277,8 +277,11 @@ class LAE(keras.Model):
 
     # --- losses --------------------------------------------------------------------------------------
 
-    def _loss_terms(self, batch: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
-        """Return the batch's loss terms and their weighted sum ``loss``, scalars in float32."""
+    def _loss_terms(self, batch: dict[str, Any], outputs: dict[str, Any], count: Any = None) -> dict[str, Any]:
+        """Return the batch's loss terms and their weighted sum ``loss``, scalars in float32.
+
+        ``count`` is the number of images that count, if not all do.
+        """
         weights = self.loss_weights_by_role
         image, reconstruction = tf.cast(batch["image"], tf.float32), outputs["reconstruction"]
         pixel = tf.reduce_mean(self.pixel_loss(image, reconstruction))
@@ -305,7 +308,7 @@ class LAE(keras.Model):
         alignment = self.alignment_loss(mask, map_logits)
         # Normalised by the known masks of the whole batch, not of this replica's part of it; the factor makes the
         # mean over replicas, weighted by their images, the value of the whole batch.
-        images = tf.cast(tf.shape(known)[0], tf.float32)
+        images = tf.cast(tf.shape(known)[0] if count is None else count, tf.float32)
         all_known, all_images = _over_replicas([tf.reduce_sum(known), images])
         alignment_sum = tf.reduce_sum(known * alignment) * tf.math.divide_no_nan(all_images, images)
         terms["alignment_loss"] = tf.math.divide_no_nan(alignment_sum, all_known)
@@ -318,8 +321,7 @@ class LAE(keras.Model):
         count = tf.cast(tf.shape(batch["image"])[0], tf.float32)
         for name, tracker in self._trackers.items():
             if name in terms:
-                # The mean of a replica without images is not a number.
-                tracker.update_state(tf.where(count > 0, terms[name], 0.0), sample_weight=count)
+                tracker.update_state(terms[name], sample_weight=count)
         score = tf.sigmoid(outputs["logit"])
         for metric in self._decision_metrics:
             metric.update_state(batch["label"], score)
@@ -356,11 +358,14 @@ class LAE(keras.Model):
 
     def judge(self, data: dict[str, Any]) -> None:
         """Update metrics on one batch, or on one replica's part of it."""
-        # The last batch may leave a replica without images, and not every layer can do with none: it gets a blank one.
+        # The last batch may leave a replica without images, and not every layer can do with none: it gets a blank one,
+        # which counts for nothing.
         count = tf.shape(data["image"])[0]
-        images = tf.pad(data["image"], [[0, tf.maximum(0, 1 - count)], [0, 0], [0, 0], [0, 0]])
-        outputs = {name: value[:count] for name, value in self.forward(images, training=False).items()}
-        self._update_metrics(data, outputs, self._loss_terms(data, outputs))
+        blank = tf.maximum(0, 1 - count)
+        filled = {name: tf.pad(part, [[0, blank], *[[0, 0]] * (len(part.shape) - 1)]) for name, part in data.items()}
+        outputs = self.forward(filled["image"], training=False)
+        terms = self._loss_terms(filled, outputs, count)
+        self._update_metrics(data, {name: part[:count] for name, part in outputs.items()}, terms)
 
     def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
         discriminator: Any = self.discriminator
