@@ -106,7 +106,7 @@ class Cluster:
             yield folder
 
     @contextlib.contextmanager
-    def losses_explained(self) -> Iterator[None]:
+    def lost_peers_explained(self) -> Iterator[None]:
         """Turn TensorFlow's report that another machine does not answer into one sentence.
 
         Raises:
@@ -115,9 +115,10 @@ class Cluster:
         try:
             yield
         except UNREACHABLE as error:
-            named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
-            lost = {self.tasks.index((job, int(number))) for job, number in named} - {self.index}
-            peer = self.name(lost.pop()) if len(lost) == 1 else "another worker"
+            found = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+            named = {(job, int(number)) for job, number in found}
+            lost = [index for index, task in enumerate(self.tasks) if task in named and index != self.index]
+            peer = self.name(lost[0]) if len(lost) == 1 else "another worker"
             raise LAEError(
                 f"{self.name(self.index)} cannot reach {peer}; "
                 "start all workers again with --resume, and they go on from the last complete epoch."
@@ -135,16 +136,16 @@ def strategy_for(config: Config, cluster: Cluster | None) -> tf.distribute.Strat
     """Return the strategy in whose scope models are built; with a cluster, wait until all its machines are there.
 
     Raises:
-        UsageError: the batch cannot be divided among the devices.
+        UsageError: the batch cannot be divided among the devices, or XLA is asked for on several machines.
         LAEError: this machine cannot listen at its address.
     """
     if cluster is not None:
+        if config.hardware.xla:
+            raise UsageError("hardware.xla does not go with several machines; set it to false.")
         try:
             strategy: tf.distribute.Strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.OpError as error:
             raise LAEError(f"{cluster.name(cluster.index)} cannot join the others ({error.message}).") from None
-        if config.hardware.xla:
-            raise UsageError("hardware.xla does not go with several machines; set it to false.")
     elif config.hardware.distribute == "mirrored":
         strategy = tf.distribute.MirroredStrategy()
     else:

@@ -55,7 +55,7 @@ def train(config: Config, resume: bool = False, cluster: Cluster | None = None) 
     strategy = strategy_for(config, cluster)
     if cluster is None:
         return _train(config, resume, strategy, None)
-    with cluster.losses_explained(), cluster.output(config.output) as output:
+    with cluster.lost_peers_explained(), cluster.output(config.output) as output:
         _train(config.model_copy(update={"output": output}), resume, strategy, cluster)
     return Run(config.output)
 
