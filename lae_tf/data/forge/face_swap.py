@@ -32,7 +32,7 @@ class FaceSwapParameters:
             donor takes on the face's shape) or ``similarity`` (the donor is moved, turned and scaled only).
         blend: way to join the outline; see ``blending.paste``.
         parts: what is replaced, chosen from at random; names in ``landmarks.PARTS``.
-        shrink: smallest and largest factor of the part's size; below 1, as the outline borders on background.
+        shrink: smallest and largest factor of the part's size; below 1, as hair and background lie at the outline.
         elastic: largest displacement of the part's outline, as a share of the face's size.
         feather: width of the transition as a share of the face's size, smallest and largest.
     """
@@ -40,7 +40,7 @@ class FaceSwapParameters:
     align: str = "triangles"
     blend: str = "poisson"
     parts: tuple[str, ...] = ("face", "below-brows")
-    shrink: tuple[float, float] = (0.88, 0.98)
+    shrink: tuple[float, float] = (0.8, 0.95)
     elastic: float = 0.04
     feather: tuple[float, float] = (0.05, 0.15)
 
