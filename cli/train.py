@@ -16,11 +16,13 @@ import click
 def command(config: str, overrides: tuple[str, ...], output: str | None, resume: bool, as_json: bool) -> None:
     """Train a detector: stage 1 decides and reconstructs, stage 2 aligns attention with the masks.
 
-    Stops and resumes at any moment; the run directory holds everything it made. Several machines train together if
-    TF_CONFIG names them (docs/scale.md).
+    CONFIG is a YAML file, or a manifest (.csv, .parquet), which keeps every default. Stops and resumes at any
+    moment; the run directory holds everything it made. Several machines train together if TF_CONFIG names them
+    (docs/scale.md).
 
     \b
     Example:
+      lae-tf train data/manifest.csv --output runs/first
       lae-tf train config.yaml --set pretrain.epochs=5 --output runs/first
     """
     from lae_tf.config import Config
