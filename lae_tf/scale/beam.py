@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from lae_tf.errors import LAEError, MissingExtraError
 from lae_tf.scale.local import Outcome, refuse_existing, split_results, table_paths
-from lae_tf.scale.pool import Pool, Shard, read_shards
+from lae_tf.scale.pool import Pool, read_shards
 from lae_tf.scale.scorer import ERRORS, SCORES, Scorer
+from lae_tf.scale.shards import Shard
 from lae_tf.scale.top import Top
 
 try:

@@ -1,4 +1,4 @@
-"""The pool: Parquet files of images to score, read in shards, never as a whole.
+"""The pool: Parquet or TFRecord files of images to score, read in shards, never as a whole.
 
 ==============  ==================  ======================================================================
 column          type                meaning
@@ -9,47 +9,26 @@ column          type                meaning
 ``group``       string (optional)   video, identity or source image, for the cap per group
 ==============  ==================  ======================================================================
 
-Other columns are not read: a manifest (``lae_tf.data.manifest``) in Parquet is a pool.
+Other columns are not read: a manifest (``lae_tf.data.manifest``) in Parquet is a pool. Records of TFRecord files are
+described in ``lae_tf.scale.tfrecords``.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lae_tf.errors import LAEError, UsageError
+from lae_tf.errors import UsageError
+from lae_tf.scale import parquet, tfrecords
+from lae_tf.scale.shards import Shard
 
 SHARD_ROWS = 2048
-_TYPES = {
-    "path": (pa.types.is_string, pa.types.is_large_string),
-    "image_bytes": (pa.types.is_binary, pa.types.is_large_binary),
-    "group": (pa.types.is_string, pa.types.is_large_string),
-}
-_READ_TYPES = {"path": pa.string(), "image_bytes": pa.binary(), "group": pa.string()}
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive rows of one row group.
-
-    Attributes:
-        file: Parquet file.
-        row_group: number of the row group in the file.
-        start: first row within the row group.
-        rows: how many.
-        first: position of the first row in the whole pool.
-    """
-
-    file: str
-    row_group: int
-    start: int
-    rows: int
-    first: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +36,7 @@ class Pool:
     """A pool's files and shards; holds no rows.
 
     Attributes:
-        files: Parquet files in order.
+        files: files of one kind, in order.
         shards: all rows of all files, each in exactly one shard, in order.
         columns: which of the known columns all files have.
     """
@@ -68,37 +47,25 @@ class Pool:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], shard_rows: int = SHARD_ROWS) -> Pool:
-        """Plan the reading of a Parquet file, or of all ``*.parquet`` files of a folder in the order of their names.
+        """Plan the reading of a Parquet or TFRecord file, or of all of a folder's in the order of their names.
 
         Raises:
-            UsageError: no such file, no Parquet, columns that are missing or of another type, or no rows.
+            UsageError: no such file; damaged, or of both kinds; columns that are missing or of another type; no rows.
         """
-        folder = Path(path)
-        files = sorted(map(str, folder.glob("*.parquet"))) if folder.is_dir() else [str(folder)]
-        if not files or not Path(files[0]).is_file():
-            raise UsageError(f"{path}: no such Parquet file, and no folder with any.")
+        files = _files(Path(path))
         shards: list[Shard] = []
-        found: list[tuple[str, ...]] = []
-        first = 0
+        found: set[tuple[str, ...]] = set()
+        rows = 0
         for file in files:
-            try:
-                metadata = pq.read_metadata(file)
-            except (pa.ArrowException, OSError) as error:
-                raise UsageError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
-            found.append(_known_columns(file, metadata.schema.to_arrow_schema()))
-            for group in range(metadata.num_row_groups):
-                rows = metadata.row_group(group).num_rows
-                for start in range(0, rows, shard_rows):
-                    count = min(shard_rows, rows - start)
-                    shards.append(Shard(file, group, start, count, first + start))
-                first += rows
-        if len(set(found)) > 1:
-            raise UsageError(
-                f"{path}: its files differ in their columns: {' and '.join(map(str, sorted(set(found))))}."
-            )
-        if not first:
+            planned, columns = _source(file).plan(file, shard_rows)
+            found.add(columns)
+            shards += [replace(shard, first=rows + shard.first) for shard in planned]
+            rows += sum(shard.rows for shard in planned)
+        if len(found) > 1:
+            raise UsageError(f"{path}: its files differ in their columns: {' and '.join(map(str, sorted(found)))}.")
+        if not rows:
             raise UsageError(f"{path}: has no rows; expected one row per image.")
-        return cls(tuple(files), tuple(shards), found[0])
+        return cls(tuple(files), tuple(shards), found.pop())
 
     @property
     def rows(self) -> int:
@@ -116,60 +83,24 @@ class Pool:
 
 def read_shards(shards: Iterable[Shard], columns: Sequence[str]) -> Iterator[tuple[Shard, pa.Table]]:
     """Yield the rows of shards, as :meth:`Pool.read` does, on any worker."""
-    place: tuple[str, int] | None = None
-    stream = _RowStream(iter(()))
-    for shard in shards:
-        try:
-            if place != (shard.file, shard.row_group):
-                place = (shard.file, shard.row_group)
-                # Without buffering ahead, a row group of any size is read a page at a time.
-                file = pq.ParquetFile(shard.file, memory_map=True, pre_buffer=False)
-                batches = file.iter_batches(shard.rows, row_groups=[shard.row_group], columns=list(columns))
-                stream = _RowStream(batches)
-            table = stream.take(shard.start, shard.rows)
-            # Text that is not UTF-8 would otherwise be noticed much later.
-            table.validate(full=True)
-        except (pa.ArrowException, OSError, StopIteration) as error:
-            reason = str(error).splitlines()[0] if str(error) else "it has fewer rows than its header says"
-            raise LAEError(f"{shard.file}: cannot be read at row group {shard.row_group} ({reason}).") from error
-        schema = pa.schema([(name, _READ_TYPES[name]) for name in columns])
-        yield shard, table.select(list(columns)).cast(schema)
+    for source, group in itertools.groupby(shards, lambda shard: _source(shard.file)):
+        yield from source.read(group, columns)
 
 
-class _RowStream:
-    """Cuts a stream of record batches of any sizes into tables of the sizes asked for."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]):
-        self._batches = batches
-        self._position = 0
-        self._rest: list[pa.RecordBatch] = []
-
-    def take(self, start: int, rows: int) -> pa.Table:
-        """Return ``rows`` rows from ``start`` on, which must not lie before what was taken already."""
-        while self._position < start:
-            self._pull(start - self._position)
-        taken: list[pa.RecordBatch] = []
-        while (missing := rows - sum(batch.num_rows for batch in taken)) > 0:
-            taken.append(self._pull(missing))
-        return pa.Table.from_batches(taken)
-
-    def _pull(self, at_most: int) -> pa.RecordBatch:
-        batch = self._rest.pop() if self._rest else next(self._batches)
-        if batch.num_rows > at_most:
-            self._rest.append(batch.slice(at_most))
-            batch = batch.slice(0, at_most)
-        self._position += batch.num_rows
-        return batch
+def _source(file: str) -> ModuleType:
+    """Return the module that plans and reads a file; anything not called TFRecord is taken for Parquet."""
+    return tfrecords if tfrecords.NAME.search(file) else parquet
 
 
-def _known_columns(file: str, schema: pa.Schema) -> tuple[str, ...]:
-    if "path" not in schema.names:
-        raise UsageError(f"{file}: has no column 'path'; it has {', '.join(schema.names[:8])}.")
-    known = tuple(name for name in _TYPES if name in schema.names)
-    for name in known:
-        kind = schema.field(name).type
-        # pandas writes text as dictionary where it is categorical.
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not any(is_right(plain) for is_right in _TYPES[name]):
-            raise UsageError(f"{file}: column '{name}' holds {kind}, expected {_READ_TYPES[name]}.")
-    return known
+def _files(path: Path) -> list[str]:
+    if not path.is_dir():
+        if not path.is_file():
+            raise UsageError(f"{path}: no such Parquet or TFRecord file, and no folder with any.")
+        return [str(path)]
+    tables = sorted(map(str, path.glob("*.parquet")))
+    records = sorted(str(file) for file in path.iterdir() if tfrecords.NAME.search(file.name))
+    if tables and records:
+        raise UsageError(f"{path}: holds Parquet ({tables[0]}) and TFRecord ({records[0]}); give a folder for each.")
+    if not tables and not records:
+        raise UsageError(f"{path}: no such Parquet or TFRecord file, and no folder with any.")
+    return tables or records

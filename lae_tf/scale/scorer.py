@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, LAEError, UsageError
-from lae_tf.scale.pool import Shard
+from lae_tf.scale.shards import Shard
 
 BATCH_SIZE = 32
 _SIGNATURE = "serving_default"

@@ -64,8 +64,8 @@ def test_wrong_pools_are_refused_in_one_sentence(tmp_path):
     pq.write_table(pa.table({"path": pa.array([], pa.string())}), tmp_path / "empty.parquet")
     (tmp_path / "folder").mkdir()
     expected = {
-        "none.parquet": "no such Parquet file",
-        "folder": "no such Parquet file",
+        "none.parquet": "no such Parquet or TFRecord file",
+        "folder": "no such Parquet or TFRecord file",
         "text.parquet": "cannot be read as Parquet",
         "column.parquet": "has no column 'path'; it has file",
         "number.parquet": "column 'path' holds int64, expected string",

@@ -165,7 +165,7 @@ def test_a_finished_table_is_never_overwritten(export, pool, tmp_path, lae_tf_co
         (["{export}", "{pool}", "s.parquet", "--per-group", "2"], "--top-k"),
         (["{export}", "{pool}", "s.parquet", "--beam-options", "--x"], "--engine beam"),
         (["{tmp}", "{pool}", "s.parquet"], "neither a run"),
-        (["{export}", "{tmp}", "s.parquet"], "no such Parquet file"),
+        (["{export}", "{tmp}", "s.parquet"], "no such Parquet or TFRecord file"),
     ],
 )
 def test_wrong_requests(export, pool, tmp_path, lae_tf_command, monkeypatch, arguments, message):
