@@ -39,11 +39,11 @@ def command(
     beam_options: str,
     as_json: bool,
 ) -> None:
-    """Score every image of a Parquet table (columns path, and optionally group and image_bytes).
+    """Score every image of a Parquet table (columns path, and optionally group and image_bytes) or of TFRecord files.
 
-    Memory does not grow with the table. Writes OUT with row, path, group, score, label and logit, and what could not
-    be read to OUT.errors.parquet: together exactly one row for each of the pool's. Started again after a kill, it
-    goes on where it stopped. docs/scale.md shows how to use a cluster.
+    POOL is a file or a folder of them; memory does not grow with it. Writes OUT with row, path, group, score, label and
+    logit, and what could not be read to OUT.errors.parquet: together exactly one row for each of the pool's. Started
+    again after a kill, it goes on where it stopped. docs/scale.md shows how to use a cluster.
 
     \b
     Example:
