@@ -1,6 +1,10 @@
 """The same table from Apache Beam, and its best rows found on the workers."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -10,6 +14,7 @@ pytest.importorskip("apache_beam")
 
 from lae_tf.errors import LAEError
 from lae_tf.scale.beam import score_with_beam
+from lae_tf.scale.local import table_paths
 from lae_tf.scale.pool import Pool
 from lae_tf.scale.top import Top
 
@@ -52,6 +57,22 @@ def test_a_failing_worker_leaves_nothing(pool, tmp_path):
     with pytest.raises(LAEError, match="model: cannot be loaded as a SavedModel"):
         score_with_beam(str(tmp_path / "model"), Pool.open(pool), tmp_path / "s.parquet", None, [])
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_kill_leaves_no_table_and_the_next_run_gives_every_row_once(export, pool, tmp_path, lae_tf_command):
+    out = tmp_path / "s.parquet"
+    arguments = [str(export), str(pool), str(out), "--engine", "beam", "--shard-rows", "1"]
+    command = [sys.executable, "-m", "lae_tf.cli.main", "score", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".s.parquet.tmp/*/*.parquet")):  # the first rows are being written
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not out.exists()
+    code, *_ = lae_tf_command("score", *arguments)
+    rows = [row for place in table_paths(out)[:2] for row in pd.read_parquet(place)["row"]]
+    assert code == 0 and sorted(rows) == list(range(120))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.errors.parquet", "s.parquet"]
 
 
 def test_rows_that_a_runner_loses_are_noticed(export, pool, tmp_path):

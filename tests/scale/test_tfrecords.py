@@ -2,8 +2,10 @@
 
 import gzip
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +224,25 @@ def test_a_damaged_shard_stops_and_the_finished_ones_are_kept(export, pools, tmp
     code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 5)
     assert code == 0 and "20/23" in err
     assert list(pd.read_parquet(out)["row"]) == [row for row in range(23) if row != 5]
+
+
+def test_a_kill_within_a_shard_loses_and_repeats_no_row(export, pools, tmp_path, lae_tf_command):
+    records = [record.numpy() for file in sorted(pools[1].iterdir()) for record in tf.data.TFRecordDataset(str(file))]
+    pool, out = write(tmp_path / "p.tfrecord", records * 15), tmp_path / "s.parquet"
+    command = [sys.executable, "-m", "lae_tf.cli.main", "score", str(export), str(pool), str(out), "--shard-rows", "6"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    parts = tmp_path / "s.parquet.parts"
+    while len(list(parts.glob("*.parquet"))) < 5:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()  # SIGKILL: within the sixth shard, or soon after
+    assert process.wait() == -signal.SIGKILL
+    finished = len(list(parts.glob("*.parquet")))
+    assert 5 <= finished < 100 and not out.exists()
+    code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 6)
+    assert code == 0 and f"{6 * finished}/600" in err  # where the bar starts
+    scored, failed = pd.read_parquet(out), pd.read_parquet(tmp_path / "s.errors.parquet")
+    assert sorted([*scored["row"], *failed["row"]]) == list(range(600))
+    assert list(failed["row"]) == sorted(first + row for first in range(0, 600, 40) for row in (5, 30))
+    # The same 40 images again and again have the same scores, before the kill and after.
+    assert (scored.groupby("path")["score"].agg(np.ptp) < 1e-5).all() and scored["path"].nunique() == 38
