@@ -6,7 +6,10 @@ same paths. Beam repeats what fails and keeps one result of it, so each row is w
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +104,7 @@ def score_with_beam(model: str, pool: Pool, out: Path, top: Top | None, options:
     for work in works:
         shutil.rmtree(work, ignore_errors=True)
     try:
-        with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        with _end_without_workers(), beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             results = (
                 pipeline
                 | "plan" >> beam.Create(pool.shards)
@@ -128,6 +131,38 @@ def score_with_beam(model: str, pool: Pool, out: Path, top: Top | None, options:
         for work in works:
             shutil.rmtree(work, ignore_errors=True)
     return Outcome(out, finals[1] if failed else None, finals[2] if top else None, scored, failed)
+
+
+@contextlib.contextmanager
+def _end_without_workers() -> Iterator[None]:
+    """End a pipeline whose worker process is gone; Beam's FnApiRunner would wait for its answer for ever.
+
+    What Beam notices ends only the thread that watches over the process, so the main thread, which waits, is told.
+
+    Raises:
+        LAEError: a worker process of this machine was killed, or ended itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    report = threading.excepthook
+    lost: list[BaseException] = []
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        report(failure)
+        if failure.exc_value and str(failure.exc_value).startswith("Worker subprocess exited"):
+            lost.append(failure.exc_value)
+            _thread.interrupt_main()
+
+    threading.excepthook = hook
+    try:
+        yield
+    except KeyboardInterrupt:
+        if lost:
+            raise LAEError(f"a worker process is gone ({lost[0]}); nothing was written, start again.") from lost[0]
+        raise
+    finally:
+        threading.excepthook = report
 
 
 def _write_tables(folder: Path, schema: pa.Schema) -> Any:

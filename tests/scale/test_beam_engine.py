@@ -1,10 +1,12 @@
 """The same table from Apache Beam, and its best rows found on the workers."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -73,6 +75,28 @@ def test_a_kill_leaves_no_table_and_the_next_run_gives_every_row_once(export, po
     rows = [row for place in table_paths(out)[:2] for row in pd.read_parquet(place)["row"]]
     assert code == 0 and sorted(rows) == list(range(120))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.errors.parquet", "s.parquet"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_a_killed_worker_ends_the_pipeline(export, pool, tmp_path):
+    out = tmp_path / "s.parquet"
+    options = "--runner=FnApiRunner --direct_running_mode=multi_processing --direct_num_workers=2"
+    arguments = [str(export), str(pool), str(out), "--engine", "beam", "--shard-rows", "1", "--beam-options", options]
+    command = [sys.executable, "-m", "lae_tf.cli.main", "score", *arguments]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log)
+    while not list(tmp_path.glob(".s.parquet.tmp/*/*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    worker = process.pid
+    while children := [
+        pid for task in Path(f"/proc/{worker}/task").glob("*/children") for pid in task.read_text().split()
+    ]:
+        worker = int(children[0])  # down to the Python below Beam's shell
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(90) == 1
+    assert "Error: a worker process is gone" in (tmp_path / "log").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
 def test_rows_that_a_runner_loses_are_noticed(export, pool, tmp_path):
