@@ -16,8 +16,8 @@ class EvidenceHead(keras.layers.Layer):
 
     Evidence e = F w + b. ``gap`` averages it, which equals global average pooling followed by a dense
     layer. ``lse`` (our default) is the log-mean-exp, s = (1/r) log mean exp(r e): between the mean
-    (r -> 0) and the maximum (r -> infinity). With ``gap`` alignment fights the decision: evidence has to be
-    negative outside a small forgery, and then its mean is negative too.
+    (r -> 0) and the maximum (r -> infinity). With ``gap`` and an attention threshold of 0 alignment fights the
+    decision: evidence has to be negative outside a small forgery, and then its mean is negative too.
 
     Args:
         pooling: ``lse`` or ``gap``.
