@@ -145,7 +145,7 @@ def write_heatmap(path: Path, prediction: Any) -> str:
         temporary.replace(path)
         return str(path)
     from lae_tf.data.images import write_png
-    from lae_tf.evaluation.plots import overlay
+    from lae_tf.evaluation.panels import overlay
 
     write_png(path, overlay(prediction.image, prediction.attention))
     return str(path)

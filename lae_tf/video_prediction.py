@@ -22,7 +22,7 @@ from lae_tf.data.faces import Track
 from lae_tf.data.images import write_bytes
 from lae_tf.data.video import Selection, import_av
 from lae_tf.errors import VideoError
-from lae_tf.evaluation import plots
+from lae_tf.evaluation import panels, plots
 from lae_tf.model.lae import LAE
 
 SHOWN = 12
@@ -237,9 +237,9 @@ def _contact_sheet(model: LAE, prediction: VideoPrediction, track: Track | None)
     for crop in read_crops(prediction.path, Selection(indices=tuple(sorted(wanted))), track):
         image, position = model_input(model, crop), wanted[crop.frame.index]
         if image is not None:
-            pictures[position] = plots.overlay(image, prediction.attention[position])
+            pictures[position] = panels.overlay(image, prediction.attention[position])
     captions = [f"{prediction.times[position]:.2f} s: {prediction.scores[position]:.2f}" for position in chosen]
-    return plots.contact_sheet([pictures[position] for position in chosen], captions)
+    return panels.contact_sheet([pictures[position] for position in chosen], captions)
 
 
 def _drawn(prediction: VideoPrediction, crop: Crop) -> np.ndarray:
@@ -251,7 +251,7 @@ def _drawn(prediction: VideoPrediction, crop: Crop) -> np.ndarray:
     top, left, height, width = crop.place
     heat = cv2.resize(prediction.attention[position].astype(np.float32), (width, height)).clip(0, 1)
     part = picture[top : top + height, left : left + width]
-    part[:] = plots.overlay(part / 255.0, heat)
+    part[:] = panels.overlay(part / 255.0, heat)
     score = prediction.scores[position]
     colour = _COLOURS["fake" if score >= prediction.threshold else "real"]
     size = max(min(picture.shape[:2]) / 480, 0.35)

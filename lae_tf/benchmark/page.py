@@ -20,6 +20,7 @@ from lae_tf.benchmark.cell import PANELS
 from lae_tf.benchmark.protocol import OWN, Cell, Protocol
 from lae_tf.environment import describe
 from lae_tf.evaluation import plots
+from lae_tf.evaluation.panels import overlay
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
 from lae_tf.evaluation.tables import DROP, SEEN_MEAN, UNSEEN_MEAN
@@ -256,7 +257,7 @@ def _panel_figure(images: np.ndarray, masks: np.ndarray, maps: dict[str, np.ndar
         row[0].set_ylabel(names[i], fontsize=8)
         row[1].imshow(masks[i], cmap="gray", vmin=0, vmax=255)
         for axes, attention in zip(row[2:], maps.values(), strict=True):
-            axes.imshow(plots.overlay(images[i], attention[i]))
+            axes.imshow(overlay(images[i], attention[i]))
     for axes, title in zip(grid[0], ["input", "mask", *maps], strict=True):
         axes.set_title(title, fontsize=8)
     return figure

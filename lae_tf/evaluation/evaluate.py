@@ -16,7 +16,7 @@ from lae_tf.data.images import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
-from lae_tf.evaluation import plots
+from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.report import Picture, Section, evaluation_sections, write_report, write_text
 from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.evaluation.tables import (
@@ -150,24 +150,24 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         )
         sections.append(Section("Training", pictures=[curve]))
     rows = panel_rows(run.load_model(), evaluation, run.image_cache)
-    figure = plots.png(plots.panel(rows, evaluation.threshold))
+    figure = plots.png(panels.panel(rows, evaluation.threshold))
     caption = "Input, reconstruction, attention and mask of test images chosen at even distances, not by result."
     sections.append(Section("Examples", pictures=[Picture(figure, caption, "Heatmap panels", wide=True)]))
     return sections
 
 
-def panel_rows(model: LAE, evaluation: Evaluation, image_cache: Path) -> list[plots.PanelRow]:
+def panel_rows(model: LAE, evaluation: Evaluation, image_cache: Path) -> list[panels.PanelRow]:
     """Return panels of a few images of each method and of the reals, at even distances in the manifest."""
     chosen = example_rows(evaluation.frame)
     subset = Manifest(evaluation.manifest.frame.iloc[chosen].reset_index(drop=True), evaluation.manifest.root)
     decodable = subset.with_files(lambda files: ingest(files, image_cache, progress=False))
-    rows: list[plots.PanelRow] = []
+    rows: list[panels.PanelRow] = []
     for batch in evaluation_dataset(decodable, model.preprocessor, 16):
         outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
         for i in range(len(outputs["score"])):
             method = subset.frame["method"][len(rows)] or "real"
             rows.append(
-                plots.PanelRow(
+                panels.PanelRow(
                     image=batch["image"][i].numpy(),
                     reconstruction=outputs["reconstruction"][i],
                     attention=outputs["attention"][i],

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lae_tf.evaluation.plots import GREY, HEATMAP, INK, overlay
+from lae_tf.evaluation.panels import HEATMAP, overlay
+from lae_tf.evaluation.plots import GREY, INK
 from lae_tf.explain.explaining import Explanation
 
 TITLES = {

@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.evaluation.plots import HEATMAP, STRONGEST_OVERLAY
+from lae_tf.evaluation.panels import HEATMAP, STRONGEST_OVERLAY
 from lae_tf.export.decoding import decode_images
 from lae_tf.model.lae import LAE
 
@@ -92,7 +92,7 @@ def explain(model: LAE, images: tf.Tensor) -> Outputs:
 
 
 def overlay(images: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
-    """Lay attention (B, S, S) over grey images, uint8 (B, S, S, 3): ``evaluation.plots.overlay`` in the graph."""
+    """Lay attention (B, S, S) over grey images, uint8 (B, S, S, 3): ``evaluation.panels.overlay`` in the graph."""
     colours = tf.constant(matplotlib.colormaps[HEATMAP](np.arange(_COLOURS))[:, :3], tf.float32)
     heat = tf.gather(colours, tf.minimum(tf.cast(attention * _COLOURS, tf.int32), _COLOURS - 1))
     alpha = STRONGEST_OVERLAY * attention[..., None]

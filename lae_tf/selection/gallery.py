@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.data.pipeline import image_dataset
-from lae_tf.evaluation import plots
+from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.report import Picture, Section, Table, write_report
 from lae_tf.model.lae import LAE
 
@@ -72,12 +72,12 @@ def _strip(model: LAE, choice: Choice, channel: int) -> bytes:
     for images in image_dataset(files, model.preprocessor, len(files)):
         maps = model.forward(images, training=False)["features"].numpy()[..., channel]
         for image, heat in zip(images.numpy(), maps, strict=True):
-            tiles.append(plots.overlay(image, _full_size(heat, model.image_size)))
+            tiles.append(panels.overlay(image, _full_size(heat, model.image_size)))
             captions.append(f"{choice.features.evidence[rows[len(tiles) - 1], channel]:.2f}")
     mean = _full_size(choice.concepts.maps[..., channel], model.image_size)
     tiles.append(np.rint(255 * np.repeat(mean[..., None], 3, axis=-1)).astype(np.uint8))
     captions.append("mean")
-    return plots.png(plots.contact_sheet(tiles, captions, columns=len(tiles)))
+    return plots.png(panels.contact_sheet(tiles, captions, columns=len(tiles)))
 
 
 def _full_size(heat: np.ndarray, size: int) -> np.ndarray:

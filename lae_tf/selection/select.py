@@ -17,7 +17,7 @@ from lae_tf.data.images import ingest, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import image_dataset
 from lae_tf.errors import LAEError
-from lae_tf.evaluation import plots
+from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.report import write_text
 from lae_tf.model.lae import LAE
 from lae_tf.selection.budget import parse_budget
@@ -209,9 +209,9 @@ def _draw(model: LAE, choice: Choice, files: list[str], folder: Path) -> None:
             rank += 1
             write_png(folder / "attention" / f"{rank:04d}.png", np.rint(255 * heat.clip(0, 1)).astype(np.uint8))
             if rank <= SHEET_AT_MOST:
-                sheet.append(plots.overlay(image, heat))
+                sheet.append(panels.overlay(image, heat))
                 captions.append(f"{rank}: {choice.utilities[rank - 1]:.2f}")
-    (folder / "contact_sheet.png").write_bytes(plots.png(plots.contact_sheet(sheet, captions)))
+    (folder / "contact_sheet.png").write_bytes(plots.png(panels.contact_sheet(sheet, captions)))
 
 
 def _part(manifest: Manifest, rows: np.ndarray) -> Manifest:

@@ -10,13 +10,10 @@ from sklearn.metrics import auc, roc_auc_score
 
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.metrics import Interval
+from lae_tf.evaluation.panels import PanelRow, contact_sheet, overlay, panel
 from lae_tf.evaluation.plots import (
-    PanelRow,
     bars_with_intervals,
-    contact_sheet,
     data_uri,
-    overlay,
-    panel,
     png,
     roc_curves,
     score_histogram,

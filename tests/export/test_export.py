@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from lae_tf.cli.export import command
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.evaluation.plots import overlay
+from lae_tf.evaluation.panels import overlay
 from lae_tf.export import exporting
 from lae_tf.export.exporting import export_run, versions
 from lae_tf.export.model_card import describe_model, write_model_card

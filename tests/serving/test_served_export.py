@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lae_tf.data.images import read_image
-from lae_tf.evaluation.plots import overlay
+from lae_tf.evaluation.panels import overlay
 from lae_tf.prediction import predict_files
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"

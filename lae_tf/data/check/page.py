@@ -18,7 +18,8 @@ from lae_tf.data.check.giveaways import ALL_FAKES
 from lae_tf.data.images import read_image, read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError
-from lae_tf.evaluation.plots import contact_sheet, png
+from lae_tf.evaluation.panels import contact_sheet
+from lae_tf.evaluation.plots import png
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
 
 _SIDE = 192  # pixels of a sample's longer side
