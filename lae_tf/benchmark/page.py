@@ -20,8 +20,8 @@ from lae_tf.benchmark.cell import PANELS
 from lae_tf.benchmark.protocol import OWN, Cell, Protocol
 from lae_tf.environment import describe
 from lae_tf.evaluation import plots
-from lae_tf.evaluation.panels import overlay
 from lae_tf.evaluation.metrics import Interval
+from lae_tf.evaluation.panels import overlay
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
 from lae_tf.evaluation.tables import DROP, SEEN_MEAN, UNSEEN_MEAN
 
