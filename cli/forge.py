@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from lae_tf.cli.splits import splits_option
+
 
 def _list_methods(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """Print the methods and end, if that is what --methods asks for."""
@@ -41,14 +43,7 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
     show_default=True,
     help="Forgeries per image and method.",
 )
-@click.option(
-    "--splits",
-    type=(float, float, float),
-    default=(0.7, 0.1, 0.2),
-    show_default=True,
-    metavar="TRAIN VAL TEST",
-    help="Shares of the images.",
-)
+@splits_option("Shares of the images.")
 @click.option(
     "--post-process",
     is_flag=True,

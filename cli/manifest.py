@@ -6,6 +6,8 @@ import json
 
 import click
 
+from lae_tf.cli.splits import splits_option
+
 SHOWN = 20
 
 
@@ -14,14 +16,7 @@ SHOWN = 20
 @click.argument("root", type=click.Path(exists=True, file_okay=False))
 @click.option("-o", "--output", default="manifest.csv", show_default=True, help="Manifest to write (.csv, .parquet).")
 @click.option("--compression", type=click.Choice(["raw", "c0", "c23", "c40"]), help="Of faceforensics++; default: all.")
-@click.option(
-    "--splits",
-    type=(float, float, float),
-    default=(0.7, 0.1, 0.2),
-    show_default=True,
-    metavar="TRAIN VAL TEST",
-    help="Shares of images where the data set gives no splits.",
-)
+@splits_option("Shares of images where the data set gives no splits.")
 @click.option("--seed", default=0, show_default=True, help="Of the splits.")
 @click.option("--derive-masks", is_flag=True, help="Make missing masks by differencing, where the source is at hand.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -34,3 +34,11 @@ def pool_frame(images, tmp_path_factory):
     frame.loc[50, "path"] = "nowhere.png"
     frame.loc[51, "path"] = None
     return frame
+
+
+@pytest.fixture(scope="package")
+def pool(pool_frame, tmp_path_factory):
+    """The rows as a Parquet file of three row groups."""
+    path = tmp_path_factory.mktemp("pool") / "pool.parquet"
+    pool_frame.to_parquet(path, row_group_size=47)
+    return path

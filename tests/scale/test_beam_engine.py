@@ -22,13 +22,6 @@ from lae_tf.scale.top import Top
 
 
 @pytest.fixture(scope="module")
-def pool(pool_frame, tmp_path_factory):
-    path = tmp_path_factory.mktemp("pool") / "pool.parquet"
-    pool_frame.to_parquet(path, row_group_size=47)
-    return path
-
-
-@pytest.fixture(scope="module")
 def local(export, pool, tmp_path_factory):
     """Scores and best rows of the local engine."""
     from lae_tf.scale.local import score_pool

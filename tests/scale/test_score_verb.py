@@ -19,13 +19,6 @@ BAD_ROWS = [5, 50, 51]
 
 
 @pytest.fixture(scope="module")
-def pool(pool_frame, tmp_path_factory):
-    path = tmp_path_factory.mktemp("pool") / "pool.parquet"
-    pool_frame.to_parquet(path, row_group_size=47)
-    return path
-
-
-@pytest.fixture(scope="module")
 def predictions(trained_run, images):
     """What `predict` says, by path."""
     return {one.path: one for one in predict_files(trained_run.load_model(), list(images["path"]))}
