@@ -60,10 +60,14 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], folder: Path) -> list[s
 
 
 def _request(cell: Cell, protocol: Protocol) -> dict[str, Any]:
+    """Return what ``cell.json`` holds; of a peer without the sections that are LAE's alone.
+
+    So a finished peer stays finished when LAE changes.
+    """
     request = {
         "model": cell.model,
         "peer": cell.peer,
-        "config": cell.config.model_dump(mode="json"),
+        "config": cell.config.model_dump(mode="json", exclude={"model", "losses"} if cell.peer else None),
         "robustness_images": protocol.robustness_images,
     }
     # As it comes back from a file: tuples are lists there.

@@ -74,6 +74,20 @@ def test_a_failed_cell_does_not_stop_the_others(protocol, tmp_path):
     assert "| lae-encoder |" in done.stdout
 
 
+def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(protocol, tmp_path):
+    path, data, out = protocol
+    changed = tmp_path / "changed.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["training"]["model"]["blocks"] = 0
+    changed.write_text(yaml.safe_dump(values))
+    finished = out / "cells" / "lae-encoder-0" / "result.json"
+    stamp = finished.stat().st_mtime_ns
+    done = run((changed, data, out), "--model", "lae-encoder")
+    assert done.returncode == 0 and finished.stat().st_mtime_ns == stamp
+    refused = run((changed, data, out), "--model", "lae")
+    assert refused.returncode == 2 and "other settings" in refused.stderr
+
+
 def test_unknown_names_are_usage_errors(protocol, lae_tf_command):
     path, data, out = protocol
     for option in (["--model", "nobody"], ["--seed", "9"]):
