@@ -15,29 +15,11 @@ from lae_tf.model.discriminator import PatchDiscriminator
 from lae_tf.model.head import EvidenceHead, SplitLatentHead
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
 from lae_tf.model.networks import BACKBONES, build_backbone_encoder, build_decoder, build_encoder
-from lae_tf.model.perceptual import FeatureMatchingLoss
+from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 
 HEADS = ("lse", "gap", "split")
 ATTENTIONS = ("grad_cam", "cam")
-# l1, l2, l3 of the loss and b1, b2, b3 of the reconstruction term.
-DEFAULT_WEIGHTS = {
-    "reconstruction": 1.0,
-    "latent": 1.0,
-    "alignment": 0.0,
-    "pixel": 1.0,
-    "perceptual": 0.0,
-    "adversarial": 0.0,
-}
-
-
-def _over_replicas(values: list[Any]) -> list[Any]:
-    """Return the sums over all replicas that work on this batch."""
-    context = tf.distribute.get_replica_context()
-    # Without a strategy there is nothing to add, and XLA knows no all_reduce on CPUs.
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -223,7 +205,7 @@ class LAE(keras.Model):
             latent_loss: ``DecisionLoss()`` by default; ``ActivationLoss()`` with head ``split``.
             alignment_loss: attention against mask, default ``AlignmentLoss()``.
             loss_weights: any of reconstruction (l1), latent (l2), alignment (l3), pixel (b1), perceptual (b2)
-                and adversarial (b3); those left out keep ``DEFAULT_WEIGHTS``.
+                and adversarial (b3); those left out keep ``objective.DEFAULT_WEIGHTS``.
             discriminator_optimizer: default ``Adam(2e-4, beta_1=0.5)``.
             **kwargs: ``run_eagerly``, ``jit_compile`` (off by default: slower on CPUs), ``steps_per_execution``.
         """
@@ -236,33 +218,28 @@ class LAE(keras.Model):
         if unknown:
             raise ValueError(f"loss_weights knows {sorted(DEFAULT_WEIGHTS)}. Received instead {sorted(unknown)}.")
         super().compile(optimizer=optimizer or keras.optimizers.AdamW(), **{"jit_compile": False, **kwargs})
-        self.loss_weights_by_role = {**DEFAULT_WEIGHTS, **(loss_weights or {})}
-        self.pixel_loss = pixel_loss or PixelLoss()
-        self.perceptual_loss = perceptual_loss
-        self.adversarial_loss = adversarial_loss
-        self.latent_loss = latent_loss or (ActivationLoss() if self.head_kind == "split" else DecisionLoss())
-        if isinstance(self.latent_loss, ActivationLoss) != (self.head_kind == "split"):
-            raise ValueError("ActivationLoss and head 'split' go together; one was given without the other.")
-        self.alignment_loss = alignment_loss or AlignmentLoss()
+        self.objective = Objective(
+            pixel=pixel_loss or PixelLoss(),
+            latent=latent_loss or (ActivationLoss() if self.head_kind == "split" else DecisionLoss()),
+            alignment=alignment_loss or AlignmentLoss(),
+            perceptual=perceptual_loss,
+            adversarial=adversarial_loss,
+            weights={**DEFAULT_WEIGHTS, **(loss_weights or {})},
+        )
+        self.objective.check(self.head_kind, self.discriminator is not None)
         if self.discriminator is not None:
             self.discriminator_optimizer = keras.optimizers.get(
                 discriminator_optimizer or keras.optimizers.Adam(2e-4, beta_1=0.5)
             )
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
-        elif adversarial_loss is not None or isinstance(perceptual_loss, FeatureMatchingLoss):
-            raise ValueError("adversarial and feature-matching losses need LAE(discriminator=True).")
-        self._trackers = {name: keras.metrics.Mean(name=name) for name in self._tracked_losses()}
+        self._trackers = {
+            name: keras.metrics.Mean(name=name) for name in self.objective.tracked(self.discriminator is not None)
+        }
         self._decision_metrics = [
             keras.metrics.BinaryAccuracy(name="accuracy"),
             keras.metrics.AUC(name="auroc", num_thresholds=500),
         ]
         self._attention_iou = keras.metrics.Mean(name="attention_iou")
-
-    def _tracked_losses(self) -> list[str]:
-        names = ["loss", "reconstruction_loss", "latent_loss", "alignment_loss"]
-        optional = {"perceptual_loss": self.perceptual_loss, "adversarial_loss": self.adversarial_loss}
-        names += [name for name, loss in optional.items() if loss is not None]
-        return [*names, "discriminator_loss"] if self.discriminator is not None else names
 
     @property
     def metrics(self) -> list[Any]:
@@ -276,47 +253,7 @@ class LAE(keras.Model):
         parts = (self.encoder, self.head, self.decoder)
         return [variable for part in parts for variable in part.trainable_variables]
 
-    # --- losses --------------------------------------------------------------------------------------
-
-    def _loss_terms(self, batch: dict[str, Any], outputs: dict[str, Any], count: Any = None) -> dict[str, Any]:
-        """Return the batch's loss terms and their weighted sum ``loss``, scalars in float32.
-
-        ``count`` is the number of images that count, if not all do.
-        """
-        weights = self.loss_weights_by_role
-        image, reconstruction = tf.cast(batch["image"], tf.float32), outputs["reconstruction"]
-        pixel = tf.reduce_mean(self.pixel_loss(image, reconstruction))
-        terms = {"reconstruction_loss": weights["pixel"] * pixel}
-        if self.discriminator is not None:
-            # The generator's view: gradients reach the decoder, never the discriminator's weights.
-            fake_logits, fake_features = self.discriminator(reconstruction, training=False)
-            if self.adversarial_loss is not None:
-                terms["adversarial_loss"] = tf.reduce_mean(self.adversarial_loss.generator(fake_logits))
-            if isinstance(self.perceptual_loss, FeatureMatchingLoss):
-                _, real_features = self.discriminator(image, training=False)
-                distance = self.perceptual_loss(tf.stop_gradient(real_features), fake_features)
-                terms["perceptual_loss"] = tf.reduce_mean(distance)
-        if self.perceptual_loss is not None and "perceptual_loss" not in terms:
-            terms["perceptual_loss"] = tf.reduce_mean(self.perceptual_loss(image, reconstruction))
-        for name in ("perceptual", "adversarial"):
-            if f"{name}_loss" in terms:
-                terms["reconstruction_loss"] += weights[name] * terms[f"{name}_loss"]
-
-        terms["latent_loss"] = tf.reduce_mean(self.latent_loss(batch["label"], outputs[self.latent_loss.target]))
-        map_logits = outputs["map_logits"]
-        mask = attention_maps.pool_mask(batch["mask"], map_logits.shape[1], map_logits.shape[2])
-        known = tf.cast(batch["mask_weight"], tf.float32)[:, 0]
-        alignment = self.alignment_loss(mask, map_logits)
-        # Normalised by the known masks of the whole batch, not of this replica's part of it; the factor makes the
-        # mean over replicas, weighted by their images, the value of the whole batch.
-        images = tf.cast(tf.shape(known)[0] if count is None else count, tf.float32)
-        all_known, all_images = _over_replicas([tf.reduce_sum(known), images])
-        alignment_sum = tf.reduce_sum(known * alignment) * tf.math.divide_no_nan(all_images, images)
-        terms["alignment_loss"] = tf.math.divide_no_nan(alignment_sum, all_known)
-        terms["loss"] = tf.add_n(
-            [weights[name] * terms[f"{name}_loss"] for name in ("reconstruction", "latent", "alignment")]
-        )
-        return terms
+    # --- steps ---------------------------------------------------------------------------------------
 
     def _update_metrics(self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]) -> None:
         count = tf.cast(tf.shape(batch["image"])[0], tf.float32)
@@ -333,8 +270,6 @@ class LAE(keras.Model):
         annotated = tf.cast(batch["mask_weight"], tf.float32) * tf.cast(batch["label"], tf.float32)
         self._attention_iou.update_state(tf.math.divide_no_nan(overlap, union), sample_weight=annotated[:, 0])
 
-    # --- steps ---------------------------------------------------------------------------------------
-
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
         self.learn(data)
         return {metric.name: metric.result() for metric in self.metrics}
@@ -349,7 +284,7 @@ class LAE(keras.Model):
         variables = self.autoencoder_variables
         with tf.GradientTape() as tape:
             outputs = self.forward(data["image"], training=True)
-            terms = self._loss_terms(data, outputs)
+            terms = self.objective.terms(data, outputs, self.discriminator)
             # Replicas sum their gradients, so each contributes its share of the mean.
             scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
         addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
@@ -365,12 +300,12 @@ class LAE(keras.Model):
         blank = tf.maximum(0, 1 - count)
         filled = {name: tf.pad(part, [[0, blank], *[[0, 0]] * (len(part.shape) - 1)]) for name, part in data.items()}
         outputs = self.forward(filled["image"], training=False)
-        terms = self._loss_terms(filled, outputs, count)
+        terms = self.objective.terms(filled, outputs, self.discriminator, count)
         self._update_metrics(data, {name: part[:count] for name, part in outputs.items()}, terms)
 
     def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
         discriminator: Any = self.discriminator
-        adversarial = self.adversarial_loss or AdversarialLoss()
+        adversarial = self.objective.adversarial or AdversarialLoss()
         variables = discriminator.trainable_variables
         with tf.GradientTape() as tape:
             real, _ = discriminator(images, training=True)
@@ -407,18 +342,13 @@ class LAE(keras.Model):
         if not getattr(self, "_trackers", None):
             return None
         serialize = keras.saving.serialize_keras_object
-        roles = (
-            "optimizer",
-            "pixel_loss",
-            "perceptual_loss",
-            "adversarial_loss",
-            "latent_loss",
-            "alignment_loss",
-        )
-        config = {role: serialize(getattr(self, role)) for role in roles if getattr(self, role) is not None}
+        roles = ("pixel", "perceptual", "adversarial", "latent", "alignment")
+        losses = {f"{role}_loss": getattr(self.objective, role) for role in roles}
+        config = {"optimizer": self.optimizer, **losses}
         if self.discriminator is not None:
-            config["discriminator_optimizer"] = serialize(self.discriminator_optimizer)
-        return {**config, "loss_weights": self.loss_weights_by_role}
+            config["discriminator_optimizer"] = self.discriminator_optimizer
+        serialized = {name: serialize(value) for name, value in config.items() if value is not None}
+        return {**serialized, "loss_weights": dict(self.objective.weights)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         weights = config["loss_weights"]

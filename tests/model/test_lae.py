@@ -181,7 +181,7 @@ def test_fit_and_evaluate_on_a_plain_dataset():
         "attention_iou",
     } == set(found)
     assert found["loss"] == pytest.approx(history["val_loss"][-1], rel=1e-4)
-    whole = model._loss_terms(batch_of(8), model.forward(batch_of(8)["image"], training=False))
+    whole = model.objective.terms(batch_of(8), model.forward(batch_of(8)["image"], training=False))
     assert float(whole["loss"]) == pytest.approx(
         float(whole["reconstruction_loss"] + whole["latent_loss"] + whole["alignment_loss"]), rel=1e-5
     )
@@ -244,7 +244,7 @@ def test_mixed_precision_trains_and_keeps_decisions_in_float32(policy, attention
     model.compile(keras.optimizers.Adam(1e-3), loss_weights={"alignment": 1.0})
     with tf.GradientTape() as tape:
         outputs = model.forward(batch["image"], training=True)
-        loss = model._loss_terms(batch, outputs)["loss"]
+        loss = model.objective.terms(batch, outputs)["loss"]
     assert {outputs[name].dtype for name in outputs} == {tf.float32}
     assert str(model.encoder.layers[-1].compute_dtype) == policy.removeprefix("mixed_")
     for variable, gradient in zip(
@@ -310,7 +310,7 @@ def test_a_saved_model_is_the_same_model_and_trains_on_the_same(tmp_path, policy
     model.save(str(tmp_path / "model.keras"))
     loaded = load_model(tmp_path / "model.keras")
     assert type(loaded.optimizer) is type(model.optimizer)
-    assert loaded.loss_weights_by_role == model.loss_weights_by_role
+    assert loaded.objective.weights == model.objective.weights
     assert float(loaded.calibration.threshold) == pytest.approx(0.37)
     assert len(state_of(model)) > len(model.weights) + len(model.autoencoder_variables)  # with optimizer slots
     for one, other in zip(state_of(model), state_of(loaded), strict=True):
@@ -350,7 +350,7 @@ def test_losses_survive_saving(tmp_path):
     model.compile("adam", alignment_loss=AlignmentLoss("dice"), latent_loss=DecisionLoss(gamma=2.0))
     model.save(str(tmp_path / "model.keras"))
     loaded = load_model(tmp_path / "model.keras")
-    assert loaded.alignment_loss.kind == "dice" and loaded.latent_loss.gamma == 2.0
+    assert loaded.objective.alignment.kind == "dice" and loaded.objective.latent.gamma == 2.0
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not really a zip", b"hello"])

@@ -172,7 +172,7 @@ def test_losses_keep_their_configuration(loss):
 
 def gradients(model, batch):
     with tf.GradientTape() as tape:
-        terms = model._loss_terms(batch, model.forward(batch["image"], training=True))
+        terms = model.objective.terms(batch, model.forward(batch["image"], training=True))
     return [tf.convert_to_tensor(g).numpy() for g in tape.gradient(terms["loss"], model.autoencoder_variables)]
 
 
@@ -220,7 +220,7 @@ def test_unlabelled_fakes_alone_have_no_alignment_gradient_at_all(kind):
     batch["mask"][:] = 1.0
     for gradient in gradients(model, batch):
         np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
-    terms = model._loss_terms(batch, model.forward(batch["image"], training=True))
+    terms = model.objective.terms(batch, model.forward(batch["image"], training=True))
     assert float(terms["alignment_loss"]) == 0.0
 
 
@@ -230,7 +230,7 @@ def test_alignment_is_a_mean_over_known_masks_only():
     known = {name: value[:2] for name, value in batch.items()}
 
     def alignment(part):
-        return float(model._loss_terms(part, model.forward(part["image"], training=False))["alignment_loss"])
+        return float(model.objective.terms(part, model.forward(part["image"], training=False))["alignment_loss"])
 
     assert alignment(batch) == pytest.approx(alignment(known), rel=1e-5)
 
