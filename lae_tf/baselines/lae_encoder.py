@@ -14,12 +14,11 @@ WIDTHS = (16, 24, 32, 48)
 class LAEEncoder(Peer):
     """The encoder with global average pooling and one logit, cross-entropy on image labels alone.
 
-    Widths are those of the released protocols. Without the deviation from the image's mean (``contrast``), which
-    belongs to LAE's local evidence: averaged over an image it says nothing.
+    Widths are those of the released protocols.
     """
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)
-        features = build_encoder(image_size, WIDTHS, blocks=1, high_pass=True, contrast=False)(image)
+        features = build_encoder(image_size, WIDTHS, blocks=1, high_pass=True)(image)
         x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
         return keras.Model(image, {"logit": logit_of(x)}, name="network")

@@ -48,7 +48,7 @@ class LAE(keras.Model):
         widths: channels of the encoder's stem and stages, two or more; the stride is 2 ** (len(widths) - 1).
         blocks: residual blocks per stage.
         high_pass: give the stem fixed high-pass residuals beside RGB.
-        contrast: let the last features see how far they are from the image's mean.
+        contrast: let every stage see how far its features are from their mean over the image.
         backbone: None for the encoder above, or a key of ``networks.BACKBONES``.
         backbone_weights: None, a weights file, or ``imagenet``.
         backbone_stride: stride at which the backbone is cut.

@@ -56,6 +56,22 @@ class HighPass(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("lae_tf")
+class Contrast(keras.layers.Layer):
+    """Puts beside each feature its deviation from the image's mean: (B, H, W, C) to (B, H, W, 2 C).
+
+    A local manipulation is what differs from the rest of its own image, whatever that image is like.
+    """
+
+    def call(self, x: Any) -> Any:
+        # In half precision a sum over many pixels would overflow.
+        mean = tf.reduce_mean(tf.cast(x, tf.float32), axis=(1, 2), keepdims=True)
+        return tf.concat([x, x - tf.cast(mean, x.dtype)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return (*input_shape[:-1], 2 * input_shape[-1])
+
+
+@keras.saving.register_keras_serializable("lae_tf")
 class Doubling(keras.layers.Layer):
     """Doubles height and width by repeating pixels: ``UpSampling2D``, whose gradient XLA lacks in Keras 2."""
 
@@ -95,14 +111,6 @@ def _residual_block(x: Any, width: int, name: str) -> Any:
     return keras.layers.Activation("relu", name=f"{name}_out")(hidden)
 
 
-def _contrast(x: Any, width: int) -> Any:
-    """Put the deviation from the image's own mean beside each feature, and mix both."""
-    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="contrast_mean")(x)
-    deviation = keras.layers.Subtract(name="contrast_deviation")([x, mean])
-    x = keras.layers.Concatenate(name="contrast_input")([x, deviation])
-    return _convolution(width, "contrast", size=1)(x)
-
-
 def build_encoder(
     image_size: int,
     widths: Sequence[int],
@@ -121,8 +129,7 @@ def build_encoder(
         widths: channels of the stem and of each stage.
         blocks: residual blocks per stage.
         high_pass: put fixed high-pass residuals beside RGB.
-        contrast: let the last features see how far they are from the image's mean, since a local manipulation
-            is what differs from the rest of its own image.
+        contrast: let every stage see how far its features are from their mean over the image.
     """
     image = keras.Input((image_size, image_size, 3), name="image")
     x = image
@@ -134,8 +141,10 @@ def build_encoder(
         x = _convolution(width, f"stage{stage}_entry")(x)
         for block in range(blocks):
             x = _residual_block(x, width, f"stage{stage}_block{block + 1}")
+        if contrast:
+            x = Contrast(name=f"stage{stage}_contrast")(x)
     if contrast:
-        x = _contrast(x, widths[-1])
+        x = _convolution(widths[-1], "mix", size=1)(x)
     return keras.Model(image, x, name=name)
 
 
