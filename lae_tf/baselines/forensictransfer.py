@@ -27,7 +27,7 @@ class ForensicTransfer(Peer):
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)
-        residual = HighPass(name="residual")(image)
+        residual = HighPass(truncation=8.0, name="residual")(image)
         x = residual
         for stage, (width, stride) in enumerate(((16, 2), (32, 2), (64, 2), (128, 1))):
             x = keras.layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False, name=f"down{stage}")(x)

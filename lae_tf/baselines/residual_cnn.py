@@ -20,7 +20,7 @@ class ResidualCNN(Peer):
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)
-        x = HighPass(name="residual")(image)
+        x = HighPass(truncation=8.0, name="residual")(image)
         for stage, (width, size) in enumerate(((32, 5), (64, 3)), start=1):
             x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"descriptor{stage}")(x)
             x = keras.layers.BatchNormalization(name=f"descriptor{stage}_norm")(x)

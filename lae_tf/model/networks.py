@@ -31,13 +31,17 @@ _RESIDUALS[2] = (
 
 @keras.saving.register_keras_serializable("lae_tf")
 class HighPass(keras.layers.Layer):
-    """Fixed high-pass residuals of an image: (B, H, W, 3) in [0, 1] to (B, H, W, 9) in [-1, 1].
+    """Fixed high-pass residuals of an image: (B, H, W, 3) in [0, 1] to (B, H, W, 9).
 
-    Residuals are truncated at ``truncation`` grey levels (of 255), as in the spatial rich model: what
-    tells a forgery is in the small residuals, not at strong edges.
+    Either compressed, asinh(r) / 3 of a residual r in grey levels (of 255), within [-2.6, 2.6]: the small residuals,
+    which tell a forgery, are told apart, and those of a sharp photograph, several times as large as a portrait's, are
+    not cut off (ours). Or truncated, as in the spatial rich model: r / truncation, within [-1, 1].
+
+    Args:
+        truncation: grey levels at which residuals are cut; None compresses them.
     """
 
-    def __init__(self, truncation: float = 8.0, **kwargs: Any):
+    def __init__(self, truncation: float | None = None, **kwargs: Any):
         super().__init__(**{"trainable": False, **kwargs})
         self.truncation = truncation
         self._kernel = np.tile(_RESIDUALS.transpose(1, 2, 0)[:, :, None, :], (1, 1, 3, 1))
@@ -45,7 +49,10 @@ class HighPass(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         images = tf.pad(tf.cast(images, tf.float32), [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
         residuals = tf.nn.depthwise_conv2d(images, tf.constant(self._kernel), [1, 1, 1, 1], "VALID")
-        residuals = tf.clip_by_value(residuals * (255.0 / self.truncation), -1.0, 1.0)
+        if self.truncation is None:
+            residuals = tf.asinh(255.0 * residuals) / 3.0
+        else:
+            residuals = tf.clip_by_value(residuals * (255.0 / self.truncation), -1.0, 1.0)
         return tf.cast(residuals, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:

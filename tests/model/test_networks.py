@@ -30,10 +30,30 @@ def test_residuals_are_those_of_the_rich_model():
 
 def test_a_smooth_image_has_no_residuals_and_an_edge_is_cut_off():
     ramp = np.tile(np.linspace(0, 1, 16, dtype=np.float32)[None, None, :, None], (1, 16, 1, 3))
-    np.testing.assert_allclose(HighPass()(ramp).numpy()[:, :, 2:-2], 0, atol=1e-4)
+    for layer in (HighPass(), HighPass(truncation=8.0)):
+        np.testing.assert_allclose(layer(ramp).numpy()[:, :, 2:-2], 0, atol=1e-4)
     edge = np.zeros((1, 16, 16, 3), np.float32)
     edge[:, :, 8:] = 1.0
-    assert np.abs(HighPass()(edge).numpy()).max() == 1.0
+    assert np.abs(HighPass(truncation=8.0)(edge).numpy()).max() == 1.0
+
+
+def test_compressed_residuals_keep_their_order_and_the_distances_of_the_small():
+    """A step of k levels has second derivatives of -k / 2 and k / 2 across; asinh is about linear below 1."""
+    steps = np.array([0, 1, 2, 100, 200])
+    images = np.zeros((5, 8, 8, 3), np.float32)
+    images[:, :, 4:] = steps[:, None, None, None] / 255
+    found = HighPass()(images).numpy()[:, 4, 4, 0]
+    np.testing.assert_allclose(found, np.arcsinh(-steps / 2) / 3, rtol=1e-4)
+    assert (np.diff(found) < 0).all()
+
+
+def test_the_largest_residual_stays_within_the_stated_range():
+    pixel = np.zeros((1, 9, 9, 3), np.float32)
+    pixel[:, 4, 4] = 1.0
+    kernel = np.pad(KERNELS[2], 2)[None, :, :, None] * np.ones(3)
+    worst = (kernel > 0).astype(np.float32)  # white wherever the largest kernel is positive
+    largest = max(np.abs(HighPass()(image).numpy()).max() for image in (pixel, worst))
+    assert 2.0 < largest < 2.6
 
 
 def test_contrast_is_the_distance_from_each_images_own_mean():
