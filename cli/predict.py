@@ -43,7 +43,7 @@ def command(
     whole: bool,
     as_json: bool,
 ) -> None:
-    """Score images (files, folders or glob patterns), or videos (files).
+    """Score images or videos: files, folders or glob patterns.
 
     SCORE is the probability that an image is fake; LABEL compares it with the threshold chosen on validation.
     A file that cannot be read is reported and skipped; the exit code is then 1.
@@ -56,13 +56,13 @@ def command(
     """
     from tqdm import tqdm
 
-    from lae_tf.data.finding import find_images
-    from lae_tf.data.video import is_video
+    from lae_tf.data.finding import find_images, videos_among
 
-    if not server and any(map(is_video, paths[1:])):
+    videos = [] if server else videos_among(paths[1:])
+    if videos:
         from lae_tf.cli.video_report import predict_videos
 
-        sys.exit(predict_videos(paths[0], paths[1:], report, annotate, frames, whole, batch_size, as_json))
+        sys.exit(predict_videos(paths[0], videos, report, annotate, frames, whole, batch_size, as_json))
     if server:
         files = find_images(paths)
         predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))

@@ -15,7 +15,7 @@ from lae_tf.errors import UsageError, VideoError
 
 def predict_videos(
     run: str,
-    paths: Sequence[str],
+    files: Sequence[str],
     report: str | None,
     annotate: bool,
     frames: int,
@@ -26,13 +26,8 @@ def predict_videos(
     """Score videos and write what was asked for; return the exit code, 1 if a video was skipped.
 
     Raises:
-        UsageError: images among the videos, or ``annotate`` without ``report``.
+        UsageError: ``annotate`` without ``report``.
     """
-    from lae_tf.data.video import Selection, is_video
-
-    others = [path for path in paths if not is_video(path)]
-    if others:
-        raise UsageError(f"{others[0]}: is not a video; score images and videos by separate commands.")
     if annotate and not report:
         raise UsageError("--annotate needs --report, the folder to write the video to.")
     import_tensorflow()
@@ -40,12 +35,12 @@ def predict_videos(
 
     from lae_tf.cli.predict import heatmap_names
     from lae_tf.data.crops import find_track
+    from lae_tf.data.video import Selection
     from lae_tf.training.run import Run
     from lae_tf.video_prediction import annotate_video, predict_video, write_report
 
     model = Run.open(run).load_model()
-    files = list(dict.fromkeys(paths))
-    names = heatmap_names(files)
+    names = heatmap_names(list(files))
     selection = Selection(count=frames)
     failures = 0
     for path in tqdm(files, desc="predict", unit=" videos", file=sys.stderr):

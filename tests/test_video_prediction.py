@@ -84,6 +84,19 @@ class TestPredict:
         assert [round(frame.time, 2) for frame in copy] == [round(i / 10, 2) for i in range(12)]
         assert copy[0].image.shape == (48, 64, 3)
 
+    def test_a_folder_of_videos_stands_for_them(self, trained_run, tmp_path, lae_tf_command):
+        paths = [write_video(tmp_path / f"clips/{name}.mp4", frames=4) for name in ("deep/b", "a")]
+        command = ("predict", trained_run.path, "--whole", "--frames", "2", "--json")
+        outputs = [
+            lae_tf_command(*command, *args)[:2] for args in ([tmp_path / "clips"], [tmp_path / "clips/**/*.mp4"])
+        ]
+        for code, output in outputs:
+            found = [json.loads(line)["path"] for line in output.splitlines() if line.startswith("{")]
+            assert code == 0 and sorted(found) == sorted(map(str, paths))
+        (tmp_path / "empty").mkdir()
+        code, _, errors = lae_tf_command("predict", trained_run.path, tmp_path / "empty")
+        assert code == 2 and "no images found" in errors
+
     def test_no_face_and_wrong_mixtures(self, trained_run, tmp_path, lae_tf_command):
         path = write_video(tmp_path / "a.mp4", frames=4)
         code, _, errors = lae_tf_command("predict", trained_run.path, path, "--frames", "1")

@@ -1,4 +1,4 @@
-"""Finds the images that a user's paths stand for."""
+"""Finds the images and videos that a user's paths stand for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lae_tf.data.images import SUFFIXES
+from lae_tf.data.video import find_videos, is_video
 from lae_tf.errors import UsageError
 
 
@@ -28,3 +29,33 @@ def find_images(paths: Iterable[str]) -> list[str]:
             raise UsageError(f"{path}: no such file, and no images found there.")
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def videos_among(paths: Iterable[str]) -> list[str]:
+    """Expand files, glob patterns, and folders with videos and no images, without repeats; [] if nothing is a video.
+
+    Raises:
+        UsageError: some paths are videos and others are not.
+    """
+    found: dict[str, None] = {}
+    others = []
+    for path in paths:
+        videos = _videos_of(path)
+        found.update(dict.fromkeys(videos))
+        if not videos:
+            others.append(path)
+    if found and others:
+        raise UsageError(f"{others[0]}: is not a video; score images and videos by separate commands.")
+    return list(found)
+
+
+def _videos_of(path: str) -> list[str]:
+    if not Path(path).is_dir():
+        candidates = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
+        return [file for file in candidates if is_video(file)]
+    if any(file.suffix.lower() in SUFFIXES for file in Path(path).rglob("*")):
+        return []
+    try:
+        return [str(file) for file in find_videos(path)]
+    except UsageError:  # neither: the search for images will say so
+        return []
