@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.config import Config
+from lae_tf.data.contract import COLUMNS
 from lae_tf.data.images import write_png
-from lae_tf.data.manifest import COLUMNS
 
 SIZE = 32
 # (photographs, fakes with a mask a method, fakes without) in each split

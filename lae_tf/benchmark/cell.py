@@ -16,7 +16,7 @@ from lae_tf.baselines import build_peer
 from lae_tf.benchmark.degradations import DEGRADATIONS, degrade
 from lae_tf.benchmark.train_peer import train_peer
 from lae_tf.config import Config
-from lae_tf.data.images import ingest
+from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.evaluation.report import write_text

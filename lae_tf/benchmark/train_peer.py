@@ -8,7 +8,7 @@ import keras
 
 from lae_tf.baselines.peer import Peer
 from lae_tf.config import Config
-from lae_tf.data.images import ingest
+from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
 from lae_tf.training.build import optimizer_for

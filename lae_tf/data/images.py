@@ -10,13 +10,10 @@ are ignored; of an animation only the first frame counts.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
 import uuid
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +27,8 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
-from tqdm import tqdm
 
-from lae_tf.errors import ImageError, ProblemsError
+from lae_tf.errors import ImageError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 1 << 30
@@ -139,83 +135,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def ingest(
-    paths: Sequence[str | os.PathLike[str]], cache_dir: str | os.PathLike[str], progress: bool = True
-) -> list[str]:
-    """Verify image files, and bring those that the graph cannot decode into a cache of PNG files.
-
-    A file that was found sound is not decoded again while its size and time of change stay the same.
-
-    Args:
-        paths: image files.
-        cache_dir: folder of the cache; made if it is missing.
-        progress: show a progress bar on stderr.
-
-    Returns:
-        For each path the file to read instead, which is mostly the path itself.
-
-    Raises:
-        ProblemsError: names every file that cannot be used.
-    """
-    cache = Path(cache_dir)
-    cache.mkdir(parents=True, exist_ok=True)
-    record = cache / "verified.txt"
-    known = dict(_recorded(record))
-    problems: list[str] = []
-    used: list[str] = []
-
-    def visit(path: str) -> tuple[str, str | None, str]:
-        """Return the file's fingerprint, the name in the cache ("-" = the file itself) and a problem."""
-        try:
-            fingerprint = _fingerprint(path)
-            name = known.get(fingerprint)
-            if name is None or (name != "-" and not (cache / name).is_file()):
-                name = _ingest_one(path, cache)
-            return fingerprint, name, ""
-        except ImageError as error:
-            return "", None, str(error)
-
-    names = [os.fspath(path) for path in paths]
-    with ThreadPoolExecutor() as pool, record.open("a", encoding="ascii") as log:
-        results = pool.map(visit, names)
-        bar = tqdm(results, total=len(names), desc="verify images", unit="image", disable=not progress)
-        for path, (fingerprint, name, problem) in zip(names, bar, strict=True):
-            if name is None:
-                problems.append(problem)
-                continue
-            used.append(path if name == "-" else str(cache / name))
-            if known.get(fingerprint) != name:
-                log.write(f"{fingerprint} {name}\n")
-    if problems:
-        raise ProblemsError("images", problems)
-    return used
-
-
-def _recorded(record: Path) -> list[tuple[str, str]]:
-    if not record.is_file():
-        return []
-    lines = (line.split() for line in record.read_text(encoding="ascii", errors="replace").splitlines())
-    return [(words[0], words[1]) for words in lines if len(words) == 2]
-
-
-def _fingerprint(path: str) -> str:
-    status = _status(path)
-    text = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _ingest_one(path: str, cache: Path) -> str:
-    data = read_bytes(path)
-    name = f"{hashlib.sha256(data).hexdigest()}.png"
-    if not (cache / name).is_file():
-        usable = normalise(data, path)
-        if usable is data:
-            return "-"
-        write_bytes(cache / name, usable)
-    return name
-
-
-def _status(path: str) -> os.stat_result:
+def status_of(path: str) -> os.stat_result:
+    """Return the status of a regular file of at most ``MAX_BYTES``; anything else is an ImageError."""
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
@@ -229,7 +150,8 @@ def _status(path: str) -> os.stat_result:
 
 
 def read_bytes(path: str) -> bytes:
-    _status(path)
+    """Return the content of a regular file of at most ``MAX_BYTES``; anything else is an ImageError."""
+    status_of(path)
     try:
         return Path(path).read_bytes()
     except OSError as error:

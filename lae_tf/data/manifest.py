@@ -1,18 +1,6 @@
 """The manifest: one row per image, validated when it is read.
 
-Columns (all required, all text):
-
-==========  =============================================================================
-path        image file, relative to the manifest's folder or absolute
-label       ``real`` or ``fake``
-mask        mask file (docs/formats.md says what is forged); empty = unlabelled; a named file must exist
-group       video, identity or source image; a group never crosses splits
-method      name of the manipulation; empty for real images
-split       ``train``, ``val`` or ``test``
-==========  =============================================================================
-
-An optional column ``mask_source`` (empty, ``human`` or ``derived``) says who made the mask: derived
-masks do not count against the budget of human annotation.
+The columns and what they may hold: ``lae_tf.data.contract``.
 """
 
 from __future__ import annotations
@@ -20,22 +8,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lae_tf.data.images import read_mask, write_bytes
-from lae_tf.errors import ImageError, ManifestError, UsageError
-
-COLUMNS = ("path", "label", "mask", "group", "method", "split")
-OPTIONAL_COLUMNS = ("mask_source",)
-LABELS = ("real", "fake")
-SPLITS = ("train", "val", "test")
-MASK_SOURCES = ("", "human", "derived")
+from lae_tf.data.contract import (
+    COLUMNS,
+    LABELS,
+    OPTIONAL_COLUMNS,
+    SPLITS,
+    as_text,
+    column_problems,
+    nearest,
+    row_problems,
+)
+from lae_tf.data.images import write_bytes
+from lae_tf.errors import ManifestError, UsageError
 
 
 @dataclass(frozen=True)
@@ -87,17 +77,17 @@ class Manifest:
     @classmethod
     def _validated(cls, frame: pd.DataFrame, root: Path, subject: str) -> Manifest:
         root = Path(os.path.abspath(root))
-        problems = _column_problems([str(name) for name in frame.columns])
+        problems = column_problems([str(name) for name in frame.columns])
         if not problems and frame.empty:
             problems = ["has no rows: one row per image is expected below the header"]
         if problems:
             raise ManifestError(subject, problems)
-        cells = {name: _as_text(frame[name]) for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
+        cells = {name: as_text(frame[name]) for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
         prefix = os.fspath(root)
         for name in ("path", "mask"):
             cells[name] = [cell and os.path.normpath(os.path.join(prefix, cell)) for cell in cells[name]]
         frame = pd.DataFrame(cells)
-        problems = _row_problems(frame)
+        problems = row_problems(frame)
         if problems:
             raise ManifestError(f"{subject} (row 1 is the first below the header)", problems)
         return cls(frame, root)
@@ -145,7 +135,7 @@ class Manifest:
         return Manifest(self.frame[keep].reset_index(drop=True), self.root)
 
     def with_files(self, replace: Callable[[list[str]], list[str]]) -> Manifest:
-        """Return a copy whose images and masks are read from other files, such as ``images.ingest`` gives.
+        """Return a copy whose images and masks are read from other files, such as ``ingestion.ingest`` gives.
 
         Args:
             replace: maps all image and mask files, in one list, to the files to read instead.
@@ -216,7 +206,7 @@ class Manifest:
             local = cell[len(prefix) :] if cell.startswith(prefix) else os.path.relpath(cell, folder)
             return local.replace(os.sep, "/")
 
-        cells = {name: [cell and relative(cell) for cell in _as_text(self.frame[name])] for name in ("path", "mask")}
+        cells = {name: [cell and relative(cell) for cell in as_text(self.frame[name])] for name in ("path", "mask")}
         return self.frame.assign(**cells)
 
 
@@ -235,120 +225,8 @@ def _by_suffix(path: Path, csv: Callable, parquet: Callable) -> Callable:
     return choice
 
 
-def _as_text(column: pd.Series) -> list[str]:
-    # plain objects: iterating over pandas' own text columns is several times slower
-    cells = column.to_numpy(dtype=object)
-    return ["" if missing else str(cell) for cell, missing in zip(cells, column.isna().to_numpy(), strict=True)]
-
-
-def _nearest(found: str, valid: Iterable[str]) -> str:
-    close = get_close_matches(found.lower(), valid, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
 def _require(what: str, found: str, valid: Iterable[str]) -> None:
     valid = list(valid)
     if found not in valid:
         known = ", ".join(valid) or "none"
-        raise UsageError(f"unknown {what} '{found}'{_nearest(found, valid)}; the manifest knows {known}")
-
-
-def _column_problems(found: list[str]) -> list[str]:
-    known = [*COLUMNS, *OPTIONAL_COLUMNS]
-    problems = [f"column '{name}' is missing" for name in COLUMNS if name not in found]
-    problems += [f"column '{name}' occurs twice" for name in known if found.count(name) > 1]
-    for name in found:
-        if name not in known:
-            problems.append(f"unknown column '{name}'{_nearest(name, known)}; known are {', '.join(known)}")
-    return problems
-
-
-def _row_problems(frame: pd.DataFrame) -> list[str]:
-    found: list[tuple[int, str]] = []
-
-    def report(bad: Iterable, column: str, sentence: Callable[[int], str]) -> None:
-        for index in np.flatnonzero(np.asarray(bad, dtype=bool)):
-            found.append((int(index), f"row {index + 1}, column '{column}': {sentence(int(index))}"))
-
-    def report_choice(column: str, valid: tuple[str, ...]) -> None:
-        cells = frame[column]
-        expected = " or ".join(f"'{value}'" if value == "" else value for value in valid)
-        report(
-            ~cells.isin(valid),
-            column,
-            lambda i: f"found '{cells[i]}'{_nearest(cells[i], valid)}, expected {expected}",
-        )
-
-    report_choice("label", LABELS)
-    report_choice("split", SPLITS)
-    if "mask_source" in frame:
-        report_choice("mask_source", MASK_SOURCES)
-    report(frame["path"] == "", "path", lambda i: "is empty, expected an image file")
-    report(
-        frame["group"] == "",
-        "group",
-        lambda i: "is empty, expected the video, identity or source image that this one comes from",
-    )
-
-    fake, real = frame["label"] == "fake", frame["label"] == "real"
-    report(fake & (frame["method"] == ""), "method", lambda i: "is empty, but a fake names its manipulation")
-    report(
-        real & (frame["method"] != ""),
-        "method",
-        lambda i: f"found '{frame['method'][i]}', but a real image has no manipulation: leave it empty",
-    )
-
-    first = frame.reset_index().drop_duplicates("path").set_index("path")["index"]
-    report(
-        frame["path"].duplicated() & (frame["path"] != ""),
-        "path",
-        lambda i: f"{frame['path'][i]} is already in row {first[frame['path'][i]] + 1}",
-    )
-    home = frame.drop_duplicates("group").set_index("group")["split"]
-    crossing = frame["split"].isin(SPLITS) & (frame["split"] != frame["group"].map(home))
-    report(
-        crossing & (frame["group"] != "") & ~frame.duplicated(["group", "split"]),
-        "group",
-        lambda i: (
-            f"'{frame['group'][i]}' is in split {frame['split'][i]} here and in "
-            f"{home[frame['group'][i]]} above; a group belongs to one split"
-        ),
-    )
-
-    exists = _file_test()
-    for column in ("path", "mask"):
-        missing = [cell != "" and not exists(cell) for cell in _as_text(frame[column])]
-        report(missing, column, lambda i, column=column: f"{frame[column][i]} is not a file")  # type: ignore[misc]
-
-    with ThreadPoolExecutor() as pool:
-        paths = _as_text(frame["mask"].where(real, ""))
-        masks = {index: path for index, path in enumerate(paths) if path and exists(path)}
-        for index, problem in zip(masks, pool.map(_real_mask_problem, masks.values()), strict=True):
-            if problem:
-                found.append((index, f"row {index + 1}, column 'mask': {problem}"))
-    return [sentence for _, sentence in sorted(found, key=lambda item: item[0])]
-
-
-def _real_mask_problem(path: str) -> str:
-    try:
-        forged = int(read_mask(path).sum())
-    except ImageError as error:
-        return str(error)
-    return f"{path} marks {forged} pixels as forged, but the image is real" if forged else ""
-
-
-def _file_test() -> Callable[[str], bool]:
-    """Return a test for existing files that lists each folder once, not one stat call per file."""
-    folders: dict[str, set[str]] = {}
-
-    def exists(path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            try:
-                with os.scandir(folder) as entries:
-                    folders[folder] = {entry.name for entry in entries if entry.is_file()}
-            except (OSError, ValueError):  # no such folder, or a name that no file system takes
-                folders[folder] = set()
-        return name in folders[folder]
-
-    return exists
+        raise UsageError(f"unknown {what} '{found}'{nearest(found, valid)}; the manifest knows {known}")

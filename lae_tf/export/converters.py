@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.data.images import ingest
+from lae_tf.data.ingestion import ingest
 from lae_tf.data.pipeline import image_dataset
 from lae_tf.errors import LAEError, MissingExtraError
 from lae_tf.export.signatures import Outputs, decide, trace, write_archive

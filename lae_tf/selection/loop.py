@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from lae_tf.config import Config
-from lae_tf.data.images import ingest
+from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.evaluation import plots

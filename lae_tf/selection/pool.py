@@ -71,7 +71,7 @@ def pool_features(
 
     Args:
         model: a trained model.
-        manifest: images that the graph can decode (see ``images.ingest``); masks are used where known.
+        manifest: images that the graph can decode (see ``ingestion.ingest``); masks are used where known.
         batch_size: images a step.
         description: of the progress bar.
     """

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lae_tf.data.images import ingest, write_png
+from lae_tf.data.images import write_png
+from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import image_dataset
 from lae_tf.errors import LAEError

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.config import Config, StageConfig
-from lae_tf.data.images import ingest
+from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
 from lae_tf.errors import LAEError, UsageError

@@ -16,7 +16,8 @@ from skimage import data
 
 from lae_tf.annotation.differencing import Differencing, derive_masks, difference_mask
 from lae_tf.cli.masks import command
-from lae_tf.data.manifest import COLUMNS, Manifest
+from lae_tf.data.contract import COLUMNS
+from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, ProblemsError, UsageError
 
 SIDE = 128

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from lae_tf.data import images
-from lae_tf.data.images import ingest, normalise, read_image, read_mask, write_png
+from lae_tf.data.images import normalise, read_image, read_mask, write_png
+from lae_tf.data.ingestion import ingest
 from lae_tf.errors import ImageError, ProblemsError
 
 PIXELS = cv2.resize(

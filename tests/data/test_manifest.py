@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lae_tf.data.contract import COLUMNS
 from lae_tf.data.images import write_png
-from lae_tf.data.manifest import COLUMNS, Manifest
+from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ManifestError, UsageError
 
 

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from lae_tf.data.manifest import COLUMNS, Manifest
+from lae_tf.data.contract import COLUMNS
+from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.prediction import _load

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lae_tf.data.check.findings import Finding, finding
-from lae_tf.data.manifest import LABELS, Manifest
+from lae_tf.data.contract import LABELS
+from lae_tf.data.manifest import Manifest
 
 _RAREST_LABEL = 0.1  # share of a split's images
 _RAREST_METHOD = 0.1  # number of images relative to the split's most frequent method

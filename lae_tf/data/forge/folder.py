@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from lae_tf.data.contract import COLUMNS, SPLITS
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
 from lae_tf.data.images import SUFFIXES, read_image, write_bytes, write_png
-from lae_tf.data.manifest import COLUMNS, SPLITS, Manifest
+from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
 _DONORS = 10  # draws of a donor, as not every image may show a face

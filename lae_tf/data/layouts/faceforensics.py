@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from lae_tf.data.contract import SPLITS
 from lae_tf.data.layouts.samples import Components, Found, Sample, clips, missing, read_json, require_samples
-from lae_tf.data.manifest import SPLITS
 from lae_tf.errors import UsageError
 
 COMPRESSIONS = ("raw", "c0", "c23", "c40")

@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from lae_tf.data.contract import SPLITS
 from lae_tf.data.layouts.samples import Sample
-from lae_tf.data.manifest import SPLITS
 from lae_tf.errors import UsageError
 
 
