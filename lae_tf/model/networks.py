@@ -29,6 +29,12 @@ _RESIDUALS[2] = (
 )
 
 
+def _asinh(x: Any) -> Any:
+    """Return asinh of x >= 0 by operations that TFLite has, none of which leaves the range of x when quantised."""
+    share = 1.0 / (1.0 + x)
+    return tf.math.log(1.0 + x) + tf.math.log(1.0 - share + tf.sqrt(1.0 - 2.0 * share * (1.0 - share)))
+
+
 @keras.saving.register_keras_serializable("lae_tf")
 class HighPass(keras.layers.Layer):
     """Fixed high-pass residuals of an image: (B, H, W, 3) in [0, 1] to (B, H, W, 9).
@@ -50,7 +56,7 @@ class HighPass(keras.layers.Layer):
         images = tf.pad(tf.cast(images, tf.float32), [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
         residuals = tf.nn.depthwise_conv2d(images, tf.constant(self._kernel), [1, 1, 1, 1], "VALID")
         if self.truncation is None:
-            residuals = tf.asinh(255.0 * residuals) / 3.0
+            residuals = tf.sign(residuals) * _asinh(tf.abs(255.0 * residuals)) / 3.0
         else:
             residuals = tf.clip_by_value(residuals * (255.0 / self.truncation), -1.0, 1.0)
         return tf.cast(residuals, self.compute_dtype)
