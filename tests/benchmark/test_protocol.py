@@ -79,10 +79,34 @@ def test_the_released_protocols_are_valid(tmp_path, name, fast):
     manifest.parent.mkdir()
     manifest.touch()
     cells = list(protocol.cells(tmp_path, tmp_path / "out"))
-    assert len(cells) == len(protocol.seeds) * (len(protocol.models) + len(protocol.ablations))
+    assert len(cells) == len(protocol.seeds) * len(protocol.models)
     for cell in cells:
         assert cell.config.data.mask_share < 0.03
     assert len(protocol.models) == 10 and len(protocol.seeds) == (1 if fast else 3)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_released_ablations_each_change_something_and_keep_the_epochs(tmp_path, fast):
+    protocol = Protocol.read(CONFIGS / "ablations.yaml", fast)
+    manifest = tmp_path / protocol.manifest
+    manifest.parent.mkdir()
+    manifest.touch()
+    cells = [c for c in protocol.cells(tmp_path, tmp_path / "out") if c.seed == 0]
+    own = cells[0]
+    assert own.model == "lae" and len(cells) == 1 + len(protocol.ablations)
+    settings = [c.config.model_dump_json(exclude={"output"}) for c in cells]
+    assert len(set(settings)) == len(settings)
+    for cell in cells:
+        # The second stage needs annotated fakes.
+        epochs = cell.config.pretrain.epochs + (cell.config.align.epochs if cell.config.data.mask_share else 0)
+        assert epochs == own.config.pretrain.epochs + own.config.align.epochs
+    attribute = Protocol.read(CONFIGS / "attribute.yaml")
+    if not fast:
+        assert (protocol.manifest, protocol.train_methods, protocol.training) == (
+            attribute.manifest,
+            attribute.train_methods,
+            attribute.training,
+        )
 
 
 def test_a_protocol_without_training_has_a_fast_version(tmp_path):
