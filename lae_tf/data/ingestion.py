@@ -1,4 +1,4 @@
-"""Before training: every image file is verified once, and what the graph cannot decode goes into a cache as PNG."""
+"""Before training: images are verified once, those that the graph cannot decode cached as PNG, and masks must mark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lae_tf.data.images import normalise, read_bytes, status_of, write_bytes
+from lae_tf.data.images import normalise, read_bytes, read_mask, status_of, write_bytes
 from lae_tf.errors import ImageError, ProblemsError
 
 
@@ -64,6 +64,29 @@ def ingest(
     if problems:
         raise ProblemsError("images", problems)
     return used
+
+
+def require_marked(masks: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse masks of fakes that mark nothing: they would teach that nothing was forged.
+
+    Args:
+        masks: mask files of fakes.
+
+    Raises:
+        ProblemsError: names every mask that is empty or cannot be read.
+    """
+
+    def problem(path: str | os.PathLike[str]) -> str:
+        try:
+            marked = read_mask(path).any()
+        except ImageError as error:
+            return str(error)
+        return "" if marked else f"{path} marks nothing, but its image is a fake: draw it anew or leave the cell empty"
+
+    with ThreadPoolExecutor() as pool:
+        problems = [sentence for sentence in pool.map(problem, masks) if sentence]
+    if problems:
+        raise ProblemsError("masks", problems)
 
 
 def _recorded(record: Path) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.config import Config, StageConfig
-from lae_tf.data.ingestion import ingest
+from lae_tf.data.ingestion import ingest, require_marked
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
 from lae_tf.errors import LAEError, UsageError
@@ -81,6 +81,7 @@ def _train_stages(
     run.write_json("data.json", describe_data(config, manifest))
     if cluster is not None:
         share_start(cluster, strategy, run, config, manifest)
+    require_marked(manifest.frame["mask"][manifest.mask_state == "annotated"].tolist())
     manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
 

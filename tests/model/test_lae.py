@@ -407,8 +407,8 @@ def test_two_devices_train_like_one(tmp_path):
     np.savez(tmp_path / "batch.npz", **{name: np.concatenate([value, value]) for name, value in half.items()})
     results = in_subprocess(MIRRORED, tmp_path / "batch.npz")
     assert results["mirrored"]["loss"] == pytest.approx(results["single"]["loss"], rel=1e-4)
-    # Real and reconstructed images nearly cancel in the discriminator's biases (sums of 0.02 to 0.09): the same images in
-    # another order, on one device, move those sums by up to 7e-5.
+    # Real and reconstructed images nearly cancel in the discriminator's biases, whose sums are 0.02 to 0.09: the same
+    # images in another order, on one device, move those by up to 7e-5.
     np.testing.assert_allclose(results["mirrored"]["weights"], results["single"]["weights"], rtol=1e-4, atol=2e-4)
 
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from tiny_dataset import make_config, write_dataset
 
+from lae_tf.data.images import write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError, UsageError
@@ -225,6 +226,19 @@ def test_a_damaged_image_is_named(tmp_path):
     (tmp_path / "train-3.png").write_bytes((tmp_path / "train-3.png").read_bytes()[:200])
     with pytest.raises(LAEError, match=r"train-3\.png"):
         train(make_config(manifest, tmp_path / "run"))
+
+
+def test_a_mask_that_marks_nothing_is_named(tmp_path):
+    """Its values are those of a class map, 0 and 2, which stand below half of the range."""
+    manifest = write_dataset(tmp_path, {"train": (8, 1, 2), "val": (2, 1, 0)})
+    table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    name = table["mask"][table["mask"] != ""].iloc[0]
+    mask = np.zeros((20, 20), np.uint8)
+    mask[:10] = 2
+    write_png(tmp_path / name, mask)
+    with pytest.raises(LAEError, match=rf"^masks: 1 problem\n.*{name} marks nothing.*leave the cell empty"):
+        train(make_config(manifest, tmp_path / "run"))
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_unknown_methods_are_refused(tmp_path, tiny_manifest):
