@@ -23,7 +23,7 @@ from lae_tf.evaluation import plots
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.panels import overlay
 from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
-from lae_tf.evaluation.tables import DROP, SEEN_MEAN, UNSEEN_MEAN
+from lae_tf.evaluation.tables import DROP, SEEN_MEAN, TITLES, UNSEEN_MEAN
 
 _COLUMNS = ("accuracy", "balanced_accuracy", "auroc", "eer")
 
@@ -131,9 +131,10 @@ def _sections(
         cards.append(Card("LAE minus best peer, accuracy", f"{difference['accuracy']:+.3f}", _points(difference)))
     how = (
         "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Means over seeds; "
-        "the 95 % intervals come from a bootstrap over groups and seeds. The best peer is picked on the test images, "
-        "in its own favour."
+        "the 95 % intervals come from a bootstrap over groups and seeds."
     )
+    if best is not None:
+        how += " The best peer is picked on the test images, in its own favour."
     bars = {
         str(model): {
             str(row["method"]): Interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
@@ -144,13 +145,14 @@ def _sections(
     }
     figure = plots.bars_with_intervals(bars, "accuracy", chance=None)
     summary = [
-        Table(_narrow(table[table["method"] == name], _COLUMNS), f"{name} of every model")
+        Table(_narrow(table[table["method"] == name], _COLUMNS).drop(columns="method"), f"{name} of every model")
         for name in (UNSEEN_MEAN, SEEN_MEAN)
         if (table["method"] == name).any()
     ]
     drop = table[table["method"] == DROP]
     if len(drop):
-        summary.append(Table(_as_differences(_narrow(drop, _COLUMNS)), "drop: seen mean minus unseen mean"))
+        narrow = _as_differences(_narrow(drop, _COLUMNS)).drop(columns="method")
+        summary.append(Table(narrow, "drop: seen mean minus unseen mean"))
     sections = [
         Section("Result", how, cards=cards, tables=summary),
         Section("Each method", pictures=[Picture(plots.png(figure), "Accuracy.", "Accuracy of all models", wide=True)]),
@@ -190,8 +192,8 @@ def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 
 def _as_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Rename the metrics: the report tints what it knows as a metric, and a difference is none."""
-    metrics = [name for name in map(str, table) if name.removesuffix("_low").removesuffix("_high") in _COLUMNS]
-    return table.rename(columns={name: f"Δ {name}" for name in metrics})
+    ends = ("", "_low", "_high")
+    return table.rename(columns={f"{name}{end}": f"Δ {TITLES[name]}{end}" for name in _COLUMNS for end in ends})
 
 
 def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> list[Picture]:

@@ -49,7 +49,7 @@ def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], dashed: Collec
     for i, (name, (labels, scores)) in enumerate(curves.items()):
         style: dict[str, Any] = {
             "color": COLOURS[i % len(COLOURS)],
-            "linestyle": "--" if name in dashed else "-",
+            "linestyle": "--" if name in dashed else _line(i),
         }
         if len(np.unique(np.asarray(labels))) < 2:
             axes.plot([], [], label=_plain(f"{name}: one class only"), **style)
@@ -144,7 +144,16 @@ def bars_with_intervals(
         bars = np.array([values.get(c, Interval(np.nan, np.nan, np.nan)) for c in categories]).reshape(-1, 3)
         # A percentile interval may miss its value by a little; a whisker cannot have negative length.
         whiskers = np.maximum(0, [bars[:, 0] - bars[:, 1], bars[:, 2] - bars[:, 0]])
-        axes.bar(places, bars[:, 0], width * 0.92, color=COLOURS[i % len(COLOURS)], label=_plain(name))
+        hatch = None if i < len(COLOURS) else "///"
+        axes.bar(
+            places,
+            bars[:, 0],
+            width * 0.92,
+            color=COLOURS[i % len(COLOURS)],
+            hatch=hatch,
+            edgecolor="white" if hatch else None,
+            label=_plain(name),
+        )
         axes.errorbar(places, bars[:, 0], whiskers, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     if chance is not None:
         axes.axhline(chance, color=INK, linewidth=0.8, linestyle=":")
@@ -198,10 +207,8 @@ def curves_by_step(curves: Mapping[str, Sequence[float]], steps: Sequence[str], 
     """
     figure, (axes,) = _figure(WIDTH, 3.8)
     for i, (name, values) in enumerate(curves.items()):
-        style = "-" if i < len(COLOURS) else "--"
-        axes.plot(
-            range(len(steps)), values, style, marker="o", markersize=3, color=COLOURS[i % len(COLOURS)], label=name
-        )
+        colour = COLOURS[i % len(COLOURS)]
+        axes.plot(range(len(steps)), values, _line(i), marker="o", markersize=3, color=colour, label=_plain(name))
     axes.set_xticks(range(len(steps)), list(steps))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
@@ -216,6 +223,11 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **opti
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=9)
     return figure, all_axes
+
+
+def _line(i: int) -> str:
+    """Style of the i-th line: when the colours are used up, they come again with dashes and dots."""
+    return "-" if i < len(COLOURS) else "-."
 
 
 def _plain(text: str) -> str:

@@ -13,6 +13,7 @@ from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.panels import PanelRow, contact_sheet, overlay, panel
 from lae_tf.evaluation.plots import (
     bars_with_intervals,
+    curves_by_step,
     data_uri,
     png,
     roc_curves,
@@ -110,6 +111,20 @@ def test_bars_with_intervals():
     assert heights[:3] == [0.9, 0.8, 0.7] and np.isnan(heights[3])
     whiskers = figure.axes[0].collections[0].get_segments()
     assert np.array(whiskers)[:, :, 1] == pytest.approx(np.array([[0.85, 0.93], [0.7, 0.9]]))
+
+
+def test_a_whole_comparison_can_be_told_apart():
+    """Ten models: more than there are colours."""
+    names = [f"model {i}" for i in range(10)]
+    lines = {
+        "roc": roc_curves({name: ([0, 1], [0.2, 0.8]) for name in names}).axes[0].get_legend().get_lines(),
+        "steps": curves_by_step({name: [0.5, 0.6] for name in names}, ["none", "90"], "jpeg", "AUROC").axes[0].lines,
+    }
+    for drawn in lines.values():
+        assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 10
+    bars = bars_with_intervals({name: {"splice": Interval(0.5, 0.4, 0.6)} for name in names}, "accuracy")
+    looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in bars.axes[0].patches}
+    assert len(looks) == 10
 
 
 def test_overlay():
