@@ -3,13 +3,18 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv-$(VERSION)/bin
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test test-beam lint docs clean
 
 quickstart: $(BIN)/.installed
 	$(BIN)/lae-tf quickstart quickstart-out
 
 test: $(BIN)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+# After the others: Beam brings older versions of NumPy, protobuf and pyarrow with it.
+test-beam: $(BIN)/.installed-dev
+	$(BIN)/python -m pip install -qq --editable '.[beam]'
+	$(BIN)/python -m pytest -n 2 tests/scale/test_beam_engine.py tests/scale/test_tfrecords.py
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
