@@ -180,7 +180,7 @@ def _sections(
     return sections
 
 
-_ROBUSTNESS = "Seen and unseen fakes together with real images; the threshold stays where validation put it."
+_ROBUSTNESS = "Seen and unseen fakes and as many real images; the threshold stays where validation put it."
 
 
 def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -213,17 +213,21 @@ def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> l
 
 
 def _robustness_pictures(robust: pd.DataFrame) -> list[Picture]:
+    """Two plots for each degradation: AUROC, and accuracy at the threshold."""
     pictures = []
-    clean = robust[robust["degradation"] == "none"].set_index("model")["auroc"]
+    clean = robust[robust["degradation"] == "none"].set_index("model")
     for name in dict.fromkeys(robust.loc[robust["degradation"] != "none", "degradation"]):
         part = robust[robust["degradation"] == name]
         steps = ["none", *(f"{severity:g}" for severity in dict.fromkeys(part["severity"]))]
-        curves = {
-            str(model): [float(clean[model]), *rows["auroc"].astype(float)]
-            for model, rows in part.groupby("model", sort=False)
-        }
-        figure = plots.curves_by_step(curves, steps, name, "AUROC")
-        pictures.append(Picture(plots.png(figure), f"AUROC under {name}.", f"AUROC of all models under {name}"))
+        for metric in ("auroc", "accuracy"):
+            curves = {
+                str(model): [float(clean.loc[model, metric]), *rows[metric].astype(float)]
+                for model, rows in part.groupby("model", sort=False)
+            }
+            title = TITLES[metric]
+            figure = plots.curves_by_step(curves, steps, name, title)
+            caption = f"{title[:1].upper()}{title[1:]} under {name}."
+            pictures.append(Picture(plots.png(figure), caption, f"{title} of all models under {name}"))
     return pictures
 
 

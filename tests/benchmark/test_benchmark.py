@@ -42,6 +42,7 @@ def test_compare_resume_and_report(protocol):
     _, _, out = protocol
     assert "LAE minus the best peer (lae-encoder)" in first.stdout and "| **lae** |" in first.stdout
     page = (out / "comparison.html").read_text()
+    assert page.count("AUROC under ") == page.count("Accuracy under ") > 0
     assert "Where they look" in page and "Robustness" in page and "The same images for all" in page
     record = json.loads((out / "comparison.json").read_text())
     assert {row["model"] for row in record["table"]} == {"lae", "lae-encoder"}
