@@ -247,7 +247,8 @@ def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str], st
     if coverage > LARGEST_COVERAGE:
         limit = 100 * LARGEST_COVERAGE
         return f"the mask covers {100 * coverage:.1f} % of the image, more than {limit:g} %; is it inverted?"
-    if starts and np.array_equal(mask, drawing.item.starting_mask(height, width)):
+    start = drawing.item.starting_mask(height, width) if starts else None
+    if start is not None and np.array_equal(mask, start):
         return f"the mask of {path} is the model's attention as it was exported; correct it, or remove it"
     return ""
 

@@ -102,7 +102,7 @@ def decode_brush(rle: Sequence[int], height: int, width: int) -> np.ndarray:
         if end > bits or done + length > total:
             raise RLEError("the brush stroke is truncated or damaged")
         # Whether a value is zero is all that counts.
-        values.append(stream[position:end].reshape(words, word).any(axis=1))
+        values.append(np.any(stream[position:end].reshape(words, word), axis=1))
         lengths.append(np.array([length]) if repeated else np.ones(length, dtype=int))
         position, done = end, done + length
     if not values:

@@ -164,8 +164,9 @@ def _measure(pair: tuple[str, str]) -> tuple[dict[str, object], list[tuple[str, 
 def _file_facts(path: str) -> dict[str, float]:
     # read_image has accepted the file, so the header is sound, and of a format that is safe to open
     with Image.open(path, formats=_FORMATS) as file:
-        is_jpeg = isinstance(file, JpegImagePlugin.JpegImageFile)
-        tables = {key: list(table) for key, table in file.quantization.items()} if is_jpeg else {}
+        tables = {}
+        if is_jpeg := isinstance(file, JpegImagePlugin.JpegImageFile):
+            tables = {key: list(table) for key, table in file.quantization.items()}
         luma = tables.get(0, [])
         scale = 100 * sum(luma) / _IJG_SUM
         quality = 0.0 if not luma else 100 - scale / 2 if scale <= 100 else 5000 / scale

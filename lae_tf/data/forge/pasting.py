@@ -111,7 +111,7 @@ def copy_move(
     if rng.random() < params.flip:
         matrix = matrix @ np.array([[-1, 0, 2 * centre[0]], [0, 1, 0], [0, 0, 1]])
     # the matrix maps source to target: what lies at centre + move arrives at the centre
-    matrix[:, 2] -= matrix[:, :2] @ move
+    matrix[:, 2] = matrix[:, 2] - matrix[:, :2] @ move
     content = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return _paste(image, content, mask, rng, params), mask
 
