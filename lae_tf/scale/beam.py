@@ -137,7 +137,8 @@ def score_with_beam(model: str, pool: Pool, out: Path, top: Top | None, options:
 def _end_without_workers() -> Iterator[None]:
     """End a pipeline whose worker process is gone; Beam's FnApiRunner would wait for its answer for ever.
 
-    What Beam notices ends only the thread that watches over the process, so the main thread, which waits, is told.
+    What Beam notices mostly ends only the thread that watches over the process, so the main thread, which waits, is
+    told. Sometimes the main thread finds the worker's channel closed first.
 
     Raises:
         LAEError: a worker process of this machine was killed, or ended itself.
@@ -160,6 +161,10 @@ def _end_without_workers() -> Iterator[None]:
     except KeyboardInterrupt:
         if lost:
             raise LAEError(f"a worker process is gone ({lost[0]}); nothing was written, start again.") from lost[0]
+        raise
+    except RuntimeError as error:
+        if "Channel closed prematurely" in str(error):
+            raise LAEError("a worker process is gone; nothing was written, start again.") from error
         raise
     finally:
         threading.excepthook = report
