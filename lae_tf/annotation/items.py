@@ -35,7 +35,7 @@ class Item:
         image: absolute path of the image.
         reason: why it was selected, in words.
         utility: what the strategy gave it.
-        attention: grey PNG of any size, T(A) in [0, 1] scaled to [0, 255], or None.
+        attention: grey PNG of any size, calibrated attention in [0, 1] scaled to [0, 255], or None.
     """
 
     rank: int

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from lae_tf import addons
 from lae_tf.model.attention import resize_map
+from lae_tf.model.calibration import Calibration
 from lae_tf.model.preprocessing import Preprocessor
 
 
@@ -19,8 +20,8 @@ class Peer(keras.Model):
     with ``logit`` (B, 1) and, if it localises, ``map`` (B, h, w), logits of a forged location; further entries are
     its own, for :meth:`loss_of`.
 
-    Called on images or on a batch dict it returns ``logit`` float32 (B, 1), ``score`` (B, 1), the sigmoid of the
-    logit, and, if it localises, ``attention`` float32 (B, S, S) in [0, 1].
+    Called on images or on a batch dict it returns ``logit`` float32 (B, 1), ``score`` (B, 1) and, if it localises,
+    ``attention`` float32 (B, S, S) in [0, 1], both calibrated as LAE's.
 
     Attributes:
         uses_masks: whether training reads the masks of fakes.
@@ -41,6 +42,8 @@ class Peer(keras.Model):
         self.image_size = image_size
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
         self.network = self.build_network(image_size)
+        self.calibration = Calibration(name="calibration")
+        self.calibration.build()
         self.built = True
 
     def build_network(self, image_size: int) -> keras.Model:
@@ -52,10 +55,10 @@ class Peer(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         images = inputs["image"] if isinstance(inputs, dict) else inputs
         outputs = self.network(images, training=training)
-        results = {"logit": outputs["logit"], "score": tf.sigmoid(outputs["logit"])}
+        results = {"logit": outputs["logit"]}
         if "map" in outputs:
             results["attention"] = resize_map(tf.sigmoid(outputs["map"]), self.image_size, self.image_size)
-        return results
+        return {**results, **self.calibration(results)}
 
     def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
         """Return the loss of a batch, a float32 scalar: binary cross-entropy unless a peer has its own."""

@@ -12,7 +12,7 @@ from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
 from lae_tf.training.build import optimizer_for
-from lae_tf.training.calibrate import calibrate_on
+from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, epoch_rank
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
@@ -39,7 +39,7 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     A peer that trains on forgeries made from real images (``forged_share``) validates on such ones too.
 
     Returns:
-        The model with the weights of its best epoch, and the decision calibrated on validation.
+        The model with the weights of its best epoch, calibrated on validation, and that calibration.
     """
     manifest = training_manifest(config)
     cache = Run(config.output).image_cache
@@ -75,4 +75,4 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         callbacks=[ProgressBar(model.name, epochs, steps, batch_size), best],
     )
     model.set_weights(best.weights)
-    return model, calibrate_on(model, held_out)
+    return model, calibrate_model(model, held_out)

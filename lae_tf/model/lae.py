@@ -35,7 +35,7 @@ class LAE(keras.Model):
     ==================  =====================  ============================================================
     ``score``           float32 (B, 1)         P(fake), sigmoid(s / temperature)
     ``logit``           float32 (B, 1)         s
-    ``attention``       float32 (B, S, S)      T(A) in [0, 1], resized
+    ``attention``       float32 (B, S, S)      T(A) in [0, 1], resized; forged above 0.5, as validation chose
     ``reconstruction``  float32 (B, S, S, 3)   in [0, 1]
     ``latent``          float32 (B, C)         z = GAP(F)
     ==================  =====================  ============================================================
@@ -170,11 +170,10 @@ class LAE(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         images = inputs["image"] if isinstance(inputs, dict) else inputs
         outputs = self.forward(images, training=bool(training))
-        attention = tf.sigmoid(outputs["map_logits"])
+        attention = attention_maps.resize_map(tf.sigmoid(outputs["map_logits"]), self.image_size, self.image_size)
         return {
-            "score": self.calibration(outputs["logit"]),
+            **self.calibration({"logit": outputs["logit"], "attention": attention}),
             "logit": outputs["logit"],
-            "attention": attention_maps.resize_map(attention, self.image_size, self.image_size),
             "reconstruction": outputs["reconstruction"],
             "latent": outputs["latent"],
         }

@@ -1,4 +1,4 @@
-"""The decision, chosen on validation data alone: a temperature for the scores and a threshold on them."""
+"""What is chosen on validation data alone: temperature and threshold of the scores, the level of the attention."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from lae_tf.errors import LAEError
+
+ATTENTION_LEVELS = expit(np.linspace(-5.0, 5.0, 101))
+LARGEST_FALSE_ALARM = 0.1  # share of the pixels of real images
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -56,13 +59,54 @@ def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> flo
     return float(np.nextafter(reals[min(allowed, len(reals) - 1)], reals.dtype.type(np.inf)))
 
 
-def calibrate_on(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return :func:`calibrate` of a model's logits on batches of the pipeline (``image`` and ``label``)."""
-    logits, labels = [], []
+class AttentionLevel:
+    """Finds the attention above which a pixel is best called forged, in one pass and constant memory (ours).
+
+    Of ``ATTENTION_LEVELS`` it is the one with the highest IoU over all pixels of all images together, those of real
+    images included, among the levels that at most ``LARGEST_FALSE_ALARM`` of the real images' pixels exceed.
+    """
+
+    def __init__(self) -> None:
+        # By how many of the levels a pixel exceeds: of real images, of untouched and of forged pixels of fakes.
+        self._counts = np.zeros((3, len(ATTENTION_LEVELS) + 1), np.int64)
+
+    def update(self, attention: np.ndarray, batch: dict[str, Any]) -> None:
+        """Take attention (B, S, S) in [0, 1] on a batch of the pipeline; fakes whose mask is not known are left out."""
+        labels, known = (np.asarray(batch[name])[:, 0] == 1 for name in ("label", "mask_weight"))
+        forged = np.asarray(batch["mask"])[..., 0] > 0.5
+        kind = np.where(labels[:, None, None], 1 + forged, 0)[known]
+        exceeded = np.searchsorted(ATTENTION_LEVELS, attention[known], side="left")
+        cell = kind * self._counts.shape[1] + exceeded
+        self._counts += np.bincount(cell.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+
+    def result(self) -> float:
+        """Return the level in (0, 1), the middle one of equally good ones; 0.5 where no known mask is hit."""
+        above = self._counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+        reals, _, forged = self._counts.sum(axis=1)
+        iou = above[2] / np.maximum(1, forged + above[0] + above[1])
+        iou[above[0] > LARGEST_FALSE_ALARM * reals] = 0
+        best = np.flatnonzero(iou >= iou.max() - 1e-12)
+        return float(ATTENTION_LEVELS[best[len(best) // 2]]) if iou.max() > 0 else 0.5
+
+
+def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Calibrate a model on batches of the pipeline, store the result in ``model.calibration``, and return it.
+
+    Raises:
+        LAEError: validation has only one class.
+    """
+    logits, labels, level = [], [], AttentionLevel()
+    model.calibration.attention_level.assign(0.5)
     for batch in batches:
-        logits.append(np.asarray(model.predict_on_batch(batch["image"])["logit"])[:, 0])
+        outputs = model.predict_on_batch(batch["image"])
+        logits.append(np.asarray(outputs["logit"])[:, 0])
         labels.append(np.asarray(batch["label"])[:, 0].astype(int))
-    return calibrate(np.concatenate(logits), np.concatenate(labels))
+        if "attention" in outputs:
+            level.update(np.asarray(outputs["attention"]), batch)
+    decision = {**calibrate(np.concatenate(logits), np.concatenate(labels)), "attention_level": level.result()}
+    for name in ("temperature", "threshold", "attention_level"):
+        getattr(model.calibration, name).assign(decision[name])
+    return decision
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

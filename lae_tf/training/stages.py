@@ -19,7 +19,7 @@ from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model
-from lae_tf.training.calibrate import calibrate_on
+from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, save_model
 from lae_tf.training.distribution import Cluster, fit, place, share_start, strategy_for
 from lae_tf.training.run import Run
@@ -137,11 +137,8 @@ def best_checkpoint(run: Run, stage: str) -> Path:
 
 
 def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
-    """Choose temperature and threshold on validation, store them in the model, and save it."""
-    decision = calibrate_on(model, validation_dataset(validation, model, config))
-    model.calibration.temperature.assign(decision["temperature"])
-    model.calibration.threshold.assign(decision["threshold"])
-    run.write_json("calibration.json", decision)
+    """Calibrate the model on validation, and save it."""
+    run.write_json("calibration.json", calibrate_model(model, validation_dataset(validation, model, config)))
     save_model(model, run.model_path)
 
 

@@ -84,7 +84,7 @@ def test_parameters_are_those_of_the_papers():
     meso = build_peer("mesoinception4", 256)
     assert sum(int(np.prod(variable.shape)) for variable in meso.trainable_variables) == 28_615
     # Chollet 2017: 22,910,480 with a top of 1000 classes, which is 2048 * 1000 + 1000; ours has one logit.
-    assert build_peer("xception", 96).count_params() == 22_910_480 - 2_049_000 + 2_049
+    assert build_peer("xception", 96).network.count_params() == 22_910_480 - 2_049_000 + 2_049
     # 4 * 64 statistics, as in the paper, feed the hidden layer.
     assert build_peer("statistics-cnn", SIZE).network.get_layer("hidden").kernel.shape == (256, 1024)
 

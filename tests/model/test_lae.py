@@ -91,6 +91,17 @@ def test_calibration_changes_the_score_alone():
     np.testing.assert_allclose(after["score"], 1 / (1 + np.exp(-before["logit"] / 4)), rtol=1e-5)
 
 
+def test_the_attention_level_becomes_one_half():
+    model, images = small(), batch_of()["image"]
+    before = model.predict_on_batch(images)
+    model.calibration.attention_level.assign(0.2)
+    after = model.predict_on_batch(images)
+    odds = before["attention"] / (1 - before["attention"])
+    # Odds of 0.2 are 1 to 4: four times the odds put it at 1 to 1.
+    np.testing.assert_allclose(after["attention"], 4 * odds / (1 + 4 * odds), rtol=1e-4)
+    np.testing.assert_array_equal(before["score"], after["score"])
+
+
 def test_lse_pooling_lies_between_mean_and_maximum():
     gap, lse = small(head="gap"), small(head="lse", lse_sharpness=3.0)
     lse.set_weights(gap.get_weights())

@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
-from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.metrics import balanced_accuracy_score, jaccard_score, log_loss
 
 from lae_tf.errors import LAEError
-from lae_tf.training.calibrate import best_threshold, calibrate, fit_temperature, threshold_at_fpr
+from lae_tf.training.calibrate import (
+    ATTENTION_LEVELS,
+    LARGEST_FALSE_ALARM,
+    AttentionLevel,
+    best_threshold,
+    calibrate,
+    fit_temperature,
+    threshold_at_fpr,
+)
 
 
 @st.composite
@@ -105,3 +113,61 @@ def test_a_threshold_fits_between_neighbouring_numbers():
         high = np.nextafter(low, np.float32(1))
         assert best_threshold(np.array([low, high]), np.array([0, 1])) == high
         low = high
+
+
+def level_of(attention, mask, label, known):
+    """The level for maps (B, S, S), taken in two batches of half the images each."""
+    meter = AttentionLevel()
+    for part in (slice(None, None, 2), slice(1, None, 2)):
+        batch = {"mask": mask[part][..., None], "label": label[part][:, None], "mask_weight": known[part][:, None]}
+        meter.update(attention[part], batch)
+    return meter.result()
+
+
+def jaccard(level, attention, mask, label, known):
+    """IoU of all pixels together by scikit-learn, or 0 where a level marks too much of the real images."""
+    real = label == 0
+    if real.any() and (attention[real] > level).mean() > LARGEST_FALSE_ALARM:
+        return 0.0
+    truth = np.where(real[:, None, None], 0, mask)[known == 1]
+    return jaccard_score(truth.ravel(), (attention[known == 1] > level).ravel(), zero_division=0.0)
+
+
+def test_attention_level_by_hand():
+    # Faint maps: forged pixels at 0.3, the others at 0.05. Every level between them is perfect.
+    mask = np.zeros((4, 8, 8), np.float32)
+    mask[2:, :4] = 1
+    attention = np.where(mask == 1, 0.3, 0.05).astype(np.float32)
+    label, known = np.array([0.0, 0.0, 1.0, 1.0]), np.ones(4)
+    level = level_of(attention, mask, label, known)
+    # The middle in logits is half way between log(0.05 / 0.95) and log(0.3 / 0.7).
+    assert logit(level) == pytest.approx((logit(0.05) + logit(0.3)) / 2, abs=0.1)
+
+
+def test_attention_level_spares_real_images():
+    # The best IoU would be had at any level below 0.3, but the real images are at 0.4 in one pixel of four.
+    mask = np.ones((2, 8, 8), np.float32)
+    attention = np.full((2, 8, 8), 0.3, np.float32)
+    attention[0, :4, :4] = 0.4
+    attention[1, 0] = 0.6
+    level = level_of(attention, mask, np.array([0.0, 1.0]), np.ones(2))
+    assert 0.4 <= level < 0.6
+
+
+@pytest.mark.parametrize("known, label", [(0.0, 1.0), (1.0, 0.0)])
+def test_without_known_forgeries_the_attention_level_stays(known, label):
+    maps = np.full((2, 4, 4), 0.2, np.float32)
+    assert level_of(maps, np.ones_like(maps), np.full(2, label), np.full(2, known)) == 0.5
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000))
+def test_no_attention_level_is_better(seed):
+    rng = np.random.default_rng(seed)
+    mask = (rng.uniform(size=(6, 5, 5)) < 0.3).astype(np.float32)
+    attention = np.clip(0.2 * mask + rng.uniform(0, 0.6, mask.shape), 0, 1).astype(np.float32)
+    label, known = rng.integers(0, 2, 6).astype(float), rng.integers(0, 2, 6).astype(float)
+    known[label == 0] = known[0] = 1  # the mask of a real image is known to be empty
+    values = [jaccard(level, attention, mask, label, known) for level in ATTENTION_LEVELS]
+    chosen = jaccard(level_of(attention, mask, label, known), attention, mask, label, known)
+    assert chosen == pytest.approx(max(values))
