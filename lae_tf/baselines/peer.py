@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lae_tf import addons
 from lae_tf.model.attention import resize_map
-from lae_tf.model.calibration import Calibration
+from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.preprocessing import Preprocessor
 
 
@@ -44,6 +44,8 @@ class Peer(keras.Model):
         self.network = self.build_network(image_size)
         self.calibration = Calibration(name="calibration")
         self.calibration.build()
+        self.attention_scale = AttentionScale(name="attention_scale")
+        self.attention_scale.build()
         self.built = True
 
     def build_network(self, image_size: int) -> keras.Model:
@@ -55,10 +57,11 @@ class Peer(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         images = inputs["image"] if isinstance(inputs, dict) else inputs
         outputs = self.network(images, training=training)
-        results = {"logit": outputs["logit"]}
+        results = {"logit": outputs["logit"], "score": self.calibration(outputs["logit"])}
         if "map" in outputs:
-            results["attention"] = resize_map(tf.sigmoid(outputs["map"]), self.image_size, self.image_size)
-        return {**results, **self.calibration(results)}
+            attention = resize_map(tf.sigmoid(outputs["map"]), self.image_size, self.image_size)
+            results["attention"] = self.attention_scale(attention)
+        return results
 
     def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
         """Return the loss of a batch, a float32 scalar: binary cross-entropy unless a peer has its own."""

@@ -63,7 +63,7 @@ def write_archive(model: LAE, path: Path, endpoints: dict[str, Any]) -> None:
     """Write traced functions of the model as the signatures of a SavedModel."""
     archive = keras.export.ExportArchive()
     # Not the whole model: a discriminator and an optimizer have no place in an export.
-    for part in (model.encoder, model.head, model.decoder, model.calibration):
+    for part in (model.encoder, model.head, model.decoder, model.calibration, model.attention_scale):
         archive.track(part)
     for name, function in endpoints.items():
         archive.add_endpoint(name, function)

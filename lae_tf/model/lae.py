@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from lae_tf import addons
 from lae_tf.model import attention as attention_maps
-from lae_tf.model.calibration import Calibration
+from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
 from lae_tf.model.head import EvidenceHead, SplitLatentHead
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
@@ -123,6 +123,8 @@ class LAE(keras.Model):
             self.discriminator.build((None, image_size, image_size, 3))
         self.calibration = Calibration(name="calibration")
         self.calibration.build()
+        self.attention_scale = AttentionScale(name="attention_scale")
+        self.attention_scale.build()
 
         # === Config ===
         self.image_size = image_size
@@ -172,8 +174,9 @@ class LAE(keras.Model):
         outputs = self.forward(images, training=bool(training))
         attention = attention_maps.resize_map(tf.sigmoid(outputs["map_logits"]), self.image_size, self.image_size)
         return {
-            **self.calibration({"logit": outputs["logit"], "attention": attention}),
+            "score": self.calibration(outputs["logit"]),
             "logit": outputs["logit"],
+            "attention": self.attention_scale(attention),
             "reconstruction": outputs["reconstruction"],
             "latent": outputs["latent"],
         }

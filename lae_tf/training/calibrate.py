@@ -90,13 +90,13 @@ class AttentionLevel:
 
 
 def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Calibrate a model on batches of the pipeline, store the result in ``model.calibration``, and return it.
+    """Calibrate a model on batches of the pipeline, store the result in it, and return it.
 
     Raises:
         LAEError: validation has only one class.
     """
     logits, labels, level = [], [], AttentionLevel()
-    model.calibration.attention_level.assign(0.5)
+    model.attention_scale.level.assign(0.5)
     for batch in batches:
         outputs = model.predict_on_batch(batch["image"])
         logits.append(np.asarray(outputs["logit"])[:, 0])
@@ -104,8 +104,9 @@ def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, 
         if "attention" in outputs:
             level.update(np.asarray(outputs["attention"]), batch)
     decision = {**calibrate(np.concatenate(logits), np.concatenate(labels)), "attention_level": level.result()}
-    for name in ("temperature", "threshold", "attention_level"):
-        getattr(model.calibration, name).assign(decision[name])
+    model.calibration.temperature.assign(decision["temperature"])
+    model.calibration.threshold.assign(decision["threshold"])
+    model.attention_scale.level.assign(decision["attention_level"])
     return decision
 
 

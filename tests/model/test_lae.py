@@ -94,7 +94,7 @@ def test_calibration_changes_the_score_alone():
 def test_the_attention_level_becomes_one_half():
     model, images = small(), batch_of()["image"]
     before = model.predict_on_batch(images)
-    model.calibration.attention_level.assign(0.2)
+    model.attention_scale.level.assign(0.2)
     after = model.predict_on_batch(images)
     odds = before["attention"] / (1 - before["attention"])
     # Odds of 0.2 are 1 to 4: four times the odds put it at 1 to 1.

@@ -80,7 +80,7 @@ def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_
     model, decision = trained_run.load_model(), trained_run.read_json("calibration.json")
     assert float(model.calibration.temperature) == pytest.approx(decision["temperature"], rel=1e-6)
     assert float(model.calibration.threshold) == pytest.approx(decision["threshold"], rel=1e-6)
-    assert float(model.calibration.attention_level) == pytest.approx(decision["attention_level"], rel=1e-6)
+    assert float(model.attention_scale.level) == pytest.approx(decision["attention_level"], rel=1e-6)
     validation = Manifest.read(tiny_manifest).select(split="val")
     (batch,) = evaluation_dataset(validation, model.preprocessor, len(validation))
     scores, fake = model.predict_on_batch(batch["image"])["score"][:, 0], validation.is_fake
