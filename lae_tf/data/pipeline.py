@@ -48,7 +48,8 @@ class Composition:
         unlabelled: fakes without one.
         fake: fakes of either kind, drawn alike.
         real: real images.
-        forged: forgeries made on the fly from real images (``lae_tf.data.self_forge``).
+        forged: forgeries made on the fly from real images (``lae_tf.data.self_forge``): from those of this batch,
+            and augmented as they are, so that nothing but the forged region tells the two apart.
     """
 
     annotated: int = 0
@@ -56,6 +57,16 @@ class Composition:
     fake: int = 0
     real: int = 0
     forged: int = 0
+
+    def __post_init__(self) -> None:
+        if self.forged and not self.real:
+            raise ValueError(f"forgeries are made from the batch's real images. Received {self!r}.")
+
+    def sources(self) -> np.ndarray:
+        """Return for each place of a batch the place of the image that it is made from: its own, if not forged."""
+        kept = self.annotated + self.unlabelled + self.fake + self.real
+        forged = kept - self.real + np.arange(self.forged) % max(1, self.real)
+        return np.concatenate([np.arange(kept), forged])
 
     @classmethod
     def pretrain(cls, batch_size: int, forged: float) -> Composition:
@@ -116,33 +127,37 @@ def training_dataset(
     if steps == 0:
         raise LAEError(f"{len(manifest)} training images are fewer than one batch of {batch_size}.")
     order = _composed(manifest, composition, steps) if composition else _shuffled(len(manifest), steps * batch_size)
-    # The forged come last in every batch.
-    kept = batch_size - (composition.forged if composition else 0)
+    sources = composition.sources() if composition else np.arange(batch_size)
+    kept = int(sources.max()) + 1  # the forged come last in every batch
     forge = np.tile(np.arange(batch_size) >= kept, steps)
     reals = np.flatnonzero(~manifest.is_fake)
 
     def visits() -> Iterator[tuple[np.ndarray, ...]]:
         for epoch in epochs:
             rng = np.random.default_rng((seed, epoch))
-            indices = order(rng)
-            draws = np.stack([np.full(len(indices), seed), epoch * len(indices) + np.arange(len(indices))], axis=1)
+            indices = order(rng).reshape(steps, kept)[:, sources].reshape(-1)
+            numbers = epoch * len(indices) + np.arange(len(indices)).reshape(steps, batch_size)
+            draws, looks = (
+                np.stack([np.full(len(indices), seed), chosen.reshape(-1)], axis=1).astype(np.int64)
+                for chosen in (numbers, numbers[:, sources])
+            )
             donors = np.where(forge, rng.choice(reals, len(indices)), indices)
-            yield indices, draws.astype(np.int64), forge, donors
+            yield indices, draws, looks, forge, donors
 
     columns = _columns(manifest, use_masks)
-    rows = tf.TensorSpec((None,), tf.int64)
-    spec = (rows, tf.TensorSpec((None, 2), tf.int64), tf.TensorSpec((None,), tf.bool), rows)
+    rows, pairs = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int64)
+    spec = (rows, pairs, pairs, tf.TensorSpec((None,), tf.bool), rows)
     dataset = tf.data.Dataset.from_generator(visits, output_signature=spec)
     dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
     index, machines = share
     dataset = dataset.shard(machines, index)
 
-    def load(row: Any, draw: Any, forged: Any, donor: Any) -> dict[str, Any]:
+    def load(row: Any, draw: Any, look: Any, forged: Any, donor: Any) -> dict[str, Any]:
         example = _load({name: column[row] for name, column in columns.items()}, preprocessor)
         if kept < batch_size:
             path = columns["path"][donor]
             example = tf.cond(forged, lambda: _forge(example, path, draw, preprocessor), lambda: example)
-        example["image"], example["mask"] = augment(example["image"], example["mask"], draw, augmentation)
+        example["image"], example["mask"] = augment(example["image"], example["mask"], look, augmentation)
         return example
 
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -263,17 +278,18 @@ def _shuffled(count: int, length: int) -> Any:
 
 
 def _composed(manifest: Manifest, composition: Composition, steps: int) -> Any:
-    """Return a function from a generator to indices in which every batch holds the composition."""
+    """Return a function from a generator to indices in which every batch holds the composition but the forged."""
     state = manifest.mask_state
     pools = {
         "annotated": np.flatnonzero(state == "annotated"),
         "unlabelled": np.flatnonzero(state == "unlabelled"),
         "fake": np.flatnonzero(state != "real"),
         "real": np.flatnonzero(state == "real"),
-        "forged": np.flatnonzero(state == "real"),
     }
     parts = []
     for kind, count in asdict(composition).items():
+        if kind == "forged":
+            continue
         if count and not len(pools[kind]):
             raise LAEError(f"every batch needs {kind} images, but the training split has none.")
         parts.append((pools[kind], count))

@@ -19,6 +19,7 @@ from lae_tf.model.preprocessing import Preprocessor
 
 SIZE = 32
 STILL = AugmentConfig(flip=0, geometry=0, jpeg=0, blur=0, noise=0, colour=0)
+FLIPS = STILL.model_copy(update={"flip": 0.5})
 EVERYTHING = AugmentConfig(flip=0.5, geometry=1, jpeg=1, blur=1, noise=1, colour=1, rotation=40, translation=0.2)
 MOVES = AugmentConfig(flip=0.5, geometry=0.8, jpeg=0, blur=0, noise=0, colour=0, rotation=40, translation=0.2, crop=0.3)
 
@@ -147,6 +148,27 @@ def test_forged_examples_are_fakes_whose_mask_is_known_and_right(train_part):
             source = reals[int(np.argmin(sources))]
             assert np.abs(image - source).mean() > 0
         assert {tuple(w) for w in batch["mask_weight"]} == {(1.0,)}
+
+
+def test_a_forgery_stands_beside_its_source_and_is_moved_with_it(train_part):
+    """Three forgeries of two real images: of the first, the second, and the first again, mirrored as these are."""
+    (every,) = evaluation_dataset(train_part, Preprocessor(SIZE), len(train_part))
+    upright = {image.tobytes() for image in every["image"].numpy()}
+    mirrored = set()
+    composition = Composition(annotated=3, real=2, forged=3)
+    for batch in batches(train_part, range(4), augmentation=FLIPS, composition=composition):
+        mirrored |= {image.tobytes() not in upright for image in batch["image"][3:5]}
+        for image, mask, source in zip(batch["image"][5:], batch["mask"][5:], (3, 4, 3), strict=True):
+            untouched = mask[..., 0] == 0
+            np.testing.assert_array_equal(image[untouched], batch["image"][source][untouched])
+            assert (image != batch["image"][source]).any()
+        assert (batch["mask"][5] != batch["mask"][7]).any()
+    assert mirrored == {True, False}
+
+
+def test_forgeries_without_a_real_image_are_refused():
+    with pytest.raises(ValueError, match="real images"):
+        Composition(fake=4, forged=4)
 
 
 def test_forged_examples_differ_between_epochs(train_part):
