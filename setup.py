@@ -55,6 +55,7 @@ setup(
         f"numpy>=2; {CURRENT}",
         "tf-keras-vis>=0.8.7",
         "click>=8.1",
+        "filelock>=3.12",
         "google-crc32c>=1.5",
         "jinja2>=3.1",
         "matplotlib>=3.8",

@@ -30,7 +30,10 @@ def command(
     seeds: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Compare LAE with its peers: same data, augmentation, steps, input size and validation rule.
+    """Compare LAE with its peers: same data, augmentation, steps and input size.
+
+    Every threshold comes from validation; LAE and sbi, which forge images on the fly, validate on forgeries too, and
+    the comparison shows what LAE's threshold would be without them.
 
     CONFIG is a protocol (see configs/swap.yaml). Each model and seed runs in a process of its own. Stopped at any
     moment, the same command goes on: what is finished is not run again.
@@ -41,7 +44,8 @@ def command(
     """
     from lae_tf.benchmark.page import write_comparison
     from lae_tf.benchmark.protocol import Protocol
-    from lae_tf.benchmark.run import run_cells
+    from lae_tf.benchmark.run import require_same_settings, run_cells
+    from lae_tf.data.manifest import Manifest
     from lae_tf.errors import UsageError
 
     protocol = Protocol.read(config, fast)
@@ -55,7 +59,10 @@ def command(
         if unknown:
             raise UsageError(f"{option} {unknown[0]}: not in {config}, which has {', '.join(map(str, sorted(known)))}.")
     chosen = [c for c in cells if (not models or c.model in models) and (not seeds or c.seed in seeds)]
-    failures = run_cells(protocol, chosen, folder)
+    manifest = Manifest.read(cells[0].config.data.manifest)
+    protocol.check_data(manifest)
+    require_same_settings(protocol, cells, manifest.digest(), folder)
+    failures = run_cells(protocol, chosen, manifest.digest(), folder)
     page = write_comparison(protocol, cells, folder)
     if as_json:
         click.echo((folder / "comparison.json").read_text(encoding="utf-8"))

@@ -20,6 +20,8 @@ PEERS = {
     "sbi": ("sbi", "SelfBlendedImages"),
     "lae-encoder": ("lae_encoder", "LAEEncoder"),
 }
+PEER_SIZES = range(32, 257, 16)
+"""Sides of the images that every peer takes, in pixels."""
 
 
 def build_peer(name: str, image_size: int) -> Peer:

@@ -19,8 +19,7 @@ class FFD(Peer):
 
     Loss: cross-entropy plus the mean absolute distance of the map and the mask (average-pooled) where the mask is
     known, real images included, normalised by how many those are. Deviations: weights start at random; the map is
-    regressed by a 3 x 3 convolution. Its batches are shuffled, whereas LAE's second stage puts annotated fakes into
-    every batch.
+    regressed by a 3 x 3 convolution; every batch holds the share of annotated fakes that LAE's second stage has.
     """
 
     uses_masks = True

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from lae_tf import addons
+from lae_tf.baselines import PEER_SIZES
 from lae_tf.model.attention import resize_map
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.preprocessing import Preprocessor
@@ -37,7 +38,7 @@ class Peer(keras.Model):
 
     def __init__(self, image_size: int, **kwargs: Any):
         super().__init__(**kwargs)
-        if image_size not in range(32, 257, 16):
+        if image_size not in PEER_SIZES:
             raise ValueError(f"image_size must be a multiple of 16 from 32 to 256. Received {image_size!r}.")
         self.image_size = image_size
         self.preprocessor = Preprocessor(image_size, name="preprocessor")

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
+from scipy.special import expit
 
 from lae_tf.baselines import build_peer
 from lae_tf.benchmark.degradations import DEGRADATIONS, degrade
@@ -19,12 +21,21 @@ from lae_tf.config import Config
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.errors import LAEError
 from lae_tf.evaluation.report import write_text
 from lae_tf.evaluation.scoring import example_rows, score_manifest
+from lae_tf.training.calibrate import best_threshold
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
-SCORES, RESULT, PANELS, ROBUSTNESS = "scores.csv", "result.json", "panels.npz", "robustness.csv"
+REQUEST, RESULT = "cell.json", "result.json"
+SCORES, PANELS, ROBUSTNESS = "scores.csv", "panels.npz", "robustness.csv"
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the lock that the process of a cell holds; it lies beside the cell's folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.parent / f".{folder.name}.lock")
 
 
 def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: int) -> None:
@@ -68,6 +79,8 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         "data": data["sha256"],
         "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
     }
+    if peer is None and config.data.self_forged:
+        result["known_threshold"] = _known_threshold(model, decision, config, cache)
     write_text(folder / RESULT, json.dumps(result, indent=2))
 
 
@@ -80,8 +93,17 @@ def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]
     return train_peer(build_peer(name, image_size=config.data.image_size), config)
 
 
+def _known_threshold(model: keras.Model, decision: dict[str, Any], config: Config, cache: Path) -> float:
+    """Return the threshold that LAE would have by the peers' rule: validation without forgeries made on the fly."""
+    validation = training_manifest(config).select(split="val")
+    validation = validation.with_files(lambda files: ingest(files, cache, progress=False))
+    batches = evaluation_dataset(validation, model.preprocessor, config.data.batch_size)
+    logits = np.concatenate([np.asarray(model.predict_on_batch(batch["image"])["logit"])[:, 0] for batch in batches])
+    return best_threshold(_calibrated(logits, decision), validation.is_fake.astype(int))
+
+
 def _calibrated(logits: Any, decision: dict[str, Any]) -> Any:
-    return 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64) / decision["temperature"]))
+    return expit(np.asarray(logits, np.float64) / decision["temperature"])
 
 
 def _write_panels(path: Path, model: keras.Model, test: Manifest, frame: pd.DataFrame) -> None:
@@ -140,10 +162,16 @@ def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], 
 def main() -> None:
     """Run the cell that a JSON file describes; the comparison starts this as ``python -m``."""
     folder = Path(sys.argv[1])
-    request = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-    config = Config.parse(request["config"], str(folder))
-    keras.utils.set_random_seed(config.seed)
-    run_cell(folder, request["peer"], config, request["robustness_images"])
+    try:
+        with lock_of(folder).acquire(blocking=False):
+            request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+            config = Config.parse(request["config"], str(folder))
+            keras.utils.set_random_seed(config.seed)
+            run_cell(folder, request["peer"], config, request["robustness_images"])
+    except Timeout:
+        sys.exit("Error: another process runs this cell.")
+    except LAEError as error:
+        sys.exit(f"Error: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

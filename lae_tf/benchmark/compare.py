@@ -108,6 +108,21 @@ def comparison_table(outcomes: Sequence[Outcome], seen: Collection[str], seed: i
     return pd.DataFrame(rows)
 
 
+KNOWN_THRESHOLD = f"{OWN} at the peers' threshold"
+
+
+def at_known_threshold(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return LAE once more, at the threshold that validation gives without forgeries made on the fly.
+
+    The same scores, so that AUROC and attention stay as they are; nothing where cells do not know that threshold.
+    """
+    own = next((outcome for outcome in outcomes if outcome.model == OWN), None)
+    if own is None or not all("known_threshold" in result for result in own.results.values()):
+        return []
+    results = {seed: {**result, "threshold": result["known_threshold"]} for seed, result in own.results.items()}
+    return [Outcome(KNOWN_THRESHOLD, False, own.frame, results, None)]
+
+
 def best_peer(table: pd.DataFrame, outcomes: Sequence[Outcome]) -> str | None:
     """Return the peer with the highest unseen accuracy on the test images: the hardest one to beat, in hindsight."""
     peers = {outcome.model for outcome in outcomes if outcome.is_peer}
@@ -115,12 +130,17 @@ def best_peer(table: pd.DataFrame, outcomes: Sequence[Outcome]) -> str | None:
     return None if rows.empty else str(rows.loc[rows["accuracy"].idxmax(), "model"])
 
 
-def differences(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000) -> pd.DataFrame:
-    """Return LAE minus every other model, paired by image, group draw and seed; only seeds that both have."""
-    own = next((outcome for outcome in outcomes if outcome.model == OWN), None)
+def differences(
+    outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000, name: str = OWN
+) -> pd.DataFrame:
+    """Return a model, LAE unless ``name`` says another, minus every other one: paired by image, group draw and seed.
+
+    Only seeds that both have count.
+    """
+    own = next((outcome for outcome in outcomes if outcome.model == name), None)
     rows = []
     for other in outcomes:
-        if own is None or other.model == OWN:
+        if own is None or other is own:
             continue
         shared = sorted(set(own.results) & set(other.results))
         if not shared:
@@ -135,7 +155,7 @@ def differences(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, d
             draws=draws,
         )
         for method in dict.fromkeys(key[0] for key in paired):  # type: ignore[index]
-            row: dict[str, Any] = {"model": f"{OWN} - {other.model}", "method": method, "seeds": len(shared)}
+            row: dict[str, Any] = {"model": f"{name} - {other.model}", "method": method, "seeds": len(shared)}
             for metric in ("accuracy", "balanced_accuracy", "auroc", "eer"):
                 value = paired[method, metric]
                 row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lae_tf.baselines import PEERS
+from lae_tf.baselines import PEER_SIZES, PEERS
 from lae_tf.config import Config, ConfigError, Section, problem, read_yaml, set_key
-from lae_tf.errors import UsageError
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import LAEError, UsageError
 
 OWN = "lae"
+_SHARED = {"seed", "output", "data.manifest", "data.train_methods", "data.image_size"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,24 @@ class Protocol(Section):
     robustness_images: int = Field(120, ge=0)
     fast: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("training")
+    @classmethod
+    def _sections(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, section in values.items():
+            if name in ("seed", "output"):
+                raise ValueError(f"'{name}' belongs to the comparison; leave it out")
+            if not isinstance(section, dict):
+                raise ValueError(f"'{name}' must be a section with keys of its own, found {section!r}")
+        return values
+
+    @field_validator("seeds", "models", "train_methods")
+    @classmethod
+    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        repeated = sorted({value for value in values if values.count(value) > 1})
+        if repeated:
+            raise ValueError(f"{repeated[0]!r} is named twice")
+        return values
+
     @model_validator(mode="after")
     def _check(self) -> Protocol:
         for name in self.models:
@@ -72,6 +92,11 @@ class Protocol(Section):
         for name in self.ablations:
             if name == OWN or name in PEERS or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"'{name}' cannot name an ablation; use letters, digits and dashes")
+            shared = sorted(_SHARED & self.ablations[name].keys())
+            if shared:
+                raise ValueError(f"ablation '{name}' cannot change '{shared[0]}', which all models share")
+        if self.robustness_images == 1:
+            raise ValueError("robustness_images takes half real and half fake images, so 2 or more, or 0")
         return self
 
     @classmethod
@@ -88,10 +113,32 @@ class Protocol(Section):
             protocol = cls.model_validate(values)
             if not fast:
                 return protocol
-            training = _merged(protocol.training, protocol.fast.get("training", {}))
+            training = _merged(protocol.training, protocol.fast.get("training") or {})
             return cls.model_validate({**values, **protocol.fast, "training": training})
         except ValidationError as error:
             raise ConfigError(str(path), [problem(cls, details) for details in error.errors()]) from None
+
+    def check_data(self, manifest: Manifest) -> None:
+        """Refuse data on which the comparison would fail after the first training.
+
+        Raises:
+            UsageError: a training method that is not there; LAEError: a split that lacks what is compared.
+        """
+        seen = manifest.select(methods=self.train_methods)
+        for split in ("train", "val", "test"):
+            part = seen.select(split=split)
+            fakes = int(part.is_fake.sum())
+            if not 0 < fakes < len(part):
+                raise LAEError(
+                    f"{self.manifest}: split '{split}' has {len(part) - fakes} real images and {fakes} fakes of "
+                    f"{', '.join(self.train_methods)}; the comparison needs both."
+                )
+        tested = set(manifest.select(split="test").frame["method"]) - {""}
+        if tested <= set(self.train_methods):
+            raise LAEError(
+                f"{self.manifest}: split 'test' has no method but {', '.join(sorted(tested))}, which training sees; "
+                "the comparison needs an unseen one."
+            )
 
     def cells(self, data_root: str | Path, folder: Path) -> Iterator[Cell]:
         """Yield the cells seed by seed, so that a comparison cut short has seen every model.
@@ -101,7 +148,8 @@ class Protocol(Section):
             folder: of the comparison's results; cell ``x`` lives in ``folder/cells/x``.
 
         Raises:
-            UsageError: the manifest is missing. ConfigError: ``training`` or an ablation is not valid.
+            UsageError: the manifest is missing, or the image size is not one that every model takes.
+            ConfigError: ``training`` or an ablation is not valid.
         """
         manifest = Path(data_root).resolve() / self.manifest
         if not manifest.is_file():
@@ -114,6 +162,11 @@ class Protocol(Section):
                 data = {**values.get("data", {}), "manifest": str(manifest), "train_methods": self.train_methods}
                 output = str(folder / "cells" / f"{model}-{seed}" / "run")
                 config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
+                if model in PEERS and config.data.image_size not in PEER_SIZES:
+                    raise UsageError(
+                        f"data.image_size is {config.data.image_size}; {model} takes multiples of {PEER_SIZES.step} "
+                        f"from {PEER_SIZES[0]} to {PEER_SIZES[-1]}."
+                    )
                 yield Cell(model, seed, model if model in PEERS else None, config)
 
 

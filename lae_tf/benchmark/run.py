@@ -10,66 +10,113 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from tqdm import tqdm
 
-from lae_tf.benchmark.cell import RESULT
+from lae_tf.benchmark.cell import REQUEST, RESULT, lock_of
 from lae_tf.benchmark.protocol import Cell, Protocol
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.evaluation.report import write_text
 
 
-def run_cells(protocol: Protocol, cells: Sequence[Cell], folder: Path) -> list[str]:
+def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> None:
+    """Refuse a folder whose finished cells would not belong to one comparison with what is to be run.
+
+    Args:
+        protocol: of the comparison.
+        cells: all of it.
+        data: digest of the manifest.
+        folder: of the comparison.
+
+    Raises:
+        UsageError: names the cell.
+    """
+    for cell in cells:
+        place = folder / "cells" / cell.name
+        if not (place / RESULT).is_file():
+            continue
+        if json.loads((place / REQUEST).read_text(encoding="utf-8"))["settings"] != _settings(cell, protocol, data):
+            raise UsageError(
+                f"{place}: was run with other settings or data; choose another output folder, or delete that one "
+                "to run it again."
+            )
+
+
+def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> list[str]:
     """Run every cell that is not finished; a cell killed half-way is repeated from its start.
 
     Args:
         protocol: of the comparison.
         cells: to run.
+        data: digest of the manifest.
         folder: of the comparison.
 
     Returns:
         One sentence for each cell that failed; its log says more. The others go on.
 
     Raises:
-        UsageError: the folder holds the results of another comparison.
+        LAEError: all cells failed.
     """
     failures = []
     with tqdm(cells, desc="cells", unit="cell", file=sys.stderr) as bar:
         for cell in bar:
             bar.set_postfix_str(cell.name)
             place = folder / "cells" / cell.name
-            request = _request(cell, protocol)
             if (place / RESULT).is_file():
-                if json.loads((place / "cell.json").read_text(encoding="utf-8")) != request:
-                    raise UsageError(f"{place}: was run with other settings; choose another output folder.")
                 continue
-            if place.exists():
-                shutil.rmtree(place)
-            write_text(place / "cell.json", json.dumps(request, indent=2))
-            with (place / "log.txt").open("w", encoding="utf-8") as log:
-                done = subprocess.run(  # noqa: S603 - our own module, in our own interpreter
-                    [sys.executable, "-m", "lae_tf.benchmark.cell", str(place)], stdout=log, stderr=subprocess.STDOUT
-                )
-            if done.returncode:
-                failures.append(f"{cell.name} failed (exit code {done.returncode}); see {place / 'log.txt'}.")
-                tqdm.write(failures[-1], file=sys.stderr)
-            else:
-                shutil.rmtree(place / "run" / "image_cache", ignore_errors=True)
+            failure = _run(cell, {"settings": _settings(cell, protocol, data), **_request(cell, protocol)}, place)
+            if failure:
+                failures.append(failure)
+                tqdm.write(failure, file=sys.stderr)
     if len(failures) == len(cells):
         raise LAEError(failures[0])
     return failures
 
 
-def _request(cell: Cell, protocol: Protocol) -> dict[str, Any]:
-    """Return what ``cell.json`` holds; of a peer without the sections that are LAE's alone.
+def _run(cell: Cell, request: dict[str, Any], place: Path) -> str | None:
+    """Run one cell in a process of its own; return what went wrong, in one sentence."""
+    try:
+        with lock_of(place).acquire(blocking=False):
+            if place.exists():
+                shutil.rmtree(place)
+            write_text(place / REQUEST, json.dumps(request, indent=2))
+    except Timeout:
+        return f"{cell.name} is being run by another process; wait for it, or end it."
+    log = place / "log.txt"
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(  # noqa: S603 - our own module, in our own interpreter
+            [sys.executable, "-m", "lae_tf.benchmark.cell", str(place)], stdout=file, stderr=subprocess.STDOUT
+        )
+    if done.returncode:
+        last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
+        said = last.removeprefix("Error: ") if last.startswith("Error: ") else f"exit code {done.returncode}."
+        return f"{cell.name} failed: {said} See {log}."
+    shutil.rmtree(place / "run" / "image_cache", ignore_errors=True)
+    return None
 
-    So a finished peer stays finished when LAE changes.
-    """
-    request = {
-        "model": cell.model,
+
+def _request(cell: Cell, protocol: Protocol) -> dict[str, Any]:
+    """Return what the cell's process reads."""
+    return {
         "peer": cell.peer,
-        "config": cell.config.model_dump(mode="json", exclude={"model", "losses"} if cell.peer else None),
+        "config": cell.config.model_dump(mode="json"),
         "robustness_images": protocol.robustness_images,
     }
+
+
+def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
+    """Return all that a cell's result depends on: of the configuration without paths, and of a peer what it reads.
+
+    So a finished peer stays finished when LAE changes, and all stay so when folders move.
+    """
+    config = cell.config.model_dump(mode="json", exclude={"output": True, "data": {"manifest"}})
+    if cell.peer:
+        stages = [config[name] for name in ("pretrain", "align")]
+        config = {name: config[name] for name in ("seed", "data", "augment")}
+        config["epochs"] = sum(stage["epochs"] for stage in stages)
+        config |= {name: stages[0][name] for name in ("learning_rate", "weight_decay")}
+        config |= {name: stages[1][name] for name in ("annotated", "real")}
+    settings = {"peer": cell.peer, **config, "data_sha256": data, "robustness_images": protocol.robustness_images}
     # As it comes back from a file: tuples are lists there.
-    plain: dict[str, Any] = json.loads(json.dumps(request))
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain

@@ -15,7 +15,7 @@ from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, epoch_rank
 from lae_tf.training.run import Run
-from lae_tf.training.stages import training_manifest
+from lae_tf.training.stages import require_both_classes, training_manifest
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -36,19 +36,25 @@ class BestWeights(keras.callbacks.Callback):
 def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     """Fit a peer for as many epochs as LAE's two stages have together.
 
-    A peer that trains on forgeries made from real images (``forged_share``) validates on such ones too.
+    A peer that trains on forgeries made from real images (``forged_share``) validates on such ones too. One that
+    reads masks (``uses_masks``) finds as many annotated fakes in every batch as LAE's second stage does.
 
     Returns:
         The model with the weights of its best epoch, calibrated on validation, and that calibration.
     """
     manifest = training_manifest(config)
+    for split in ("train", "val"):
+        require_both_classes(manifest.select(split=split), split)
     cache = Run(config.output).image_cache
     manifest = manifest.with_files(lambda files: ingest(files, cache, progress=False))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
     epochs = config.pretrain.epochs + config.align.epochs
     batch_size = config.data.batch_size
     composition = forge_seed = None
-    if model.forged_share:
+    if model.uses_masks and (train_part.mask_state == "annotated").any():
+        unlabelled = bool((train_part.mask_state == "unlabelled").any())
+        composition = Composition.align(batch_size, config.align.annotated, config.align.real, 0, unlabelled)
+    elif model.forged_share:
         forged = round(batch_size * model.forged_share)
         composition, forge_seed = Composition(real=batch_size - forged, forged=forged), config.seed
         validation = Manifest(validation.frame[~validation.is_fake].reset_index(drop=True), validation.root)

@@ -63,6 +63,13 @@ def test_fast_replaces_values_and_merges_training(tmp_path):
         ({"manifest": "nowhere.csv"}, UsageError, "nowhere.csv.*--data"),
         ({"training": {"data": {"imagesize": 3}}}, ConfigError, "image_size"),
         ({"ablations": {"x": {"model.haed": "gap"}}}, ConfigError, "head"),
+        ({"ablations": {"x": {"data.image_size": 64}}}, ConfigError, "data.image_size.*all models share"),
+        ({"training": {"data": None}}, ConfigError, "'data' must be a section"),
+        ({"training": {"seed": 3}}, ConfigError, "'seed' belongs to the comparison"),
+        ({"seeds": [1, 1]}, ConfigError, "1 is named twice"),
+        ({"models": ["lae", "lae"]}, ConfigError, "'lae' is named twice"),
+        ({"robustness_images": 1}, ConfigError, "robustness_images"),
+        ({"training": {"data": {"image_size": 320}}}, UsageError, "320.*mesoinception4.*32 to 256"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, changes, error, match):
