@@ -127,7 +127,7 @@ def training_dataset(
     if steps == 0:
         raise LAEError(f"{len(manifest)} training images are fewer than one batch of {batch_size}.")
     order = _composed(manifest, composition, steps) if composition else _shuffled(len(manifest), steps * batch_size)
-    sources = composition.sources() if composition else np.arange(batch_size)
+    sources: np.ndarray = composition.sources() if composition else np.arange(batch_size)
     kept = int(sources.max()) + 1  # the forged come last in every batch
     forge = np.tile(np.arange(batch_size) >= kept, steps)
     reals = np.flatnonzero(~manifest.is_fake)
