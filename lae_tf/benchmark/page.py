@@ -97,8 +97,7 @@ def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best
     for name, said in ((OWN, "LAE"), (compare.KNOWN_THRESHOLD, "LAE at the peers' threshold")):
         row = _difference(paired, best, name)
         if row is not None:
-            seeds = "1 shared seed" if row["seeds"] == 1 else f"{row['seeds']} shared seeds"
-            lines += ["", f"{said} minus the best peer ({best}), {seeds}: {_points(row)} of unseen accuracy."]
+            lines += ["", f"{said} minus the best peer ({best}) in unseen accuracy: {_points(row)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -111,7 +110,8 @@ def _difference(paired: pd.DataFrame, best: str | None, name: str = OWN) -> pd.S
 
 def _points(row: pd.Series) -> str:
     low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
-    return f"{100 * row['accuracy']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    seeds = "1 shared seed" if row["seeds"] == 1 else f"{row['seeds']} shared seeds"
+    return f"{100 * row['accuracy']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}; {seeds})"
 
 
 def _sections(
