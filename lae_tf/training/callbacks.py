@@ -131,6 +131,11 @@ class ProgressBar(keras.callbacks.Callback):
         self.epochs = epochs
         self.steps = steps
         self.batch_size = batch_size
+        self.bar = tqdm(disable=True)
+
+    def close(self) -> None:
+        """End the bar where training was interrupted: left open, it would draw itself once more at the exit."""
+        self.bar.close()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.bar = tqdm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,24 +251,25 @@ def _fit(
         share=share,
     )
     held_out = validation_dataset(validation, model, config, share).cache()
-    callbacks = [
-        ProgressBar(stage.name, settings.epochs, steps, batch_size),
-        MetricsLog(run, stage.name, finished, _examples(validation, model)),
-        Checkpoint(run, stage.name, settings.patience, state),
-    ]
-    if cluster is not None:
-        fit(strategy, model, dataset, steps, held_out, batch_size, epochs, callbacks)
-        return
-    model.fit(
-        dataset,
-        steps_per_epoch=steps,
-        initial_epoch=finished,
-        epochs=settings.epochs,
-        validation_data=held_out,
-        shuffle=False,
-        verbose=0,
-        callbacks=callbacks,
-    )
+    with closing(ProgressBar(stage.name, settings.epochs, steps, batch_size)) as progress:
+        callbacks = [
+            progress,
+            MetricsLog(run, stage.name, finished, _examples(validation, model)),
+            Checkpoint(run, stage.name, settings.patience, state),
+        ]
+        if cluster is not None:
+            fit(strategy, model, dataset, steps, held_out, batch_size, epochs, callbacks)
+            return
+        model.fit(
+            dataset,
+            steps_per_epoch=steps,
+            initial_epoch=finished,
+            epochs=settings.epochs,
+            validation_data=held_out,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
 
 
 def _examples(validation: Manifest, model: LAE) -> dict[str, Any]:
