@@ -72,7 +72,9 @@ class Objective:
         terms["latent_loss"] = tf.reduce_mean(self.latent(batch["label"], outputs[self.latent.target]))
         terms["alignment_loss"] = self._alignment_term(batch, outputs["map_logits"], count)
         roles = ("reconstruction", "latent", "alignment")
-        terms["loss"] = tf.add_n([self.weights[role] * terms[f"{role}_loss"] for role in roles])
+        # One sum in one kernel: graph optimisers reorder separate additions, not in every process alike.
+        weights = tf.constant([self.weights[role] for role in roles], tf.float32)
+        terms["loss"] = tf.reduce_sum(weights * tf.stack([terms[f"{role}_loss"] for role in roles]))
         return terms
 
     def _reconstruction_terms(self, batch: dict[str, Any], reconstruction: Any, discriminator: Any) -> dict[str, Any]:
