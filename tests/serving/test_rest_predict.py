@@ -176,7 +176,7 @@ def test_bodies_over_the_limit_are_refused(limited):
 
 
 def test_a_slow_run_ends_with_504(limited):
-    answer = limited.post({"inputs": [1000]}, "slow")
+    answer = limited.post({"inputs": [8000]}, "slow")  # 0.27 TFLOP: longer than 0.3 s on two fast cores too
     assert (answer.status, answer.error) == (504, "Timed out waiting for notification")
     # The two workers are busy until the runs are over.
     assert limited.post({"instances": [0.5]}, "").status in (200, 504)
