@@ -61,8 +61,9 @@ def command(
     chosen = [c for c in cells if (not models or c.model in models) and (not seeds or c.seed in seeds)]
     manifest = Manifest.read(cells[0].config.data.manifest)
     protocol.check_data(manifest)
-    require_same_settings(protocol, cells, manifest.digest(), folder)
-    failures = run_cells(protocol, chosen, manifest.digest(), folder)
+    data = manifest.digest()
+    require_same_settings(protocol, cells, data, folder)
+    failures = run_cells(protocol, chosen, data, folder)
     page = write_comparison(protocol, cells, folder)
     if as_json:
         click.echo((folder / "comparison.json").read_text(encoding="utf-8"))

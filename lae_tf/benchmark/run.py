@@ -35,7 +35,9 @@ def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, 
         place = folder / "cells" / cell.name
         if not (place / RESULT).is_file():
             continue
-        if json.loads((place / REQUEST).read_text(encoding="utf-8"))["settings"] != _settings(cell, protocol, data):
+        # A folder of an older version knows no settings, and is refused too.
+        finished = json.loads((place / REQUEST).read_text(encoding="utf-8")).get("settings")
+        if finished != _settings(cell, protocol, data):
             raise UsageError(
                 f"{place}: was run with other settings or data; choose another output folder, or delete that one "
                 "to run it again."

@@ -15,7 +15,7 @@ from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, epoch_rank
 from lae_tf.training.run import Run
-from lae_tf.training.stages import require_both_classes, training_manifest
+from lae_tf.training.stages import training_manifest
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -43,8 +43,6 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         The model with the weights of its best epoch, calibrated on validation, and that calibration.
     """
     manifest = training_manifest(config)
-    for split in ("train", "val"):
-        require_both_classes(manifest.select(split=split), split)
     cache = Run(config.output).image_cache
     manifest = manifest.with_files(lambda files: ingest(files, cache, progress=False))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")

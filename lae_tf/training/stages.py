@@ -64,7 +64,7 @@ def train(config: Config, resume: bool = False, cluster: Cluster | None = None) 
 def _train(config: Config, resume: bool, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> Run:
     manifest = training_manifest(config)
     for split in ("train", "val"):
-        require_both_classes(manifest.select(split=split), split)
+        _require_both_classes(manifest.select(split=split), split)
     run = Run.create(config, resume)
     try:
         _train_stages(run, config, manifest, strategy, cluster)
@@ -200,8 +200,7 @@ def seed_everything(config: Config) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def require_both_classes(part: Manifest, split: str) -> None:
-    """Raise an LAEError if a split, named for the message, lacks real or fake images."""
+def _require_both_classes(part: Manifest, split: str) -> None:
     fakes = int(part.is_fake.sum())
     if not 0 < fakes < len(part):
         raise LAEError(

@@ -115,6 +115,18 @@ def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_othe
     assert refused.returncode == 2 and "other settings or data" in refused.stderr
 
 
+def test_a_folder_of_an_older_version_is_refused(protocol, tmp_path):
+    path, data, out = protocol
+    old = tmp_path / "out"
+    shutil.copytree(out, old)
+    request = old / "cells" / "lae-0" / "cell.json"
+    values = json.loads(request.read_text())
+    del values["settings"]
+    request.write_text(json.dumps(values))
+    refused = run((path, data, old))
+    assert refused.returncode == 2 and "lae-0: was run with other settings" in refused.stderr
+
+
 def test_a_cell_that_another_process_runs_is_left_alone(protocol):
     path, data, out = protocol
     place = out / "cells" / "lae-encoder-0"
