@@ -158,7 +158,7 @@ class StageConfig(Section):
         patience: epochs without a better validation loss before the stage ends early; 0 never does.
     """
 
-    epochs: int = Field(20, ge=0)
+    epochs: int = Field(ge=0)
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-4
     alignment: NonNegative = 0.0
@@ -166,8 +166,12 @@ class StageConfig(Section):
 
 
 class PretrainConfig(StageConfig):
-    """Stage 1. Its alignment needs no person's mask: real images, and forgeries made on the fly."""
+    """Stage 1. Its alignment needs no person's mask: real images, and forgeries made on the fly.
 
+    Short, because stage 2 teaches more. A run that will get no masks has this stage alone, and wants more epochs of it.
+    """
+
+    epochs: int = Field(10, ge=0)
     alignment: NonNegative = 10.0
 
 
@@ -179,10 +183,9 @@ class AlignConfig(StageConfig):
         real: share drawn from real images; the rest are unlabelled fakes.
     """
 
-    epochs: int = Field(10, ge=0)
-    learning_rate: Positive = 5e-4
+    epochs: int = Field(20, ge=0)
     alignment: NonNegative = 10.0
-    annotated: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    annotated: Annotated[float, Field(gt=0, lt=1)] = 0.125
     real: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
     @model_validator(mode="after")

@@ -93,7 +93,7 @@ def test_yaml_round_trip(tmp_path):
     assert Config.read(tmp_path / "config.yaml") == config
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert written["align"]["learning_rate"] == 5e-4  # defaults are written too
+    assert written["align"]["learning_rate"] == 1e-3  # defaults are written too
 
 
 def test_overrides_have_yaml_types_and_the_last_word(tmp_path):
