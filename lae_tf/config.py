@@ -161,7 +161,7 @@ class StageConfig(Section):
     epochs: int = Field(ge=0)
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-4
-    alignment: NonNegative = 0.0
+    alignment: NonNegative = 10.0
     patience: int = Field(0, ge=0)
 
 
@@ -172,7 +172,6 @@ class PretrainConfig(StageConfig):
     """
 
     epochs: int = Field(10, ge=0)
-    alignment: NonNegative = 10.0
 
 
 class AlignConfig(StageConfig):
@@ -180,11 +179,10 @@ class AlignConfig(StageConfig):
 
     Attributes:
         annotated: share of each batch drawn from annotated fakes.
-        real: share drawn from real images; the rest are unlabelled fakes.
+        real: share drawn from real images; the rest are forged (``data.self_forged``), then unlabelled fakes.
     """
 
     epochs: int = Field(20, ge=0)
-    alignment: NonNegative = 10.0
     annotated: Annotated[float, Field(gt=0, lt=1)] = 0.125
     real: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
