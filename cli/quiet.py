@@ -1,4 +1,4 @@
-"""Imports TensorFlow without the lines that its C++ side writes before any log level can be set."""
+"""Imports TensorFlow as the commands use it: without the lines that its C++ side writes, and with memory kept."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import sys
 import tempfile
 
+from lae_tf.allocator import keep_freed_memory
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras; what they write to standard error is shown only if the import fails."""
+    keep_freed_memory()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:

@@ -14,6 +14,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from scipy.special import expit
 
+from lae_tf.allocator import keep_freed_memory
 from lae_tf.baselines import build_peer
 from lae_tf.benchmark.degradations import DEGRADATIONS, degrade
 from lae_tf.benchmark.train_peer import train_peer
@@ -60,6 +61,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     start = time.perf_counter()
     frame, meter = score_manifest(model, test, cache, batch_size, "test")
     rate = len(frame) / (time.perf_counter() - start)
+    frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
     frame["score"] = _calibrated(frame["logit"], decision)
     write_text(folder / SCORES, frame.to_csv(index=False))
     decodable = test.with_files(lambda files: ingest(files, cache, progress=False))
@@ -149,7 +151,7 @@ def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], 
                 {
                     "degradation": name,
                     "severity": severity,
-                    "path": chosen.frame["path"],
+                    "path": chosen.relative_paths(),
                     "label": chosen.is_fake.astype(int),
                     "method": chosen.frame["method"],
                     "score": _calibrated(np.concatenate(logits), decision),
@@ -162,6 +164,7 @@ def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], 
 def main() -> None:
     """Run the cell that a JSON file describes; the comparison starts this as ``python -m``."""
     folder = Path(sys.argv[1])
+    keep_freed_memory()
     try:
         with lock_of(folder).acquire(blocking=False):
             request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))

@@ -181,6 +181,11 @@ class Manifest:
         text = self._relative_to(self.root).to_csv(index=False, lineterminator="\n")
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
+    def relative_paths(self) -> list[str]:
+        """Return the images' paths below the manifest's own folder, with forward slashes: the same wherever it lies."""
+        paths: list[str] = self._relative_to(self.root)["path"].tolist()
+        return paths
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the manifest atomically, its paths relative to the new file's folder.
 

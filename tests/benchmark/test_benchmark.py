@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -107,6 +109,9 @@ def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_othe
     for cell in ("lae-0", "lae-encoder-0"):
         place = moved / "cells" / cell / RESULT
         assert place.stat().st_mtime_ns == (out / "cells" / cell / RESULT).stat().st_mtime_ns
+    # What names an image in the scores has not moved with it.
+    names = pd.read_csv(moved / "cells" / "lae-0" / "scores.csv")["path"]
+    assert names.map(lambda name: (data_moved / name).is_file() and not Path(name).is_absolute()).all()
     manifest = data_moved / yaml.safe_load(path.read_text())["manifest"]
     lines = manifest.read_text().splitlines(keepends=True)
     dropped = next(i for i, line in enumerate(lines) if ",real," in line and ",train" in line)

@@ -1,0 +1,30 @@
+"""The C allocator, set up for training: it keeps the memory that every step frees and the next one asks for again."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+# Parameters of glibc's mallopt, from malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_PAD = 64 << 20  # bytes that the heap grows by
+
+
+def keep_freed_memory() -> bool:
+    """Stop glibc from returning large buffers to the system.
+
+    TensorFlow takes feature maps on CPUs straight from malloc, and glibc maps each such buffer anew and unmaps it
+    afterwards. Every page of it is then cleared and faulted in again in every step, which costs a training step up to
+    as much time as its arithmetic where page faults are dear, as in virtual machines. The price is that the process
+    keeps its peak of memory until it ends.
+
+    It changes the whole process, so that the commands and the benchmark's processes call it, and the library does not.
+
+    Returns:
+        Whether there is a glibc that took the settings.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    wanted = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1 - _PAD), (_TOP_PAD, _PAD))
+    return all(mallopt(parameter, value) == 1 for parameter, value in wanted)
