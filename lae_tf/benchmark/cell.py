@@ -29,7 +29,7 @@ from lae_tf.training.calibrate import best_threshold
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
-REQUEST, RESULT = "cell.json", "result.json"
+REQUEST, SETTINGS, RESULT = "cell.json", "settings.json", "result.json"
 SCORES, PANELS, ROBUSTNESS = "scores.csv", "panels.npz", "robustness.csv"
 
 

@@ -249,7 +249,10 @@ def _panel_picture(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], f
     for outcome in outcomes:
         first = min(outcome.results)
         cell = next(c for c in cells if c.model == outcome.model and c.seed == first)
-        with np.load(folder / "cells" / cell.name / PANELS, allow_pickle=False) as arrays:
+        kept = folder / "cells" / cell.name / PANELS
+        if not kept.is_file():
+            continue  # published cells hold no images
+        with np.load(kept, allow_pickle=False) as arrays:
             if "attention" not in arrays:
                 continue
             images, masks, rows = arrays["images"], arrays["masks"], arrays["rows"]

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 from tqdm import tqdm
 
-from lae_tf.benchmark.cell import REQUEST, RESULT, lock_of
+from lae_tf.benchmark.cell import REQUEST, RESULT, SETTINGS, lock_of
 from lae_tf.benchmark.protocol import Cell, Protocol
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.evaluation.report import write_text
@@ -35,9 +35,9 @@ def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, 
         place = folder / "cells" / cell.name
         if not (place / RESULT).is_file():
             continue
-        # A folder of an older version knows no settings, and is refused too.
-        finished = json.loads((place / REQUEST).read_text(encoding="utf-8")).get("settings")
-        if finished != _settings(cell, protocol, data):
+        # A folder of an older version has no such file, and is refused too.
+        known = place / SETTINGS
+        if not known.is_file() or json.loads(known.read_text(encoding="utf-8")) != _settings(cell, protocol, data):
             raise UsageError(
                 f"{place}: was run with other settings or data; choose another output folder, or delete that one "
                 "to run it again."
@@ -66,7 +66,7 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path
             place = folder / "cells" / cell.name
             if (place / RESULT).is_file():
                 continue
-            failure = _run(cell, {"settings": _settings(cell, protocol, data), **_request(cell, protocol)}, place)
+            failure = _run(cell, _settings(cell, protocol, data), _request(cell, protocol), place)
             if failure:
                 failures.append(failure)
                 tqdm.write(failure, file=sys.stderr)
@@ -75,12 +75,13 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path
     return failures
 
 
-def _run(cell: Cell, request: dict[str, Any], place: Path) -> str | None:
+def _run(cell: Cell, settings: dict[str, Any], request: dict[str, Any], place: Path) -> str | None:
     """Run one cell in a process of its own; return what went wrong, in one sentence."""
     try:
         with lock_of(place).acquire(blocking=False):
             if place.exists():
                 shutil.rmtree(place)
+            write_text(place / SETTINGS, json.dumps(settings, indent=2))
             write_text(place / REQUEST, json.dumps(request, indent=2))
     except Timeout:
         return f"{cell.name} is being run by another process; wait for it, or end it."

@@ -124,12 +124,23 @@ def test_a_folder_of_an_older_version_is_refused(protocol, tmp_path):
     path, data, out = protocol
     old = tmp_path / "out"
     shutil.copytree(out, old)
-    request = old / "cells" / "lae-0" / "cell.json"
-    values = json.loads(request.read_text())
-    del values["settings"]
-    request.write_text(json.dumps(values))
+    (old / "cells" / "lae-0" / "settings.json").unlink()
     refused = run((path, data, old))
     assert refused.returncode == 2 and "lae-0: was run with other settings" in refused.stderr
+
+
+def test_settings_result_and_scores_are_all_that_a_comparison_needs(protocol, tmp_path):
+    path, data, out = protocol
+    for cell in ("lae-0", "lae-encoder-0"):
+        (tmp_path / "cells" / cell).mkdir(parents=True)
+        for name in ("settings.json", RESULT, "scores.csv"):
+            shutil.copy(out / "cells" / cell / name, tmp_path / "cells" / cell)
+            assert str(data) not in (tmp_path / "cells" / cell / name).read_text()
+    for place in (tmp_path, out):
+        done = run((path, data, place), "--json")
+        assert done.returncode == 0, done.stderr
+    ours, theirs = (json.loads((place / "comparison.json").read_text()) for place in (tmp_path, out))
+    assert ours["table"] == theirs["table"] and ours["differences"] == theirs["differences"]
 
 
 def test_a_cell_that_another_process_runs_is_left_alone(protocol):
