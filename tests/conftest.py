@@ -15,7 +15,10 @@ import pytest
 from click.testing import CliRunner
 from tiny_dataset import make_config, write_dataset
 
+from lae_tf.allocator import keep_freed_memory
 from lae_tf.config import Config
+
+keep_freed_memory()  # as the commands do, which many tests run in this process
 
 # Tests say what is right, not how fast: a busy machine must not fail them.
 hypothesis.settings.register_profile("suite", deadline=None)
