@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
     """Stop glibc from returning large buffers to the system.
 
     TensorFlow takes feature maps on CPUs straight from malloc, and glibc maps each such buffer anew and unmaps it
-    afterwards. Every page of it is then cleared and faulted in again in every step, which costs a training step up to
-    half as much time again as its arithmetic where page faults are dear, as in virtual machines. The price is that the process
+    afterwards. Every page of it is then cleared and faulted in again in every step, which costs a training step
+    up to half its arithmetic again where page faults are dear, as in virtual machines. The price is that the process
     keeps its peak of memory until it ends.
 
     It changes the whole process, so that the commands and the benchmark's processes call it, and the library does not.
