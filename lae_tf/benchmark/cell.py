@@ -25,12 +25,13 @@ from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.report import write_text
 from lae_tf.evaluation.scoring import example_rows, score_manifest
-from lae_tf.training.calibrate import best_threshold
+from lae_tf.training.calibrate import decision_threshold
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
 REQUEST, SETTINGS, RESULT = "cell.json", "settings.json", "result.json"
-SCORES, PANELS, ROBUSTNESS = "scores.csv", "panels.npz", "robustness.csv"
+FORGED = "(made on the fly)"  # in place of a method's name
+SCORES, VALIDATION, PANELS, ROBUSTNESS = "scores.csv", "validation.csv", "panels.npz", "robustness.csv"
 
 
 def lock_of(folder: Path) -> FileLock:
@@ -64,6 +65,8 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
     frame["score"] = _calibrated(frame["logit"], decision)
     write_text(folder / SCORES, frame.to_csv(index=False))
+    validation = _validation_logits(model, config, cache, forged=peer is None and config.data.self_forged > 0)
+    write_text(folder / VALIDATION, validation.to_csv(index=False))
     decodable = test.with_files(lambda files: ingest(files, cache, progress=False))
     _write_panels(folder / PANELS, model, decodable, frame)
     if robustness_images:
@@ -82,7 +85,11 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
     }
     if peer is None and config.data.self_forged:
-        result["known_threshold"] = _known_threshold(model, decision, config, cache)
+        # What LAE would have by the peers' rule: validation without forgeries made on the fly.
+        known = validation[validation["method"] != FORGED]
+        result["known_threshold"] = decision_threshold(
+            known["logit"].to_numpy(), known["label"].to_numpy(), decision["temperature"]
+        )
     write_text(folder / RESULT, json.dumps(result, indent=2))
 
 
@@ -95,13 +102,19 @@ def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]
     return train_peer(build_peer(name, image_size=config.data.image_size), config)
 
 
-def _known_threshold(model: keras.Model, decision: dict[str, Any], config: Config, cache: Path) -> float:
-    """Return the threshold that LAE would have by the peers' rule: validation without forgeries made on the fly."""
+def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: bool) -> pd.DataFrame:
+    """Return columns path, label, method, logit: other rules for thresholds can be tried without training again."""
     validation = training_manifest(config).select(split="val")
-    validation = validation.with_files(lambda files: ingest(files, cache, progress=False))
-    batches = evaluation_dataset(validation, model.preprocessor, config.data.batch_size)
+    decodable = validation.with_files(lambda files: ingest(files, cache, progress=False))
+    forge_seed = config.seed if forged else None
+    batches = evaluation_dataset(decodable, model.preprocessor, config.data.batch_size, forge_seed)
     logits = np.concatenate([np.asarray(model.predict_on_batch(batch["image"])["logit"])[:, 0] for batch in batches])
-    return best_threshold(_calibrated(logits, decision), validation.is_fake.astype(int))
+    paths, methods = validation.relative_paths(), validation.frame["method"]
+    frame = pd.DataFrame({"path": paths, "label": validation.is_fake.astype(int), "method": methods})
+    if forged:
+        sources = frame[~validation.is_fake]
+        frame = pd.concat([frame, sources.assign(label=1, method=FORGED)], ignore_index=True)
+    return frame.assign(logit=logits.astype(np.float64))
 
 
 def _calibrated(logits: Any, decision: dict[str, Any]) -> Any:

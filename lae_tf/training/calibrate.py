@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from lae_tf.errors import LAEError
@@ -35,21 +35,50 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(cross_entropy, bounds=np.log([0.05, 20.0]), method="bounded").x))
 
 
-def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the threshold with the highest balanced accuracy of "score >= threshold is fake".
+def decision_threshold(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+    """Return the score from which an image is more likely fake than real, if both kinds are equally frequent.
 
-    Candidates lie midway between neighbouring scores; of equally good ones the middle one is taken.
+    It is where a logistic regression of the label on the logit is 1/2, real and fake images having half of the weight
+    each. The level of the highest balanced accuracy would depend on the few images next to it alone: from one half of
+    a validation set to another it varies three times as much (docs/evidence.md).
+
+    Args:
+        logits: (N,) float64.
+        labels: (N,) in {0, 1}, of both kinds.
+        temperature: T of the score sigmoid(logit / T).
+
+    Returns:
+        A float32 number that parts the float32 scores as the regression parts the logits. Where logits separate the
+        kinds it lies in the middle of the gap, and between their means where fakes do not have the higher ones.
     """
-    values = np.unique(scores)
-    above = np.nextafter(values, values.dtype.type(np.inf))
-    midway = np.maximum((values[:-1] + values[1:]) / 2, above[:-1])
-    candidates = np.concatenate([values[:1], midway, above[-1:]])
-    fakes, reals = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    hits = 1.0 - np.searchsorted(fakes, candidates, side="left") / len(fakes)
-    rejections = np.searchsorted(reals, candidates, side="left") / len(reals)
-    balanced = (hits + rejections) / 2
-    best = np.flatnonzero(balanced >= np.max(balanced) - 1e-12)
-    return float(candidates[best[len(best) // 2]])
+    boundary = _equal_odds(logits, labels)
+    scores, threshold = (expit(np.float32(values / temperature)) for values in (logits, boundary))
+    below = scores[logits < boundary]
+    # Scores crowd below 1: of two that differ, the lower must not reach the threshold by rounding.
+    return float(max(threshold, np.nextafter(below.max(), np.float32(np.inf))) if len(below) else threshold)
+
+
+def _equal_odds(logits: np.ndarray, labels: np.ndarray) -> float:
+    fakes, reals = logits[labels == 1], logits[labels == 0]
+    if fakes.min() > reals.max():
+        return float((fakes.min() + reals.max()) / 2)
+    middle, spread = (fakes.mean() + reals.mean()) / 2, logits.std()
+    if spread == 0:
+        return float(middle)
+    x = (logits - middle) / spread
+    weights = np.where(labels == 1, 0.5 / len(fakes), 0.5 / len(reals))
+    # As in Platt's scaling (1999) the targets are not quite 0 and 1, here alike for both kinds: slopes stay finite.
+    shy = 1 / (min(len(fakes), len(reals)) + 2)
+    targets = np.where(labels == 1, 1 - shy, shy)
+
+    def cross_entropy(line: np.ndarray) -> tuple[float, np.ndarray]:
+        z = line[0] * x + line[1]
+        errors = weights * (expit(z) - targets)
+        return float(weights @ (np.logaddexp(0.0, z) - targets * z)), np.array([errors @ x, errors.sum()])
+
+    bounds = [(1e-2, None), (None, None)]
+    slope, offset = minimize(cross_entropy, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    return float(middle - spread * offset / slope)
 
 
 def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> float:
@@ -111,7 +140,7 @@ def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, 
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Return temperature, threshold (best balanced accuracy) and, for information, thresholds at fixed FPR.
+    """Return temperature, threshold (of the score) and, for information, thresholds at fixed FPR.
 
     Raises:
         LAEError: validation has only one class.
@@ -124,8 +153,8 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     scores = expit((logits / temperature).astype(np.float32))
     return {
         "temperature": temperature,
-        "threshold": best_threshold(scores, labels),
-        "rule": "highest balanced accuracy on validation",
+        "threshold": decision_threshold(logits, labels, temperature),
+        "rule": "equal odds of real and fake by logistic regression on validation",
         "threshold_at_1pct_fpr": threshold_at_fpr(scores, labels, 0.01),
         "threshold_at_5pct_fpr": threshold_at_fpr(scores, labels, 0.05),
         "validation_images": len(labels),

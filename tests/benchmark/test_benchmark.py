@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lae_tf.benchmark.cell import RESULT, lock_of
+from lae_tf.training.calibrate import decision_threshold
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,14 @@ def test_compare_resume_and_report(protocol):
     # LAE validates on forgeries too, so that it appears at the peers' threshold as well.
     assert {row["model"] for row in record["table"]} == {"lae", "lae at the peers' threshold", "lae-encoder"}
     assert {row["method"] for row in record["table"]} >= {"noise", "colour", "unseen mean"}
+
+    # The thresholds can be chosen again from what the cells keep of validation.
+    for cell, kinds in (("lae-0", 2), ("lae-encoder-0", 1)):
+        result = json.loads((out / "cells" / cell / "result.json").read_text())
+        validation = pd.read_csv(out / "cells" / cell / "validation.csv")
+        assert validation.loc[validation["label"] == 1, "method"].nunique() == kinds
+        chosen = decision_threshold(validation["logit"], validation["label"], result["temperature"])
+        assert chosen == pytest.approx(result["threshold"], abs=1e-4)
 
     # A cell without its result was killed: it alone is run again, and gives the same scores.
     scores = out / "cells" / "lae-encoder-0" / "scores.csv"

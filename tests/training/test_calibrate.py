@@ -2,18 +2,19 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
-from sklearn.metrics import balanced_accuracy_score, jaccard_score, log_loss
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import jaccard_score, log_loss
 
 from lae_tf.errors import LAEError
 from lae_tf.training.calibrate import (
     ATTENTION_LEVELS,
     LARGEST_FALSE_ALARM,
     AttentionLevel,
-    best_threshold,
     calibrate,
+    decision_threshold,
     fit_temperature,
     threshold_at_fpr,
 )
@@ -62,24 +63,36 @@ def test_no_temperature_of_a_grid_is_better(seed):
 
 
 @pytest.mark.parametrize(
-    "scores, labels, expected",
+    "logits, labels, expected",
     [
-        ([0.1, 0.2, 0.6, 0.9], [0, 0, 1, 1], 0.4),  # midway in the gap
-        ([0.1, 0.4, 0.5, 0.9], [0, 1, 0, 1], 0.7),  # 0.25 and 0.7 give 3/4 each; the upper of the middle pair
-        ([0.3, 0.3, 0.8], [0, 1, 1], 0.55),
+        ([-2.0, -1.0, 2.0, 3.0], [0, 0, 1, 1], 0.5),  # in the middle of the gap
+        ([-1.0, 2.0, 0.0, 3.0], [0, 0, 1, 1], 1.0),  # both kinds alike about 1
+        ([-1.0, 2.0] * 9 + [0.0, 3.0], [0, 0] * 9 + [1, 1], 1.0),  # however many there are of each
+        ([3.0, -1.0], [0, 1], 1.0),  # the wrong way round: between the means
+        ([0.7, 0.7, 0.7], [0, 0, 1], 0.7),
     ],
 )
-def test_threshold_by_hand(scores, labels, expected):
-    assert best_threshold(np.array(scores), np.array(labels)) == pytest.approx(expected)
+def test_threshold_by_hand(logits, labels, expected):
+    logits, labels = np.array(logits), np.array(labels)
+    assert logit(decision_threshold(logits, labels)) == pytest.approx(expected, abs=1e-4)
+    assert logit(decision_threshold(logits, labels, 4.0)) == pytest.approx(expected / 4, abs=1e-4)
 
 
-@settings(deadline=None)
-@given(scored())
-def test_no_threshold_is_better(case):
-    scores, labels = case
-    chosen = balanced_accuracy_score(labels, scores >= best_threshold(scores, labels))
-    candidates = [*np.unique(scores), 2.0]
-    assert chosen == pytest.approx(max(balanced_accuracy_score(labels, scores >= t) for t in candidates))
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.floats(0.5, 3.0), st.integers(20, 60))
+def test_threshold_is_the_boundary_of_an_unpenalised_logistic_regression(seed, distance, fakes):
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(80) < fakes).astype(int)
+    logits = rng.normal(0, 2, 80) + distance * labels
+    assume(logits[labels == 1].mean() > logits[labels == 0].mean() + 0.2)
+    shy = 1 / (min(fakes, 80 - fakes) + 2)
+    # Each image counts once with its label, and a little with the other one.
+    balance = np.where(labels == 1, 1 / fakes, 1 / (80 - fakes))
+    weights = np.concatenate([balance * (1 - shy), balance * shy]) * 1e3
+    oracle = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000)
+    oracle.fit(np.tile(logits, 2)[:, None], np.concatenate([labels, 1 - labels]), weights)
+    boundary = -oracle.intercept_[0] / oracle.coef_[0, 0]
+    assert logit(decision_threshold(logits, labels)) == pytest.approx(boundary, abs=2e-3)
 
 
 @settings(deadline=None)
@@ -97,22 +110,14 @@ def test_one_class_is_refused():
         calibrate(np.zeros(3), np.ones(3, int))
 
 
-@pytest.mark.parametrize("offset", [0.0, 12.0, 14.0, 14.5, 15.0])
+@pytest.mark.parametrize("offset", [0.0, 13.2, 13.6, 13.8, 14.5])
 def test_the_stored_decision_separates_float32_scores(offset):
     """The model compares float32 scores with a float32 threshold, also where they crowd below 1."""
-    logits, labels = np.array([-1.0, 0.5, 1.5, 3.0]) + offset, np.array([0, 0, 1, 1])
+    logits, labels = np.array([-1.0, 0.5, 0.7, 3.0]) + offset, np.array([0, 0, 1, 1])
     stored = np.float32(calibrate(logits, labels)["threshold"])
     scores = expit(logits.astype(np.float32))
     assert scores[1] < scores[2]
     assert list(scores >= stored) == [False, False, True, True]
-
-
-def test_a_threshold_fits_between_neighbouring_numbers():
-    low = np.float32(0.75)
-    for _ in range(4):
-        high = np.nextafter(low, np.float32(1))
-        assert best_threshold(np.array([low, high]), np.array([0, 1])) == high
-        low = high
 
 
 def level_of(attention, mask, label, known):
