@@ -49,6 +49,7 @@ class LAE(keras.Model):
         blocks: residual blocks per stage.
         high_pass: give the stem fixed high-pass residuals beside RGB.
         contrast: let every stage see how far its features are from their mean over the image.
+        self_correlation: give the stem a map of what the image repeats beside RGB.
         backbone: None for the encoder above, or a key of ``networks.BACKBONES``.
         backbone_weights: None, a weights file, or ``imagenet``.
         backbone_stride: stride at which the backbone is cut.
@@ -75,6 +76,7 @@ class LAE(keras.Model):
         blocks: int = 1,
         high_pass: bool = True,
         contrast: bool = True,
+        self_correlation: bool = False,
         backbone: str | None = None,
         backbone_weights: str | None = None,
         backbone_stride: int = 8,
@@ -114,7 +116,7 @@ class LAE(keras.Model):
             if backbone:
                 self.encoder = build_backbone_encoder(image_size, backbone, stride, widths[-1], backbone_weights)
             else:
-                self.encoder = build_encoder(image_size, widths, blocks, high_pass, contrast)
+                self.encoder = build_encoder(image_size, widths, blocks, high_pass, contrast, self_correlation)
             self.decoder = build_decoder(grid, widths[-1], decoder_widths)
         self.head = SplitLatentHead(name="head") if head == "split" else EvidenceHead(head, lse_sharpness, name="head")
         self.head.build((None, grid, grid, widths[-1]))
@@ -132,6 +134,7 @@ class LAE(keras.Model):
         self.blocks = blocks
         self.high_pass = high_pass
         self.contrast = contrast
+        self.self_correlation = self_correlation
         self.backbone = backbone
         self.backbone_weights = backbone_weights
         self.backbone_stride = backbone_stride
@@ -329,6 +332,7 @@ class LAE(keras.Model):
             "blocks": self.blocks,
             "high_pass": self.high_pass,
             "contrast": self.contrast,
+            "self_correlation": self.self_correlation,
             "backbone": self.backbone,
             "backbone_weights": None,  # the saved file holds the weights
             "backbone_stride": self.backbone_stride,

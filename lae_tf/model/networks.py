@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.errors import LAEError
+from lae_tf.model.self_correlation import SelfCorrelation
 
 # Networks of keras.applications and the input range each one expects, as (scale, offset) on [0, 1] images.
 BACKBONES: dict[str, tuple[str, float, float]] = {
@@ -130,6 +131,7 @@ def build_encoder(
     blocks: int,
     high_pass: bool,
     contrast: bool = True,
+    self_correlation: bool = False,
     name: str = "encoder",
 ) -> keras.Model:
     """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
@@ -143,11 +145,15 @@ def build_encoder(
         blocks: residual blocks per stage.
         high_pass: put fixed high-pass residuals beside RGB.
         contrast: let every stage see how far its features are from their mean over the image.
+        self_correlation: put a map of what the image repeats beside RGB.
     """
     image = keras.Input((image_size, image_size, 3), name="image")
-    x = image
+    views = [image]
     if high_pass:
-        x = keras.layers.Concatenate(name="stem_input")([image, HighPass(name="high_pass")(image)])
+        views.append(HighPass(name="high_pass")(image))
+    if self_correlation:
+        views.append(SelfCorrelation(name="self_correlation")(image))
+    x = keras.layers.Concatenate(name="stem_input")(views) if len(views) > 1 else image
     x = _convolution(widths[0], "stem")(x)
     for stage, width in enumerate(widths[1:], start=1):
         x = keras.layers.AveragePooling2D(2, name=f"stage{stage}_pool")(x)
