@@ -99,7 +99,7 @@ class ModelConfig(Section):
     blocks: int = Field(1, ge=0)
     high_pass: bool = True
     contrast: bool = True
-    self_correlation: bool = False
+    self_correlation: bool = True
     backbone: Literal["xception", "efficientnetv2-b0", "mobilenet-v3"] | None = None
     backbone_weights: str | None = None
     backbone_stride: Literal[8, 16, 32] = 8

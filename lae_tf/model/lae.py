@@ -76,7 +76,7 @@ class LAE(keras.Model):
         blocks: int = 1,
         high_pass: bool = True,
         contrast: bool = True,
-        self_correlation: bool = False,
+        self_correlation: bool = True,
         backbone: str | None = None,
         backbone_weights: str | None = None,
         backbone_stride: int = 8,

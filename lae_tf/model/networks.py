@@ -131,7 +131,7 @@ def build_encoder(
     blocks: int,
     high_pass: bool,
     contrast: bool = True,
-    self_correlation: bool = False,
+    self_correlation: bool = True,
     name: str = "encoder",
 ) -> keras.Model:
     """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
