@@ -86,7 +86,7 @@ def test_the_released_protocols_are_valid(tmp_path, name, fast):
     manifest.parent.mkdir()
     manifest.touch()
     cells = list(protocol.cells(tmp_path, tmp_path / "out"))
-    assert len(cells) == len(protocol.seeds) * len(protocol.models)
+    assert len(cells) == len(protocol.seeds) * (len(protocol.models) + len(protocol.ablations))
     for cell in cells:
         assert cell.config.data.mask_share < 0.03
     assert len(protocol.models) == 10 and len(protocol.seeds) == (1 if fast else 3)

@@ -18,9 +18,10 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
+from lae_tf.training.calibrate import decision_threshold
 from lae_tf.training.callbacks import Checkpoint
 from lae_tf.training.run import Run
-from lae_tf.training.stages import describe_data, limit_masks, plan, train, training_manifest
+from lae_tf.training.stages import describe_data, limit_masks, plan, train, training_manifest, validation_dataset
 
 # --- a finished run ---------------------------------------------------------------------------------------
 
@@ -82,13 +83,12 @@ def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_
     assert float(model.calibration.threshold) == pytest.approx(decision["threshold"], rel=1e-6)
     assert float(model.attention_scale.level) == pytest.approx(decision["attention_level"], rel=1e-6)
     validation = Manifest.read(tiny_manifest).select(split="val")
-    (batch,) = evaluation_dataset(validation, model.preprocessor, len(validation))
-    scores, fake = model.predict_on_batch(batch["image"])["score"][:, 0], validation.is_fake
-
-    def balanced(threshold):
-        return ((scores >= threshold)[fake].mean() + (scores < threshold)[~fake].mean()) / 2
-
-    assert balanced(np.float32(decision["threshold"])) == pytest.approx(max(balanced(score) for score in scores))
+    batches = list(validation_dataset(validation, model, trained_run.config))
+    logits = np.concatenate([model.predict_on_batch(batch["image"])["logit"][:, 0] for batch in batches])
+    labels = np.concatenate([batch["label"].numpy()[:, 0] for batch in batches])
+    expected = decision_threshold(logits.astype(np.float64), labels, decision["temperature"])
+    assert decision["threshold"] == pytest.approx(expected, rel=1e-5)
+    assert decision["validation_images"] == len(labels) >= len(validation)
 
 
 def test_the_best_epoch_is_kept(trained_run):
