@@ -65,7 +65,8 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
     frame["score"] = _calibrated(frame["logit"], decision)
     write_text(folder / SCORES, frame.to_csv(index=False))
-    validation = _validation_logits(model, config, cache, forged=peer is None and config.data.self_forged > 0)
+    forged = (model.forged_share if peer else config.data.self_forged) > 0
+    validation = _validation_logits(model, config, cache, forged)
     write_text(folder / VALIDATION, validation.to_csv(index=False))
     decodable = test.with_files(lambda files: ingest(files, cache, progress=False))
     _write_panels(folder / PANELS, model, decodable, frame)

@@ -13,10 +13,11 @@ from lae_tf.model import attention as attention_maps
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
 from lae_tf.model.head import EvidenceHead, SplitLatentHead
-from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
+from lae_tf.model.losses import ActivationLoss, AlignmentLoss, DecisionLoss, PixelLoss
 from lae_tf.model.networks import BACKBONES, build_backbone_encoder, build_decoder, build_encoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
+from lae_tf.model.steps import judge, learn
 
 HEADS = ("lse", "gap", "split")
 ATTENTIONS = ("grad_cam", "cam")
@@ -237,20 +238,20 @@ class LAE(keras.Model):
                 discriminator_optimizer or keras.optimizers.Adam(2e-4, beta_1=0.5)
             )
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
-        self._trackers = {
+        self.term_means = {
             name: keras.metrics.Mean(name=name) for name in self.objective.tracked(self.discriminator is not None)
         }
-        self._decision_metrics = [
+        self.decision_metrics = [
             keras.metrics.BinaryAccuracy(name="accuracy"),
             keras.metrics.AUC(name="auroc", num_thresholds=500),
         ]
-        self._attention_iou = keras.metrics.Mean(name="attention_iou")
+        self.attention_iou = keras.metrics.Mean(name="attention_iou")
 
     @property
     def metrics(self) -> list[Any]:
-        if not getattr(self, "_trackers", None):
+        if not getattr(self, "term_means", None):
             return []
-        return [*self._trackers.values(), *self._decision_metrics, self._attention_iou]
+        return [*self.term_means.values(), *self.decision_metrics, self.attention_iou]
 
     @property
     def autoencoder_variables(self) -> list[Any]:
@@ -260,66 +261,13 @@ class LAE(keras.Model):
 
     # --- steps ---------------------------------------------------------------------------------------
 
-    def _update_metrics(self, batch: dict[str, Any], outputs: dict[str, Any], terms: dict[str, Any]) -> None:
-        count = tf.cast(tf.shape(batch["image"])[0], tf.float32)
-        for name, tracker in self._trackers.items():
-            if name in terms:
-                tracker.update_state(terms[name], sample_weight=count)
-        score = tf.sigmoid(outputs["logit"])
-        for metric in self._decision_metrics:
-            metric.update_state(batch["label"], score)
-        fired = tf.sigmoid(outputs["map_logits"]) > 0.5
-        forged = attention_maps.pool_mask(batch["mask"], fired.shape[1], fired.shape[2]) > 0.5
-        overlap = tf.reduce_sum(tf.cast(fired & forged, tf.float32), axis=(1, 2))
-        union = tf.reduce_sum(tf.cast(fired | forged, tf.float32), axis=(1, 2))
-        annotated = tf.cast(batch["mask_weight"], tf.float32) * tf.cast(batch["label"], tf.float32)
-        self._attention_iou.update_state(tf.math.divide_no_nan(overlap, union), sample_weight=annotated[:, 0])
-
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        self.learn(data)
+        learn(self, data)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        self.judge(data)
+        judge(self, data)
         return {metric.name: metric.result() for metric in self.metrics}
-
-    def learn(self, data: dict[str, Any]) -> None:
-        """Update weights and metrics on one batch, or on one replica's part of it."""
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        variables = self.autoencoder_variables
-        with tf.GradientTape() as tape:
-            outputs = self.forward(data["image"], training=True)
-            terms = self.objective.terms(data, outputs, self.discriminator)
-            # Replicas sum their gradients, so each contributes its share of the mean.
-            scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
-        addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
-        if self.discriminator is not None:
-            terms["discriminator_loss"] = self._train_discriminator(data["image"], outputs["reconstruction"], replicas)
-        self._update_metrics(data, outputs, terms)
-
-    def judge(self, data: dict[str, Any]) -> None:
-        """Update metrics on one batch, or on one replica's part of it."""
-        # The last batch may leave a replica without images, and not every layer can do with none: it gets a blank one,
-        # which counts for nothing.
-        count = tf.shape(data["image"])[0]
-        blank = tf.maximum(0, 1 - count)
-        filled = {name: tf.pad(part, [[0, blank], *[[0, 0]] * (len(part.shape) - 1)]) for name, part in data.items()}
-        outputs = self.forward(filled["image"], training=False)
-        terms = self.objective.terms(filled, outputs, self.discriminator, count)
-        self._update_metrics(data, {name: part[:count] for name, part in outputs.items()}, terms)
-
-    def _train_discriminator(self, images: Any, reconstructions: Any, replicas: int) -> Any:
-        discriminator: Any = self.discriminator
-        adversarial = self.objective.adversarial or AdversarialLoss()
-        variables = discriminator.trainable_variables
-        with tf.GradientTape() as tape:
-            real, _ = discriminator(images, training=True)
-            fake, _ = discriminator(tf.stop_gradient(reconstructions), training=True)
-            losses = adversarial(tf.ones_like(real), real) + adversarial(tf.zeros_like(fake), fake)
-            loss = tf.reduce_mean(losses)
-            scaled = loss / replicas
-        self.discriminator_optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
-        return loss
 
     # --- saving --------------------------------------------------------------------------------------
 
@@ -345,7 +293,7 @@ class LAE(keras.Model):
         }
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        if not getattr(self, "_trackers", None):
+        if not getattr(self, "term_means", None):
             return None
         serialize = keras.saving.serialize_keras_object
         roles = ("pixel", "perceptual", "adversarial", "latent", "alignment")

@@ -42,9 +42,8 @@ class SelfCorrelation(keras.layers.Layer):
         # Of equal strength everywhere, or a few strong edges would decide the shift.
         equalised = tf.clip_by_value(residual / tf.sqrt(_window_mean(residual**2) + 1.0), -2.0, 2.0)
         correlation = _correlate(_cut(equalised, blocks), equalised)
-        best = tf.argmax(
-            tf.reshape(correlation + _too_near(size, blocks), (-1, blocks**2, size**2)), axis=-1, output_type=tf.int32
-        )
+        apart = tf.where(_too_near(size, blocks), -np.inf, correlation)
+        best = tf.argmax(tf.reshape(apart, (-1, blocks**2, size**2)), axis=-1, output_type=tf.int32)
         here = tf.reshape(_cut(residual, blocks), (-1, size // blocks, size // blocks))
         there = tf.reshape(_windows(residual, best, size // blocks), tf.shape(here))
         energy = _window_mean(here**2) + _window_mean(there**2)
@@ -124,11 +123,12 @@ def _transposed(values: Any) -> Any:
 
 
 def _too_near(size: int, blocks: int) -> Any:
-    """Return a large negative number where a block lies on itself or nearly so, float32 (blocks ** 2, S, S)."""
-    apart = np.minimum(np.arange(size), size - np.arange(size))
-    near = np.hypot(apart[:, None], apart) < _NEAREST
-    corners = np.arange(blocks) * (size // blocks)
-    return tf.constant(np.stack([np.roll(near, (y, x), (0, 1)) for y in corners for x in corners]) * -1e9, tf.float32)
+    """Return where a block lies on itself or nearly so, bool (blocks ** 2, S, S)."""
+    steps = np.arange(size) - np.arange(blocks)[:, None] * (size // blocks)
+    # Per axis, so that a graph holds two small tables instead of one of blocks ** 2 images.
+    apart = tf.constant(np.minimum(steps % size, -steps % size) ** 2, tf.int32)
+    distance = apart[:, None, :, None] + apart[None, :, None, :]
+    return tf.reshape(distance < _NEAREST**2, (blocks**2, size, size))
 
 
 def _windows(values: Any, corners: Any, side: int) -> Any:

@@ -26,6 +26,7 @@ from lae_tf.config import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model.lae import LAE
+from lae_tf.model.steps import judge, learn
 from lae_tf.training.run import Run
 
 JOBS = ("chief", "worker")
@@ -262,12 +263,12 @@ def fit(
     validation = strategy.distribute_datasets_from_function(lambda _: held_out.rebatch(images))
 
     @tf.function
-    def learn(batch: Any) -> None:
-        strategy.run(model.learn, args=(batch,))
+    def learn_everywhere(batch: Any) -> None:
+        strategy.run(learn, args=(model, batch))
 
     @tf.function
-    def judge(batch: Any) -> None:
-        strategy.run(model.judge, args=(batch,))
+    def judge_everywhere(batch: Any) -> None:
+        strategy.run(judge, args=(model, batch))
 
     def results() -> dict[str, float]:
         values = {metric.name: float(metric.result()) for metric in model.metrics}
@@ -282,11 +283,11 @@ def fit(
         told.on_epoch_begin(epoch)
         for step in range(steps):
             told.on_train_batch_begin(step)
-            learn(next(batches))
+            learn_everywhere(next(batches))
             told.on_train_batch_end(step)
         logs = results()
         for batch in validation:
-            judge(batch)
+            judge_everywhere(batch)
         logs.update({f"val_{name}": value for name, value in results().items()})
         told.on_epoch_end(epoch, logs)
         if model.stop_training:

@@ -16,6 +16,7 @@ from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss
 from lae_tf.model.perceptual import FeatureMatchingLoss, VGG16PerceptualLoss, _vgg16_features
+from lae_tf.model.steps import train_discriminator
 
 SIZE = 16
 
@@ -232,13 +233,13 @@ def test_decoder_and_discriminator_are_trained_by_their_own_losses_alone():
 
     autoencoder, discriminator = model.autoencoder_variables, model.discriminator.trainable_variables
     before = values(autoencoder), values(discriminator)
-    model._train_discriminator(images, 1.0 - images, 1)
+    train_discriminator(model, images, 1.0 - images, 1)
     assert all((a == b).all() for a, b in zip(before[0], values(autoencoder), strict=True))
     assert any((a != b).any() for a, b in zip(before[1], values(discriminator), strict=True))
     # In a whole step the discriminator moves exactly as it does alone.
     other = adversarial_model()
     reconstruction = other.forward(images, training=True)["reconstruction"]
-    other._train_discriminator(images, reconstruction, 1)
+    train_discriminator(other, images, reconstruction, 1)
     whole = adversarial_model()
     whole.train_step({name: tf.constant(value) for name, value in batch.items()})
     for one, two in zip(
