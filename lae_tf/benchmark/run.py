@@ -79,6 +79,8 @@ def _run(cell: Cell, settings: dict[str, Any], request: dict[str, Any], place: P
     """Run one cell in a process of its own; return what went wrong, in one sentence."""
     try:
         with lock_of(place).acquire(blocking=False):
+            if (place / RESULT).is_file():  # another process has finished it meanwhile
+                return None
             if place.exists():
                 shutil.rmtree(place)
             write_text(place / SETTINGS, json.dumps(settings, indent=2))

@@ -171,10 +171,15 @@ class Manifest:
         images, real and fake. Real images cost nothing: their mask is known to be empty.
         """
         in_train = (self.frame["split"] == "train").to_numpy(dtype=bool)
-        drawn = self.mask_state == "annotated"
+        return float((self.drawn & in_train).sum() / in_train.sum()) if in_train.any() else 0.0
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Which images have a mask that a person had to draw, bool (N,)."""
+        drawn: np.ndarray = self.mask_state == "annotated"
         if "mask_source" in self.frame:
             drawn &= (self.frame["mask_source"] != "derived").to_numpy(dtype=bool)
-        return float((drawn & in_train).sum() / in_train.sum()) if in_train.any() else 0.0
+        return drawn
 
     def digest(self) -> str:
         """Return the SHA-256 of the rows in their order, independent of where the folder lies."""

@@ -51,7 +51,8 @@ class LAE(keras.Model):
         high_pass: give the stem fixed high-pass residuals beside RGB.
         contrast: let every stage see how far its features are from their mean over the image.
         self_correlation: give the stem a map of what the image repeats beside RGB.
-        backbone: None for the encoder above, or a key of ``networks.BACKBONES``.
+        backbone: None for the encoder above, or a key of ``networks.BACKBONES``, which takes the last of ``widths``
+            alone and sees RGB alone.
         backbone_weights: None, a weights file, or ``imagenet``.
         backbone_stride: stride at which the backbone is cut.
         head: pooling of the evidence, ``lse`` or ``gap``, or ``split`` for ForensicTransfer's latent.

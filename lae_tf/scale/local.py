@@ -75,8 +75,11 @@ def score_pool(model: str, digest: str, pool: Pool, out: Path, top: Top | None =
     Raises:
         UsageError: a table exists already, or an unfinished one is of another pool or model.
     """
-    refuse_existing(out)
-    parts = _resume(out, pool, digest)
+    parts = _parts(out)
+    # A kill between the tables leaves the first of them beside the shards: they are made again.
+    if out.exists() or not parts.exists():
+        refuse_existing(out)
+    _resume(parts, pool, digest)
     places = {shard: parts / f"{shard.first:012d}.parquet" for shard in pool.shards}
     pending = [shard for shard, place in places.items() if not place.exists()]
     done = pool.rows - sum(shard.rows for shard in pending)
@@ -91,14 +94,18 @@ def score_pool(model: str, digest: str, pool: Pool, out: Path, top: Top | None =
     return outcome
 
 
-def _resume(out: Path, pool: Pool, digest: str) -> Path:
-    """Return the folder of finished shards, made or found."""
-    parts = out.with_name(f"{out.name}.parts")
+def _parts(out: Path) -> Path:
+    """Return the folder of finished shards."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def _resume(parts: Path, pool: Pool, digest: str) -> None:
+    """Begin a folder of finished shards, or check that it was begun for the same."""
     record = parts / "plan.json"
     plan = {"model": digest, "pool": _pool_digest(pool)}
     if not record.is_file():
         write_bytes(record, json.dumps(plan).encode())
-        return parts
+        return
     started = json.loads(record.read_text("utf-8"))
     for what, value in plan.items():
         if started.get(what) != value:
@@ -106,7 +113,6 @@ def _resume(out: Path, pool: Pool, digest: str) -> Path:
                 f"{parts} holds an unfinished run with another {what}; remove it to start again, or choose another "
                 "output."
             )
-    return parts
 
 
 def _pool_digest(pool: Pool) -> str:

@@ -137,7 +137,7 @@ def select_round(
     original = training_manifest(config).select(split="train")
     asked, judged = asked_paths(run)
     pending = (asked - judged) & set(original.frame["path"][original.mask_state == "unlabelled"])
-    used = int((original.mask_state == "annotated").sum()) + len(pending)
+    used = int(original.drawn.sum()) + len(pending)
     allowed = parse_budget(budget, len(original), used, allow_over_budget)
     manifest = original.with_files(lambda files: ingest(files, run.image_cache))
     # Paths in the outputs are the user's own files, not copies in the cache.

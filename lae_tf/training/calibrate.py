@@ -55,7 +55,7 @@ def decision_threshold(logits: np.ndarray, labels: np.ndarray, temperature: floa
     scores, threshold = (expit(np.float32(values / temperature)) for values in (logits, boundary))
     below = scores[logits < boundary]
     # Scores crowd below 1: of two that differ, the lower must not reach the threshold by rounding.
-    return float(max(threshold, np.nextafter(below.max(), np.float32(np.inf))) if len(below) else threshold)
+    return float(min(1.0, max(threshold, np.nextafter(below.max(), np.float32(np.inf))) if len(below) else threshold))
 
 
 def _equal_odds(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -45,7 +45,9 @@ class Run:
         if run.config_path.exists() and (run.checkpoints.exists() or run.model_path.exists()):
             if not resume:
                 raise UsageError(f"{run.path} already holds a run; add --resume to go on, or choose another output.")
-            changed = _differences(run.config.model_dump(mode="json"), config.model_dump(mode="json"))
+            # The folder may have been moved, or be named in another way.
+            old, new = (each.model_dump(mode="json", exclude={"output"}) for each in (run.config, config))
+            changed = _differences(old, new)
             if changed:
                 raise UsageError(
                     f"{run.path} was made with another configuration ({'; '.join(changed)}); "

@@ -135,6 +135,7 @@ def test_a_kill_costs_no_more_than_a_shard(export, pool_frame, predictions, tmp_
 
     # The right ones go on; what was finished is not scored again.
     (parts / ".torn.tmp").write_bytes(b"half a shard")
+    table_paths(out)[1].write_bytes(b"left by a kill between the tables")
     code, printed, err = lae_tf_command("score", export, pool, out, "--shard-rows", 1, "--json")
     assert code == 0 and json.loads(printed)["scored"] == 117
     assert f"{len(finished)}/120" in err  # where the bar starts

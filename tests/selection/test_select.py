@@ -74,6 +74,27 @@ def test_same_seed_same_selection_and_rounds_are_cumulative(run: Run) -> None:
     assert rows_of(again) == first_rows
 
 
+def test_derived_masks_cost_nothing(run: Run) -> None:
+    """Masks made by differencing took nobody's time: the budget is as large as before any mask was there."""
+    path = Path(run.config.data.manifest)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["path"], table["mask"] = (
+        [str(path.parent / value) if value else "" for value in table[column]] for column in ("path", "mask")
+    )
+    table["mask_source"] = ["derived" if mask else "" for mask in table["mask"]]
+    table.to_csv(run.path / "derived.csv", index=False)
+    config = run.config.model_copy(
+        update={"data": run.config.data.model_copy(update={"manifest": str(run.path / "derived.csv")})}
+    )
+    config.write(run.config_path)
+    assert (train_part(run).mask_state == "annotated").any()
+    folder = select_round(run, "2", "random", allow_over_budget=True)
+    assert len(rows_of(folder)) == 2
+    settings = json.loads((folder / "selection.json").read_text())
+    assert settings["masks_used_before"] == 0
+    assert settings["share_after"] == pytest.approx(2 / len(train_part(run)))
+
+
 def test_images_judged_real_free_the_budget_and_are_not_asked_for_again(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
     first = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)

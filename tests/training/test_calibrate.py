@@ -105,6 +105,13 @@ def test_threshold_at_fpr_is_the_lowest_that_keeps_the_rate(case, rate):
     assert (reals >= np.nextafter(chosen, 0)).mean() > rate
 
 
+def test_a_threshold_that_scores_reach_exists_where_they_saturate():
+    """Of real images with logits that float32 scores as 1, some lie below the boundary; 1 is the highest threshold."""
+    logits, labels = np.array([-20.0] * 10 + [40.0] + [60.0] * 20), np.array([0] * 11 + [1] * 20)
+    threshold = decision_threshold(logits, labels, 1.0)
+    assert threshold <= 1.0 and (expit(logits[labels == 1].astype(np.float32)) >= threshold).all()
+
+
 def test_one_class_is_refused():
     with pytest.raises(LAEError, match="only one kind"):
         calibrate(np.zeros(3), np.ones(3, int))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,12 @@ def test_a_finished_run_resumes_to_itself(trained_run, tiny_config):
     before = trained_run.model_path.stat().st_mtime_ns
     assert train(tiny_config, resume=True).path == trained_run.path
     assert trained_run.model_path.stat().st_mtime_ns == before
+
+
+def test_a_moved_run_resumes(trained_run, tmp_path):
+    shutil.copytree(trained_run.path, tmp_path / "moved")
+    config = trained_run.config.model_copy(update={"output": str(tmp_path / "moved")})
+    assert train(config, resume=True).path == tmp_path / "moved"
 
 
 def test_an_existing_run_is_not_overwritten(trained_run, lae_tf_command):
