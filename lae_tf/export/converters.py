@@ -20,10 +20,11 @@ from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
 CALIBRATION_IMAGES = 128
-# What stands around the convolutions: residuals of a few grey levels, deviations from a mean, and the pooling of
-# exponentials, lose in 8 bits what decides.
+# What stands around the convolutions: residuals of a few grey levels and their correlation, deviations from a mean, and
+# the pooling of exponentials, lose in 8 bits what decides.
 _FLOAT_OPERATIONS = (
     "ADD",
+    "ARG_MAX",
     "CONCATENATION",
     "DEPTHWISE_CONV_2D",
     "DIV",
@@ -32,16 +33,21 @@ _FLOAT_OPERATIONS = (
     "GATHER",
     "LOG",
     "LOGISTIC",
+    "MAXIMUM",
     "MEAN",
+    "MINIMUM",
     "MIRROR_PAD",
     "MUL",
+    "PAD",
     "REDUCE_MAX",
     "RESHAPE",
+    "RSQRT",
     "SELECT",
     "SELECT_V2",
     "STRIDED_SLICE",
     "SUB",
     "SUM",
+    "TRANSPOSE",
 )
 _OPSET = 17
 

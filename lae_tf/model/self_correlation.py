@@ -42,7 +42,7 @@ class SelfCorrelation(keras.layers.Layer):
         # Of equal strength everywhere, or a few strong edges would decide the shift.
         equalised = tf.clip_by_value(residual / tf.sqrt(_window_mean(residual**2) + 1.0), -2.0, 2.0)
         correlation = _correlate(_cut(equalised, blocks), equalised)
-        apart = tf.where(_too_near(size, blocks), -np.inf, correlation)
+        apart = tf.where(_too_near(size, blocks), correlation.dtype.min, correlation)
         best = tf.argmax(tf.reshape(apart, (-1, blocks**2, size**2)), axis=-1, output_type=tf.int32)
         here = tf.reshape(_cut(residual, blocks), (-1, size // blocks, size // blocks))
         there = tf.reshape(_windows(residual, best, size // blocks), tf.shape(here))

@@ -19,10 +19,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from lae_tf.cli.export import command
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.evaluation.panels import overlay
-from lae_tf.export import exporting
+from lae_tf.export import converters, exporting
 from lae_tf.export.exporting import export_run, versions
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, ParityError, check_parity
+from lae_tf.model.self_correlation import SelfCorrelation
 from lae_tf.prediction import predict_files
 from lae_tf.training.run import Run
 
@@ -311,6 +312,30 @@ def test_tflite_passes_the_gate(trained_run, tmp_path, int8, tolerance):
     if int8:
         assert export.parity.largest_difference > 1e-4  # else nothing was quantised
     assert (export.path / "MODEL_CARD.md").is_file()
+
+
+def test_8_bits_leave_the_search_for_copies_exact(tmp_path):
+    images = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype(np.float32)
+    images[:, 40:56, 40:56] = images[:, 5:21, 5:21]
+    layer, kernel = SelfCorrelation(), tf.random.stateless_normal((3, 3, 4, 4), seed=(0, 1))
+    expected = layer(images)
+    assert np.max(expected) > 0.9
+
+    def both(image):
+        repeated = layer(image)
+        return {
+            "repeated": repeated,
+            "convolved": tf.nn.conv2d(tf.concat([image, repeated], axis=-1), kernel, 1, "SAME"),
+        }
+
+    module = tf.Module()
+    module.layer = layer
+    serve = tf.function(both, input_signature=[tf.TensorSpec((1, 64, 64, 3), name="image")])
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["serving_default"])
+    interpreter = tf.lite.Interpreter(model_content=converters._convert_to_int8(converter, images))
+    found = interpreter.get_signature_runner("serving_default")(image=images[:1])["repeated"]
+    np.testing.assert_allclose(found, expected[:1], atol=1e-4)
 
 
 def test_onnx_passes_the_gate_or_names_its_extra(trained_run, tmp_path):
