@@ -37,6 +37,12 @@ def command(
 
     opened = Run.open(run)
     evaluation = evaluate_run(opened, manifests, split, batch_size)
+    if split == "test" and not evaluation.overlap_checked:
+        click.echo(
+            f"Warning: {opened.config.data.manifest} is not here, so that test images could not be looked for among "
+            "those of training.",
+            err=True,
+        )
     page = write_evaluation(opened, evaluation, Path(output) if output else opened.report)
     if as_json:
         click.echo((page.parent / "evaluation.json").read_text(encoding="utf-8"))

@@ -27,6 +27,7 @@ from lae_tf.evaluation.tables import (
 )
 from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
+from lae_tf.training.stages import training_manifest
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Evaluation:
         threshold: of the decision.
         seen: methods that training used.
         manifest: what was scored.
+        overlap_checked: whether test images could be looked for among the training images; they could not where the
+            training manifest is no longer.
     """
 
     frame: pd.DataFrame
@@ -48,6 +51,7 @@ class Evaluation:
     threshold: float
     seen: tuple[str, ...]
     manifest: Manifest
+    overlap_checked: bool
 
     def summary(self, name: str, level: str = "image") -> pd.Series | None:
         """Return one row of the table by its method or summary name, None where there is none."""
@@ -67,19 +71,22 @@ def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test",
     seen = tuple(run.read_json("data.json")["methods"])
     threshold = float(model.calibration.threshold)
     table = evaluation_table(frame, threshold, seen, seed=run.config.seed)
-    return Evaluation(frame, table, meter.result(), threshold, seen, manifest)
+    checked = split == "test" and Path(run.config.data.manifest).is_file()
+    return Evaluation(frame, table, meter.result(), threshold, seen, manifest, checked)
 
 
 def gather(run: Run, manifests: Sequence[str | Path], split: str) -> Manifest:
-    """Join one split of several manifests; an image that stands in two of them counts once."""
+    """Join one split of several manifests; an image that stands in two of them counts once.
+
+    Raises:
+        LAEError: as :func:`evaluate_run`.
+    """
     parts = [Manifest.read(path).select(split=split) for path in manifests]
     frame = pd.concat([part.frame for part in parts]).drop_duplicates("path").reset_index(drop=True)
     if frame.empty:
         raise LAEError(f"no images in split '{split}' of {', '.join(map(str, manifests))}.")
-    if split == "test":
-        own = Manifest.read(run.config.data.manifest).frame
-        used = set(own.loc[own["split"] != "test", "path"])
-        leaked = frame.loc[frame["path"].isin(used), "path"]
+    if split == "test" and Path(run.config.data.manifest).is_file():
+        leaked = frame.loc[frame["path"].isin(training_manifest(run.config).frame["path"]), "path"]
         if len(leaked):
             raise LAEError(
                 f"{len(leaked)} test images were used in training, the first is {leaked.iloc[0]}; "
@@ -97,6 +104,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
     record = {
         "threshold": evaluation.threshold,
         "seen": evaluation.seen,
+        "overlap_checked": evaluation.overlap_checked,
         "localisation": {name: None if np.isnan(value) else value for name, value in evaluation.localisation.items()},
         "table": json.loads(json_table(evaluation.table)),
     }

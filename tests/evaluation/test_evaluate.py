@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from lae_tf.cli.evaluate import command
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.evaluate import evaluate_run, gather, write_evaluation
+from lae_tf.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,32 @@ def test_training_images_are_refused_as_test_images(trained_run, tiny_manifest, 
     frame.to_csv(leaky, index=False)
     with pytest.raises(LAEError, match=rf"{len(frame)} test images were used in training"):
         evaluate_run(trained_run, [leaky])
+
+
+def test_a_run_is_evaluated_where_its_training_manifest_is_not(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    moved = tmp_path / "run"
+    shutil.copytree(trained_run.path, moved)
+    config = moved / "config.yaml"
+    config.write_text(config.read_text().replace(str(tiny_manifest), str(tmp_path / "gone.csv")))
+    result = CliRunner().invoke(command, [str(moved), str(tiny_manifest), "--output", str(tmp_path / "report")])
+    assert result.exit_code == 0, result.output
+    assert f"Warning: {tmp_path / 'gone.csv'} is not here" in result.output
+    record = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert record["overlap_checked"] is False
+
+
+def test_images_of_methods_left_out_of_training_may_be_tested(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    shutil.copy(trained_run.path / "config.yaml", tmp_path)
+    chosen = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    chosen["data"]["train_methods"] = ["noise"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(chosen))
+    frame = Manifest.read(tiny_manifest).frame
+    frame = frame[frame["split"] == "train"].assign(split="test")
+    for method in ("noise", "colour"):
+        frame[frame["method"] == method].to_csv(tmp_path / f"{method}.csv", index=False)
+    assert len(gather(Run(tmp_path), [tmp_path / "colour.csv"], "test")) == (frame["method"] == "colour").sum() > 0
+    with pytest.raises(LAEError, match="used in training"):
+        gather(Run(tmp_path), [tmp_path / "noise.csv"], "test")
 
 
 def test_manifests_are_joined_without_counting_twice(trained_run, tiny_manifest) -> None:  # type: ignore[no-untyped-def]
