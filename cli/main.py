@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 
 import click
 
@@ -90,8 +94,9 @@ def main() -> None:
     # TensorFlow Addons announces its end of life on every import; the choice of it is documented in the README.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:tensorflow_addons")
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Abort:
+        with _interrupts_kept():
+            cli(standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except click.ClickException as error:
@@ -100,9 +105,34 @@ def main() -> None:
     except LAEError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Let a Ctrl-C surface as KeyboardInterrupt even where it became another error on its way.
+
+    TensorFlow's C++ turns one that falls within it into a SystemError, and Keras cuts its cause off.
+    """
+    interrupted = False
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(signum, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # of a job in the background it may be ignored
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except LAEError:
+        raise
+    except Exception:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

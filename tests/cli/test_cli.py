@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -105,6 +106,19 @@ def test_errors_are_one_sentence_and_a_code(lae_tf_command, monkeypatch, error, 
     monkeypatch.setattr("lae_tf.environment.describe", fail)
     found, out, err = lae_tf_command("info")
     assert (found, out, err.lstrip("\n")) == (code, "", shown)
+
+
+def test_an_interrupt_that_became_another_error_is_an_interrupt(lae_tf_command, monkeypatch):
+    def interrupted_in_native_code():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("lae_tf.environment.describe", interrupted_in_native_code)
+    assert lae_tf_command("info") == (130, "", "Interrupted.\n")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
