@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -52,6 +54,9 @@ WITHOUT_TENSORFLOW = {
     "serve",
 }
 
+INTERRUPTED = 130  # exit code
+INSIST = 5.0  # seconds until a Ctrl-C that did not surface is sent again
+
 
 class VerbGroup(click.Group):
     """A group that knows its verbs' names and summaries without importing them."""
@@ -93,31 +98,49 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow Addons announces its end of life on every import; the choice of it is documented in the README.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:tensorflow_addons")
+    code = _run()
+    if code == INTERRUPTED:
+        # Batches may be in the making. Threads that call Python for them hang an interpreter that is ending, half of
+        # the time: they have to end before. No frame holds them any more, but cycles may.
+        gc.collect()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; return its exit code once no exception, and so no frame, is held."""
     try:
         with _interrupts_kept():
             cli(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except LAEError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    return 0
 
 
 @contextlib.contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """Let a Ctrl-C surface as KeyboardInterrupt even where it became another error on its way.
+    """See to it that a Ctrl-C surfaces, and as KeyboardInterrupt.
 
-    TensorFlow's C++ turns one that falls within it into a SystemError, and Keras cuts its cause off.
+    TensorFlow's C++ turns one that falls within it into a SystemError, and Keras cuts its cause off; where Python
+    ignores errors, in a destructor for example, or a library does, it is lost and has to come again.
     """
-    interrupted = False
+    interrupted, surfaced = threading.Event(), threading.Event()
+    main_thread = threading.get_ident()
+
+    def insist() -> None:
+        while not surfaced.wait(INSIST):
+            signal.pthread_kill(main_thread, signal.SIGINT)  # unlike interrupt_main, it ends a wait
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
+        if not interrupted.is_set():
+            interrupted.set()
+            threading.Thread(target=insist, daemon=True).start()
         signal.default_int_handler(signum, frame)
 
     before = signal.getsignal(signal.SIGINT)
@@ -128,10 +151,11 @@ def _interrupts_kept() -> Iterator[None]:
     except LAEError:
         raise
     except Exception:
-        if interrupted:
+        if interrupted.is_set():
             raise KeyboardInterrupt from None
         raise
     finally:
+        surfaced.set()
         signal.signal(signal.SIGINT, before)
 
 

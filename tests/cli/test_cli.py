@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import click
 import pytest
@@ -119,6 +120,22 @@ def test_an_interrupt_that_became_another_error_is_an_interrupt(lae_tf_command, 
     monkeypatch.setattr("lae_tf.environment.describe", interrupted_in_native_code)
     assert lae_tf_command("info") == (130, "", "Interrupted.\n")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_lost_interrupt_comes_again(lae_tf_command, monkeypatch):
+    class Closing:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def busy():
+        Closing()  # Python ignores what a destructor raises
+        time.sleep(60)
+
+    monkeypatch.setattr("lae_tf.cli.main.INSIST", 0.2)
+    monkeypatch.setattr("lae_tf.environment.describe", busy)
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: None)
+    code, out, err = lae_tf_command("info")
+    assert (code, out, err.lstrip("\n")) == (130, "", "Interrupted.\n")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
