@@ -7,6 +7,7 @@ import os
 # Before TensorFlow is imported: its C++ log says nothing that a test checks.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from lae_tf.allocator import keep_freed_memory
 from lae_tf.config import Config
 
 keep_freed_memory()  # as the commands do, which many tests run in this process
+
+# A suite started in the background inherits a Ctrl-C that is ignored, and some tests send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests say what is right, not how fast: a busy machine must not fail them.
 hypothesis.settings.register_profile("suite", deadline=None)
