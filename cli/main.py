@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import signal
@@ -98,16 +97,11 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow Addons announces its end of life on every import; the choice of it is documented in the README.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:tensorflow_addons")
-    code = _run()
-    if code == INTERRUPTED:
-        # Batches may be in the making. Threads that call Python for them hang an interpreter that is ending, half of
-        # the time: they have to end before. No frame holds them any more, but cycles may.
-        gc.collect()
-    sys.exit(code)
+    sys.exit(_run())
 
 
 def _run() -> int:
-    """Run the command; return its exit code once no exception, and so no frame, is held."""
+    """Run the command; return its exit code."""
     try:
         with _interrupts_kept():
             cli(standalone_mode=False)

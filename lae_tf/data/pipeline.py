@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ import tensorflow as tf
 
 from lae_tf.config import AugmentConfig
 from lae_tf.data.augment import augment
+from lae_tf.data.graph_calls import call_python
 from lae_tf.data.images import read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.self_forge import self_forge
@@ -132,23 +132,24 @@ def training_dataset(
     forge = np.tile(np.arange(batch_size) >= kept, steps)
     reals = np.flatnonzero(~manifest.is_fake)
 
-    def visits() -> Iterator[tuple[np.ndarray, ...]]:
-        for epoch in epochs:
-            rng = np.random.default_rng((seed, epoch))
-            indices = order(rng).reshape(steps, kept)[:, sources].reshape(-1)
-            numbers = epoch * len(indices) + np.arange(len(indices)).reshape(steps, batch_size)
-            draws, looks = (
-                np.stack([np.full(len(indices), seed), chosen.reshape(-1)], axis=1).astype(np.int64)
-                for chosen in (numbers, numbers[:, sources])
-            )
-            donors = np.where(forge, rng.choice(reals, len(indices)), indices)
-            yield indices, draws, looks, forge, donors
+    def visits(epoch: np.ndarray) -> tuple[np.ndarray, ...]:
+        rng = np.random.default_rng((seed, int(epoch)))
+        indices = order(rng).reshape(steps, kept)[:, sources].reshape(-1)
+        numbers = epoch * len(indices) + np.arange(len(indices)).reshape(steps, batch_size)
+        draws, looks = (
+            np.stack([np.full(len(indices), seed), chosen.reshape(-1)], axis=1).astype(np.int64)
+            for chosen in (numbers, numbers[:, sources])
+        )
+        donors = np.where(forge, rng.choice(reals, len(indices)), indices)
+        return indices, draws, looks, forge, donors
+
+    def visits_of(epoch: Any) -> tf.data.Dataset:
+        found = call_python(visits, [epoch], [tf.int64, tf.int64, tf.int64, tf.bool, tf.int64])
+        shapes = ((None,), (None, 2), (None, 2), (None,), (None,))
+        return tf.data.Dataset.from_tensor_slices(tuple(map(tf.ensure_shape, found, shapes)))
 
     columns = _columns(manifest, use_masks)
-    rows, pairs = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int64)
-    spec = (rows, pairs, pairs, tf.TensorSpec((None,), tf.bool), rows)
-    dataset = tf.data.Dataset.from_generator(visits, output_signature=spec)
-    dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch))
+    dataset = tf.data.Dataset.range(epochs.start, epochs.stop, epochs.step).flat_map(visits_of)
     index, machines = share
     dataset = dataset.shard(machines, index)
 
@@ -250,7 +251,7 @@ def _load_mask(path: Any, size: int) -> tf.Tensor:
 
     Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
     """
-    binary = tf.numpy_function(lambda name: read_mask(os.fsdecode(name))[..., None], [path], tf.uint8, stateful=False)
+    binary = call_python(lambda name: read_mask(os.fsdecode(name))[..., None], [path], tf.uint8)
     binary.set_shape((None, None, 1))
     return tf.cast(tf.image.resize(binary, (size, size), method="nearest"), tf.float32)
 
@@ -264,7 +265,7 @@ def _forge(example: dict[str, Any], donor: Any, draw: Any, preprocessor: Decoder
 
     types = (tf.float32, tf.float32, tf.float32)
     inputs = [example["image"], _load_image(donor, preprocessor), draw]
-    image, mask, label = tf.numpy_function(run, inputs, types, stateful=False)
+    image, mask, label = call_python(run, inputs, types)
     return {
         "image": tf.ensure_shape(image, example["image"].shape),
         "label": tf.reshape(label, (1,)),  # nothing to change in a uniform image: it stays real
