@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
@@ -47,7 +48,8 @@ class Explanation:
     agreement: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, object]]:
-        """Return one row per method for tables: path, score, label, method, FAITHFULNESS and AGREEMENT (or NaN).
+        """Return one row per method for tables: path, method, FAITHFULNESS, AGREEMENT (or NaN), and score and label of
+        the image and of its blurred copy.
 
         The path is :func:`printable`.
         """
@@ -58,6 +60,7 @@ class Explanation:
                 "score": self.prediction.score,
                 "label": self.prediction.label,
                 "baseline_score": self.baseline_score,
+                "baseline_label": "fake" if self.baseline_score >= self.prediction.threshold else "real",
                 "method": method,
             }
             row |= {name: getattr(faithfulness, name) for name in FAITHFULNESS}
@@ -135,13 +138,16 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per method, the most faithful first: method, the means of FAITHFULNESS and AGREEMENT over the images
         where they apply (columns that apply to none are left out), ``images``, ``with_mask``, and, where the control
-        is among the methods, ``beats_random``: the share of images on which a method is more faithful than it.
+        is among the methods, ``beats_random``: the share of images on which a method is more faithful than it, and
+        ``p_value``: how often a method that is no better would have such a share or a higher one (sign test).
     """
     groups = table.groupby("method", sort=False)
     summary = groups[[*FAITHFULNESS, *AGREEMENT]].mean().dropna(axis=1, how="all")
     by_image = table.pivot(index="path", columns="method", values="faithfulness")
     if CONTROL in by_image:
-        summary["beats_random"] = by_image.gt(by_image[CONTROL], axis=0).mean().drop(CONTROL)
+        won = by_image.gt(by_image[CONTROL], axis=0).sum().drop(CONTROL)
+        summary["beats_random"] = won / len(by_image)
+        summary["p_value"] = won.map(lambda wins: binomtest(int(wins), len(by_image), alternative="greater").pvalue)
     summary["images"] = groups.size()
     summary["with_mask"] = groups[AGREEMENT[0]].count()
     return summary.sort_values("faithfulness", ascending=False, kind="stable").reset_index()

@@ -62,6 +62,7 @@ def panel(explanation: Explanation) -> Figure:
 
 def _draw(axes: Axes, title: str, picture: NDArray | None, note: str) -> None:
     axes.set_title(title, fontsize=9, pad=3)
+    axes.set_box_aspect(1)  # also where there is no picture
     if picture is not None:
         axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.text(0.5, -0.04, note, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color=INK)

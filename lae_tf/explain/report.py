@@ -19,20 +19,22 @@ from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, panel
 
 PANELS_ON_PAGE = 40
+CHANCE = 0.05  # a method is named only if it beats the control on more images than this share of chance results would
 _HEADINGS = {
     "insertion_auc": "insertion AUC ↑",
     "deletion_auc": "deletion AUC ↓",
     "faithfulness": "faithfulness ↑",
     "best_iou": "best IoU",
     "beats_random": "beats random",
+    "p_value": "p by chance",
     "with_mask": "with mask",
 }
 _ABOUT = (
     "Faithfulness asks the model: squares are exchanged for a blurred copy in the order of their importance, and the "
     "score follows or it does not. Deletion AUC is the area under P(fake) while the most important squares go first; "
     "insertion AUC while they come first. Faithfulness is insertion minus deletion, so high is good. A random order is "
-    "the control, and beats random the share of images on which a method is more faithful than it: a method that is "
-    "not says nothing about the decision.\n\n"
+    "the control, beats random the share of images on which a method is more faithful than it, and p by chance how "
+    "often a method that says nothing about the decision would do as well.\n\n"
     "Agreement asks the mask, on images whose forged region is known: pixel AUROC, the IoU at the best threshold for "
     "each map, whether the peak lies inside (pointing), and the share of the map that lies inside (energy). A map can "
     "be faithful and yet miss the mask: then the model decides by something else than the forged region.\n\n"
@@ -83,7 +85,7 @@ class ExplanationWriter:
         curves = Picture(png(_curves(self._curves)), _CURVES_CAPTION, "Mean deletion and insertion curves", wide=True)
         shown = f"{len(self._pictures)} of {table['path'].nunique()} images; all are in the folder panels."
         sections = [
-            Section("Which explanation to trust", cards=_cards(summary)),
+            Section("Which explanation to trust", _caution(table), cards=_cards(summary)),
             Section("Methods compared", _ABOUT, tables=tables, pictures=[curves]),
             Section("Images", shown, pictures=self._pictures),
         ]
@@ -95,8 +97,20 @@ class ExplanationWriter:
 _CURVES_CAPTION = "Mean P(fake) while the most important squares are blurred (left) or brought back (right)."
 
 
+def _caution(table: pd.DataFrame) -> str:
+    """Say so if blurring does not take away what the model finds, so that faithfulness has nothing to measure."""
+    images = table.drop_duplicates("path")
+    fake = int((images["baseline_label"] == "fake").sum())
+    if 2 * fake < len(images):
+        return ""
+    return (
+        f"Blurred copies of {fake} of {len(images)} images are called fake themselves: to this model blur is a "
+        "forgery, so that deletion and insertion tell little. Trust the agreement with known masks (--masks) instead."
+    )
+
+
 def _cards(summary: pd.DataFrame) -> list[Card]:
-    """Name the most faithful method, if any is better than the control, and the one that agrees best."""
+    """Name the most faithful method, if chance alone would hardly be as good, and the one that agrees best."""
     judged = summary[summary["method"] != CONTROL]
     if judged.empty:
         return []
@@ -104,8 +118,8 @@ def _cards(summary: pd.DataFrame) -> list[Card]:
     name, note = TITLES[best["method"]], f"faithfulness {_number(best['faithfulness'])}"
     if "beats_random" in judged:
         note += f", better than a random order on {100 * best['beats_random']:.0f} % of {best['images']} images"
-        if best["beats_random"] <= 0.5:
-            name, note = "none", f"not even {name}: {note}"
+        if best["p_value"] > CHANCE:
+            name, note = "none for certain", f"{name} leads: {note} (by chance alone: p = {best['p_value']:.2f})"
     cards = [Card("Most faithful", name, note)]
     if "pixel_auroc" in judged and judged["pixel_auroc"].notna().any():
         best = judged.loc[judged["pixel_auroc"].idxmax()]

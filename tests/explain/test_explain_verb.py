@@ -17,7 +17,7 @@ from lae_tf.errors import UsageError
 from lae_tf.explain.explaining import explain_files, summarise
 from lae_tf.explain.known_masks import load_mask, truth_from_folder, truth_from_manifest
 from lae_tf.explain.methods import METHODS
-from lae_tf.explain.report import _cards
+from lae_tf.explain.report import _cards, _caution
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,11 @@ def test_curves_begin_with_the_score_of_the_image(trained_run, chosen):
 
 
 def summary_of(**faithfulness):
-    """Summary of images a, b, ... with the given faithfulness, method by method."""
+    """Summary of images 0, 1, ... with the given faithfulness, method by method."""
     rows = [
-        {"path": path, "method": method, "faithfulness": value, "insertion_auc": value, "deletion_auc": 0.0}
+        {"path": str(path), "method": method, "faithfulness": value, "insertion_auc": value, "deletion_auc": 0.0}
         for method, values in faithfulness.items()
-        for path, value in zip("abcd", values, strict=False)
+        for path, value in enumerate(values)
     ]
     return summarise(
         pd.DataFrame(rows).assign(pixel_auroc=np.nan, best_iou=np.nan, pointing=np.nan, energy_inside=np.nan)
@@ -117,14 +117,21 @@ def test_methods_are_compared_with_the_control_image_by_image():
     summary = summary_of(grad_cam=[0.9, -0.1, -0.1], random=[0.0, 0.0, 0.0], attention=[0.2, 0.1, -0.1])
     assert list(summary["method"]) == ["grad_cam", "attention", "random"]
     np.testing.assert_allclose(summary["beats_random"], [1 / 3, 2 / 3, np.nan])
+    np.testing.assert_allclose(summary["p_value"], [7 / 8, 4 / 8, np.nan])  # of 8 results, 7 with a win and 4 with two
     assert "beats_random" not in summary_of(attention=[0.5])
 
 
-def test_the_page_names_no_method_that_chance_beats():
-    cards = {card.label: card for card in _cards(summary_of(grad_cam=[0.9, -0.1, -0.1], random=[0.0, 0.0, 0.0]))}
-    assert cards["Most faithful"].value == "none" and "33 % of 3 images" in cards["Most faithful"].note
-    (card,) = _cards(summary_of(attention=[0.2, 0.1, -0.1], random=[0.0, 0.0, 0.0]))
-    assert card.value == "attention (LAE)" and "67 % of 3 images" in card.note
+def test_the_page_names_no_method_that_chance_may_have_made_best():
+    (card,) = _cards(summary_of(attention=[0.2] * 4, random=[0.0] * 4))
+    assert card.value == "none for certain" and "attention (LAE) leads" in card.note and "p = 0.06" in card.note
+    (card,) = _cards(summary_of(attention=[0.2] * 5, random=[0.0] * 5))
+    assert card.value == "attention (LAE)" and "100 % of 5 images" in card.note
+
+
+def test_the_page_warns_where_blur_counts_as_a_forgery():
+    rows = pd.DataFrame({"path": ["a", "a", "b", "c"], "baseline_label": ["real", "real", "fake", "fake"]})
+    assert "of 2 of 3 images" in _caution(rows)
+    assert _caution(rows[:3]) and not _caution(rows[:2])
 
 
 def test_masks_from_a_folder(trained_run, chosen, tmp_path, lae_tf_command):
