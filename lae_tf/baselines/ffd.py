@@ -17,9 +17,11 @@ INSERT_BEFORE = "block5_sepconv1_act"  # between entry and middle flow, at 1/16 
 class FFD(Peer):
     """Xception whose features are multiplied by an attention map that it regresses itself: LAE's nearest relative.
 
-    Loss: cross-entropy plus the mean absolute distance of the map and the mask (average-pooled) where the mask is
-    known, real images included, normalised by how many those are. Deviations: weights start at random; the map is
-    regressed by a 3 x 3 convolution; every batch holds the share of annotated fakes that LAE's second stage has.
+    Loss: cross-entropy of the decision plus that of the map against the mask (average-pooled) where the mask is known,
+    real images included, normalised by how many those are. Deviations: weights start at random; the map is regressed
+    by a 3 x 3 convolution; every batch holds the share of annotated fakes that LAE's second stage has; the paper takes
+    the mean absolute distance of map and mask. Where few pixels are forged that distance is low for an empty map,
+    through which no feature passes: with it validation AUROC stayed near 0.5 on all three tasks of the README.
     """
 
     uses_masks = True
@@ -39,9 +41,8 @@ class FFD(Peer):
         )
 
     def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
-        attention = tf.sigmoid(outputs["map"])
-        mask = tf.image.resize(batch["mask"], attention.shape[1:3], method="area")[..., 0]
-        distance = tf.reduce_mean(tf.abs(attention - mask), axis=(1, 2))
+        mask = tf.image.resize(batch["mask"], outputs["map"].shape[1:3], method="area")[..., 0]
+        distance = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(mask, outputs["map"]), axis=(1, 2))
         known = batch["mask_weight"][:, 0]
         return super().loss_of(batch, outputs) + tf.math.divide_no_nan(
             tf.reduce_sum(known * distance), tf.reduce_sum(known)

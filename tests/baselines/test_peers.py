@@ -132,6 +132,16 @@ def test_ffd_reads_known_masks_only(batch):
     assert float(peer.loss_of(nothing, outputs)) == pytest.approx(float(entropy), rel=1e-5)
 
 
+def test_ffd_loss_by_hand(batch):
+    peer = built("ffd")
+    undecided, side = tf.zeros((8, 1)), peer.network(batch["image"])["map"].shape[1]
+    loss = peer.loss_of(batch, {"logit": undecided, "map": tf.zeros((8, side, side))})
+    assert float(loss) == pytest.approx(2 * np.log(2), rel=1e-5)
+    # An empty map costs its logit on the quarter that is forged, in two of the six images whose mask is known.
+    loss = peer.loss_of(batch, {"logit": undecided, "map": tf.fill((8, side, side), -20.0)})
+    assert float(loss) == pytest.approx(np.log(2) + 20 * 2 / 6 / 4, rel=1e-4)
+
+
 class Recorder(Peer):
     """Remembers the labels and masks' weights that it was trained on, and learns little."""
 
