@@ -47,6 +47,11 @@ class Prediction:
         return {name: getattr(self, name) for name in names}
 
 
+def label_of(score: float, threshold: float) -> str:
+    """Return ``fake`` where the score reaches the threshold, else ``real``."""
+    return "fake" if score >= threshold else "real"
+
+
 def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterator[Prediction]:
     """Yield one prediction per path, in order. Memory does not grow with the number of files."""
     threshold = float(model.calibration.threshold)
@@ -85,7 +90,7 @@ def _predict(model: LAE, loaded: list[Prediction], threshold: float) -> Iterator
         yield Prediction(
             one.path,
             score=score,
-            label="fake" if score >= threshold else "real",
+            label=label_of(score, threshold),
             logit=float(outputs["logit"][position, 0]),
             threshold=threshold,
             image=one.image,

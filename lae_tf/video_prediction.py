@@ -24,6 +24,7 @@ from lae_tf.data.video import Selection, import_av
 from lae_tf.errors import VideoError
 from lae_tf.evaluation import panels, plots
 from lae_tf.model.lae import LAE
+from lae_tf.prediction import label_of
 
 SHOWN = 12
 """Frames on the contact sheet."""
@@ -62,7 +63,7 @@ class VideoPrediction:
     @property
     def label(self) -> str:
         """``fake`` where the mean reaches the threshold (our rule), else ``real``."""
-        return "fake" if self.score >= self.threshold else "real"
+        return label_of(self.score, self.threshold)
 
     def record(self) -> dict[str, Any]:
         """Return the fields for JSON, without attention."""
@@ -253,7 +254,7 @@ def _drawn(prediction: VideoPrediction, crop: Crop) -> np.ndarray:
     part = picture[top : top + height, left : left + width]
     part[:] = panels.overlay(part / 255.0, heat)
     score = prediction.scores[position]
-    colour = _COLOURS["fake" if score >= prediction.threshold else "real"]
+    colour = _COLOURS[label_of(score, prediction.threshold)]
     size = max(min(picture.shape[:2]) / 480, 0.35)
     thick = max(round(2 * size), 1)
     cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), colour, thick)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from lae_tf.baselines.peer import Peer, image_input, logit_of
 from lae_tf.baselines.xception import xception_trunk
+from lae_tf.model.losses import AlignmentLoss
 
 INSERT_BEFORE = "block5_sepconv1_act"  # between entry and middle flow, at 1/16 of the resolution
 
@@ -42,7 +43,7 @@ class FFD(Peer):
 
     def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
         mask = tf.image.resize(batch["mask"], outputs["map"].shape[1:3], method="area")[..., 0]
-        distance = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(mask, outputs["map"]), axis=(1, 2))
+        distance = AlignmentLoss()(mask, outputs["map"])
         known = batch["mask_weight"][:, 0]
         return super().loss_of(batch, outputs) + tf.math.divide_no_nan(
             tf.reduce_sum(known * distance), tf.reduce_sum(known)

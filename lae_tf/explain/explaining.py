@@ -16,7 +16,7 @@ from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
 from lae_tf.explain.known_masks import Lookup, Truth, load_mask, nothing_known
 from lae_tf.explain.methods import CONTROL, Explainer
 from lae_tf.model.lae import LAE
-from lae_tf.prediction import Prediction, predict_files
+from lae_tf.prediction import Prediction, label_of, predict_files
 
 FAITHFULNESS = ("faithfulness", "insertion_auc", "deletion_auc")
 
@@ -60,7 +60,7 @@ class Explanation:
                 "score": self.prediction.score,
                 "label": self.prediction.label,
                 "baseline_score": self.baseline_score,
-                "baseline_label": "fake" if self.baseline_score >= self.prediction.threshold else "real",
+                "baseline_label": label_of(self.baseline_score, self.prediction.threshold),
                 "method": method,
             }
             row |= {name: getattr(faithfulness, name) for name in FAITHFULNESS}

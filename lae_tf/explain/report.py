@@ -19,7 +19,7 @@ from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, panel
 
 PANELS_ON_PAGE = 40
-CHANCE = 0.05  # a method is named only if it beats the control on more images than this share of chance results would
+CHANCE = 0.05  # highest p_value of a method that is named as the most faithful
 _HEADINGS = {
     "insertion_auc": "insertion AUC ↑",
     "deletion_auc": "deletion AUC ↓",
