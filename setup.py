@@ -103,7 +103,6 @@ setup(
     },
     entry_points={"console_scripts": ["lae-tf = lae_tf.cli.main:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
