@@ -123,6 +123,22 @@ def at_known_threshold(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [Outcome(KNOWN_THRESHOLD, False, own.frame, results, None)]
 
 
+ALWAYS_REAL = "always real"
+
+
+def always_real(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the answer "real" to every image, one that accuracy rewards where real images outnumber a method's fakes.
+
+    It takes LAE's images, or without LAE those of the first model; nothing where no cell has finished.
+    """
+    if not outcomes:
+        return []
+    base = next((outcome for outcome in outcomes if outcome.model == OWN), outcomes[0])
+    frame = base.frame.drop(columns=list(LOCALISATION_METRICS), errors="ignore").assign(score=0.0)
+    results = {seed: {"threshold": 1.0} for seed in base.results}
+    return [Outcome(ALWAYS_REAL, False, frame, results, None)]
+
+
 def best_peer(table: pd.DataFrame, outcomes: Sequence[Outcome]) -> str | None:
     """Return the peer with the highest unseen accuracy on the test images: the hardest one to beat, in hindsight."""
     peers = {outcome.model for outcome in outcomes if outcome.is_peer}

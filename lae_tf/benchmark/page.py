@@ -33,12 +33,13 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
     outcomes = compare.gather(cells, folder)
     seen, seed = protocol.train_methods, protocol.seeds[0]
     known = compare.at_known_threshold(outcomes)
-    table = compare.comparison_table([*outcomes, *known], seen, seed)
+    constant = compare.always_real(outcomes)
+    table = compare.comparison_table([*outcomes, *known, *constant], seen, seed)
     best = compare.best_peer(table, outcomes)
-    paired = compare.differences(outcomes, seen, seed)
+    paired = compare.differences([*outcomes, *constant], seen, seed)
     if known:
         peers = [outcome for outcome in outcomes if outcome.is_peer]
-        again = compare.differences([*peers, *known], seen, seed, name=compare.KNOWN_THRESHOLD)
+        again = compare.differences([*peers, *known, *constant], seen, seed, name=compare.KNOWN_THRESHOLD)
         paired = pd.concat([paired, again], ignore_index=True)
     cost = compare.costs(outcomes)
     robust = compare.robustness_table(outcomes)
@@ -98,13 +99,16 @@ def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best
         row = _difference(paired, best, name)
         if row is not None:
             lines += ["", f"{said} minus the best peer ({best}) in unseen accuracy: {_points(row)}."]
+    row = _difference(paired, compare.ALWAYS_REAL)
+    if row is not None:
+        lines += ["", f"LAE minus calling every image real, in unseen accuracy: {_points(row)}."]
     return "\n".join(lines) + "\n"
 
 
-def _difference(paired: pd.DataFrame, best: str | None, name: str = OWN) -> pd.Series | None:
-    if best is None or paired.empty:
+def _difference(paired: pd.DataFrame, other: str | None, name: str = OWN) -> pd.Series | None:
+    if other is None or paired.empty:
         return None
-    rows = paired[(paired["model"] == f"{name} - {best}") & (paired["method"] == UNSEEN_MEAN)]
+    rows = paired[(paired["model"] == f"{name} - {other}") & (paired["method"] == UNSEEN_MEAN)]
     return None if rows.empty else rows.iloc[0]
 
 
@@ -141,7 +145,7 @@ def _sections(
         "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Models that forge "
         f"images on the fly validate on forgeries too; '{compare.KNOWN_THRESHOLD}' shows LAE's threshold without them. "
         "Means over seeds; the 95 % intervals come from a bootstrap over groups and seeds, and with one seed know "
-        "nothing of how much starts differ."
+        f"nothing of how much starts differ. '{compare.ALWAYS_REAL}' is no model, but the accuracy of that one answer."
     )
     if best is not None:
         how += " The best peer is picked on the test images, in its own favour."

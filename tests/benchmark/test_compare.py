@@ -8,7 +8,9 @@ import pytest
 
 from lae_tf.benchmark.cell import RESULT, ROBUSTNESS, SCORES
 from lae_tf.benchmark.compare import (
+    ALWAYS_REAL,
     KNOWN_THRESHOLD,
+    always_real,
     at_known_threshold,
     best_peer,
     comparison_table,
@@ -127,6 +129,21 @@ def test_lae_appears_at_the_threshold_without_forgeries_too(tmp_path):
 def test_without_that_threshold_lae_appears_once(study):
     folder, cells = study
     assert at_known_threshold(gather(cells, folder)) == []
+
+
+def test_the_answer_real_to_every_image_is_a_row(study):
+    """Four real images and two fakes a method: that answer is right on four of six, with either seed."""
+    folder, cells = study
+    outcomes = gather(cells, folder)
+    (constant,) = always_real(outcomes)
+    table = comparison_table([*outcomes, constant], ["seen"], seed=0, draws=50)
+    row = rows_of(table, ALWAYS_REAL).loc["unseen mean"]
+    assert row["accuracy"] == pytest.approx(4 / 6)
+    assert (row["balanced_accuracy"], row["auroc"], row["seeds"]) == (0.5, 0.5, 2)
+    paired = differences([outcomes[0], constant], ["seen"], seed=0, draws=50).set_index("method")
+    assert paired.loc["unseen mean", "accuracy"] == pytest.approx((1 + 5 / 6) / 2 - 4 / 6)
+    assert best_peer(table, outcomes) == "meso"  # it is no peer
+    assert always_real([]) == []
 
 
 def test_costs_and_robustness(study):
