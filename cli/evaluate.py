@@ -17,7 +17,9 @@ import click
     show_default=True,
     help="Which split to score.",
 )
-@click.option("--output", type=click.Path(file_okay=False), help="Where the report goes; default: RUN/report.")
+@click.option(
+    "--output", type=click.Path(file_okay=False), help="Default: RUN/report; RUN/report-SPLIT if not of the test split."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
@@ -37,13 +39,10 @@ def command(
 
     opened = Run.open(run)
     evaluation = evaluate_run(opened, manifests, split, batch_size)
-    if split == "test" and not evaluation.overlap_checked:
-        click.echo(
-            f"Warning: {opened.config.data.manifest} is not here, so that test images could not be looked for among "
-            "those of training.",
-            err=True,
-        )
-    page = write_evaluation(opened, evaluation, Path(output) if output else opened.report)
+    for caution in evaluation.cautions:
+        click.echo(f"Warning: {caution}", err=True)
+    place = opened.report if split == "test" else opened.path / f"report-{split}"
+    page = write_evaluation(opened, evaluation, Path(output) if output else place)
     if as_json:
         click.echo((page.parent / "evaluation.json").read_text(encoding="utf-8"))
         return

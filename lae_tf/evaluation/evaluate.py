@@ -41,8 +41,11 @@ class Evaluation:
         threshold: of the decision.
         seen: methods that training used.
         manifest: what was scored.
+        files: the manifests that it was read from.
+        split: of them.
         overlap_checked: whether test images could be looked for among the training images; they could not where the
-            training manifest is no longer.
+            training manifest can no longer be read.
+        cautions: sentences on what the numbers cannot vouch for.
     """
 
     frame: pd.DataFrame
@@ -51,7 +54,10 @@ class Evaluation:
     threshold: float
     seen: tuple[str, ...]
     manifest: Manifest
+    files: tuple[str, ...]
+    split: str
     overlap_checked: bool
+    cautions: tuple[str, ...]
 
     def summary(self, name: str, level: str = "image") -> pd.Series | None:
         """Return one row of the table by its method or summary name, None where there is none."""
@@ -65,34 +71,91 @@ def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test",
     Raises:
         LAEError: the split is empty, or holds images that the run was trained or calibrated on.
     """
-    manifest = gather(run, manifests, split)
+    manifest, cautions = gather(manifests, split)
+    trained = _training_frame(run) if split == "test" else None
+    if trained is not None:
+        cautions += _overlap(manifest, trained)
+    elif split == "test":
+        cautions.append(
+            f"{run.config.data.manifest} cannot be read any more, so that test images could not be looked for among "
+            "those of training."
+        )
+    else:
+        cautions.append(
+            f"These are images of the split '{split}': on those that a run was trained or calibrated with, numbers say "
+            "little about new ones."
+        )
     model = run.load_model()
     frame, meter = score_manifest(model, manifest, run.image_cache, batch_size)
     seen = tuple(run.read_json("data.json")["methods"])
     threshold = float(model.calibration.threshold)
     table = evaluation_table(frame, threshold, seen, seed=run.config.seed)
-    checked = split == "test" and Path(run.config.data.manifest).is_file()
-    return Evaluation(frame, table, meter.result(), threshold, seen, manifest, checked)
+    return Evaluation(
+        frame=frame,
+        table=table,
+        localisation=meter.result(),
+        threshold=threshold,
+        seen=seen,
+        manifest=manifest,
+        files=tuple(map(str, manifests)),
+        split=split,
+        overlap_checked=trained is not None,
+        cautions=tuple(cautions),
+    )
 
 
-def gather(run: Run, manifests: Sequence[str | Path], split: str) -> Manifest:
-    """Join one split of several manifests; an image that stands in two of them counts once.
+def gather(manifests: Sequence[str | Path], split: str) -> tuple[Manifest, list[str]]:
+    """Join one split of several manifests, and say what is doubtful about it.
+
+    An image that stands in two of them counts once.
 
     Raises:
-        LAEError: as :func:`evaluate_run`.
+        LAEError: the split is empty.
     """
     parts = [Manifest.read(path).select(split=split) for path in manifests]
-    frame = pd.concat([part.frame for part in parts]).drop_duplicates("path").reset_index(drop=True)
+    whole = pd.concat([part.frame.assign(part=number) for number, part in enumerate(parts)])
+    frame = whole.drop_duplicates("path").reset_index(drop=True)
     if frame.empty:
         raise LAEError(f"no images in split '{split}' of {', '.join(map(str, manifests))}.")
-    if split == "test" and Path(run.config.data.manifest).is_file():
-        leaked = frame.loc[frame["path"].isin(training_manifest(run.config).frame["path"]), "path"]
-        if len(leaked):
-            raise LAEError(
-                f"{len(leaked)} test images were used in training, the first is {leaked.iloc[0]}; "
-                "numbers on them would mean nothing. Remove them from the manifest's test split."
-            )
-    return Manifest(frame, parts[0].root)
+    named = frame[frame["group"] != ""].groupby("group", sort=False)["part"].nunique()
+    shared = named.index[named > 1]
+    cautions = []
+    if len(shared):
+        cautions.append(
+            f"{len(shared)} groups, the first is '{shared[0]}', have images in several manifests and count as one "
+            "each: intervals are wrong if they name different sources."
+        )
+    return Manifest(frame.drop(columns="part"), parts[0].root), cautions
+
+
+def _training_frame(run: Run) -> pd.DataFrame | None:
+    """Return the rows that the run was trained and calibrated on; None where they cannot be read any more."""
+    try:
+        return training_manifest(run.config).frame
+    except LAEError:
+        return None
+
+
+def _overlap(manifest: Manifest, trained: pd.DataFrame) -> list[str]:
+    """Refuse images of training, and say which test images are of the same groups as those.
+
+    Raises:
+        LAEError: test images that the run was trained or calibrated on.
+    """
+    tested = manifest.frame
+    leaked = tested.loc[tested["path"].isin(trained["path"]), "path"]
+    if len(leaked):
+        raise LAEError(
+            f"{len(leaked)} test images were used in training, the first is {leaked.iloc[0]}; "
+            "numbers on them would mean nothing. Remove them from the manifest's test split."
+        )
+    groups = pd.unique(tested.loc[tested["group"].isin(trained["group"]) & (tested["group"] != ""), "group"])
+    if not len(groups):
+        return []
+    return [
+        f"{len(groups)} groups of the test images, the first is '{groups[0]}', are groups of training images too: "
+        "numbers are too good if they name the same sources."
+    ]
 
 
 def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str = "") -> Path:
@@ -104,24 +167,30 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
     record = {
         "threshold": evaluation.threshold,
         "seen": evaluation.seen,
+        "split": evaluation.split,
         "overlap_checked": evaluation.overlap_checked,
+        "cautions": evaluation.cautions,
         "localisation": {name: None if np.isnan(value) else value for name, value in evaluation.localisation.items()},
         "table": json.loads(json_table(evaluation.table)),
     }
     write_text(folder / "evaluation.json", json.dumps(record, indent=2))
     data = run.read_json("data.json")
     environment = run.read_json("environment.json")
+    split = [] if evaluation.split == "test" else ["--split", evaluation.split]
     return write_report(
         folder / "report.html",
         title or f"Evaluation of {run.path.name}",
         report_sections(run, evaluation),
-        subtitle=f"Trained on {', '.join(evaluation.seen)}; masks for {100 * data['mask_budget']:.2f} % of the images",
+        subtitle=(
+            f"{len(evaluation.frame)} images of the split '{evaluation.split}'; trained on "
+            f"{', '.join(evaluation.seen)}; masks for {100 * data['mask_budget']:.2f} % of the training images"
+        ),
         provenance={
-            "command": shlex.join(["lae-tf", "evaluate", str(run.path), "MANIFEST"]),
+            "command": shlex.join(["lae-tf", "evaluate", str(run.path), *evaluation.files, *split]),
             "seed": str(run.config.seed),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
             "stack": f"{environment['stack']} (TensorFlow {environment['tensorflow']}, Keras {environment['keras']})",
-            "data": f"{data['sha256'][:16]}",
+            "data": f"{evaluation.manifest.digest()[:16]}, trained on {data['sha256'][:16]}",
         },
     )
 
@@ -137,7 +206,8 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         curves[name] = (both["label"], both["score"])
         histograms[name] = fakes["score"]
     unseen = [name for name in curves if name not in evaluation.seen]
-    sections = evaluation_sections(evaluation.table)
+    sections = [Section("Read with care", "\n\n".join(evaluation.cautions))] if evaluation.cautions else []
+    sections += evaluation_sections(evaluation.table)
     separation = [
         Picture(
             plots.png(plots.roc_curves(curves, dashed=unseen)),
@@ -159,7 +229,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         sections.append(Section("Training", pictures=[curve]))
     rows = panel_rows(run.load_model(), evaluation, run.image_cache)
     figure = plots.png(panels.panel(rows, evaluation.threshold))
-    caption = "Input, reconstruction, attention and mask of test images chosen at even distances, not by result."
+    caption = "Input, reconstruction, attention and mask of images chosen at even distances, not by result."
     sections.append(Section("Examples", pictures=[Picture(figure, caption, "Heatmap panels", wide=True)]))
     return sections
 

@@ -63,9 +63,15 @@ def test_a_run_is_evaluated_where_its_training_manifest_is_not(trained_run, tiny
     config.write_text(config.read_text().replace(str(tiny_manifest), str(tmp_path / "gone.csv")))
     result = CliRunner().invoke(command, [str(moved), str(tiny_manifest), "--output", str(tmp_path / "report")])
     assert result.exit_code == 0, result.output
-    assert f"Warning: {tmp_path / 'gone.csv'} is not here" in result.output
+    assert f"Warning: {tmp_path / 'gone.csv'} cannot be read any more" in result.output
     record = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     assert record["overlap_checked"] is False
+    # So it is where the manifest is still there, but not what it names.
+    Path(tmp_path / "gone.csv").write_text("path,label,method,split\ngone.png,real,,train\n")
+    result = CliRunner().invoke(command, [str(moved), str(tiny_manifest), "--output", str(tmp_path / "report")])
+    assert result.exit_code == 0 and f"Warning: {tmp_path / 'gone.csv'} cannot be read any more" in result.output
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Read with care" in page and "cannot be read any more" in page
 
 
 def test_images_of_methods_left_out_of_training_may_be_tested(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -77,14 +83,41 @@ def test_images_of_methods_left_out_of_training_may_be_tested(trained_run, tiny_
     frame = frame[frame["split"] == "train"].assign(split="test")
     for method in ("noise", "colour"):
         frame[frame["method"] == method].to_csv(tmp_path / f"{method}.csv", index=False)
-    assert len(gather(Run(tmp_path), [tmp_path / "colour.csv"], "test")) == (frame["method"] == "colour").sum() > 0
+    shutil.copytree(trained_run.path, tmp_path / "run")
+    shutil.copy(tmp_path / "config.yaml", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    evaluation = evaluate_run(run, [tmp_path / "colour.csv"])
+    assert len(evaluation.frame) == (frame["method"] == "colour").sum() > 0
+    # They are made from real images that were trained on.
+    assert "groups of the test images" in evaluation.cautions[0]
     with pytest.raises(LAEError, match="used in training"):
-        gather(Run(tmp_path), [tmp_path / "noise.csv"], "test")
+        evaluate_run(run, [tmp_path / "noise.csv"])
 
 
-def test_manifests_are_joined_without_counting_twice(trained_run, tiny_manifest) -> None:  # type: ignore[no-untyped-def]
-    once = gather(trained_run, [tiny_manifest], "test")
-    assert len(gather(trained_run, [tiny_manifest, tiny_manifest], "test")) == len(once)
+def test_manifests_are_joined_without_counting_twice(tiny_manifest) -> None:  # type: ignore[no-untyped-def]
+    once, cautions = gather([tiny_manifest], "test")
+    twice, none = gather([tiny_manifest, tiny_manifest], "test")
+    assert len(twice) == len(once) and cautions == none == []
+
+
+def test_groups_of_one_name_in_two_manifests_are_named(tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    frame = Manifest.read(tiny_manifest).select(split="test").frame
+    reals, fakes = tmp_path / "reals.csv", tmp_path / "fakes.csv"
+    frame[frame["label"] == "real"].to_csv(reals, index=False)
+    frame[frame["label"] == "fake"].to_csv(fakes, index=False)
+    _, cautions = gather([reals, fakes], "test")
+    both = set(frame.loc[frame["label"] == "real", "group"]) & set(frame.loc[frame["label"] == "fake", "group"])
+    assert f"{len(both)} groups" in cautions[0] and "several manifests" in cautions[0]
+
+
+def test_another_split_is_named_and_leaves_the_report_alone(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "run"
+    shutil.copytree(trained_run.path, copy)
+    result = CliRunner().invoke(command, [str(copy), str(tiny_manifest), "--split", "val"])
+    assert result.exit_code == 0 and "Warning: These are images of the split 'val'" in result.output
+    assert not (copy / "report").exists()
+    page = (copy / "report-val" / "report.html").read_text()
+    assert "images of the split &#39;val&#39;" in page and "--split val" in page and str(tiny_manifest) in page
 
 
 def test_files_and_page(evaluation, trained_run, tmp_path) -> None:  # type: ignore[no-untyped-def]
