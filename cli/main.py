@@ -114,6 +114,13 @@ def _run() -> int:
     except LAEError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
+    except BrokenPipeError:  # whoever reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder that must not be written to, a file in a folder's place
+        place = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"Error: {place}{error.strerror or error}.", err=True)
+        return 1
     return 0
 
 

@@ -154,3 +154,22 @@ def test_info_names_the_stack(lae_tf_command):
     code, out, _ = lae_tf_command("info", "--json")
     facts = json.loads(out)
     assert code == 0 and facts["lae_tf"] == __version__ and facts["stack"] in ("classic", "current")
+
+
+def test_a_file_where_a_folder_should_be_is_one_sentence(lae_tf_command, tiny_manifest, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, error = lae_tf_command("forge", tiny_manifest.parent, tmp_path / "file" / "out", "--methods", "splice")
+    assert code == 1 and error.splitlines()[-1] == f"Error: {tmp_path / 'file' / 'out'}: Not a directory."
+
+
+def test_whoever_reads_may_stop_reading(tmp_path):
+    """As `lae-tf ... | head` does: no traceback, nothing on standard error."""
+    script = (
+        "import click, lae_tf.cli.main as m; m.cli = lambda **_: [click.echo('x' * 999) for _ in range(999)]; m.main()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait() == 1
+        assert process.stderr.read() == ""
