@@ -54,8 +54,12 @@ def command(
 
     if masks and manifest:
         raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
-    truth = truth_from_folder(masks) if masks else truth_from_manifest(manifest) if manifest else nothing_known
     files = find_images(paths)
+    truth = nothing_known
+    if masks:
+        truth = truth_from_folder(masks, files)
+    elif manifest:
+        truth = truth_from_manifest(manifest, files)
     model = Run.open(run).load_model()
     writer = ExplanationWriter(Path(output), heatmap_names(files))
     wanted = [name.strip() for name in methods.split(",")] if methods else []

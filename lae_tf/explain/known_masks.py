@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +37,11 @@ def nothing_known(path: str) -> Truth:
     return Truth()
 
 
-def truth_from_folder(folder: str | os.PathLike[str]) -> Lookup:
+def truth_from_folder(folder: str | os.PathLike[str], images: Sequence[str]) -> Lookup:
     """Look masks up by name: the mask of ``photos/a.jpg`` is ``FOLDER/a.png``, or ``a`` with another image suffix.
 
     Raises:
-        UsageError: two masks of one name, or none at all.
+        UsageError: two masks of one name, a mask named as two of the images, or as none.
     """
     masks: dict[str, str] = {}
     for file in sorted(Path(folder).iterdir()):
@@ -49,20 +49,30 @@ def truth_from_folder(folder: str | os.PathLike[str]) -> Lookup:
             if file.stem in masks:
                 raise UsageError(f"{folder}: two masks of one name, {Path(masks[file.stem]).name} and {file.name}.")
             masks[file.stem] = str(file)
-    if not masks:
-        raise UsageError(f"{folder}: no masks found; expected image files named as the images.")
+    owners: dict[str, str] = {}
+    for image in images:
+        name = Path(image).stem
+        if name in masks and owners.setdefault(name, image) != image:
+            raise UsageError(
+                f"{masks[name]}: named as two of the images, {owners[name]} and {image}; say in a "
+                "manifest (--manifest) whose mask it is."
+            )
+    if not owners:
+        raise UsageError(f"{folder}: no mask is named as one of the images; expected the image's name, as a PNG.")
     return lambda path: Truth(mask=masks.get(Path(path).stem, ""))
 
 
-def truth_from_manifest(path: str | os.PathLike[str]) -> Lookup:
+def truth_from_manifest(path: str | os.PathLike[str], images: Sequence[str]) -> Lookup:
     """Look labels and masks up in a manifest by the image's file.
 
     Raises:
-        UsageError, ManifestError: as :meth:`Manifest.read`.
+        UsageError: none of the images stands in it; else UsageError, ManifestError as :meth:`Manifest.read`.
     """
     manifest = Manifest.read(path)
     columns = (manifest.frame["path"], manifest.is_fake, manifest.frame["mask"])
     known = {file: Truth(int(fake), mask if fake else "") for file, fake, mask in zip(*columns, strict=True)}
+    if not any(os.path.abspath(image) in known for image in images):
+        raise UsageError(f"{path}: none of the images to explain stands in it.")
     return lambda path: known.get(os.path.abspath(path), Truth())
 
 

@@ -51,10 +51,10 @@ class Explainer:
 
     Args:
         model: a trained model.
-        methods: names out of ``METHODS``, in the order wanted.
+        methods: names out of ``METHODS``, in the order wanted; all by default.
 
     Raises:
-        UsageError: a method that does not exist, or none at all.
+        UsageError: a method that does not exist.
     """
 
     def __init__(self, model: LAE, methods: Sequence[str] = ()):

@@ -19,7 +19,7 @@ from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, panel
 
 PANELS_ON_PAGE = 40
-CHANCE = 0.05  # highest p_value of a method that is named as the most faithful
+CHANCE = 0.05  # highest p of a method that is named as the most faithful, corrected for how many are compared
 _HEADINGS = {
     "insertion_auc": "insertion AUC ↑",
     "deletion_auc": "deletion AUC ↓",
@@ -34,7 +34,8 @@ _ABOUT = (
     "score follows or it does not. Deletion AUC is the area under P(fake) while the most important squares go first; "
     "insertion AUC while they come first. Faithfulness is insertion minus deletion, so high is good. A random order is "
     "the control, beats random the share of images on which a method is more faithful than it, and p by chance how "
-    "often a method that says nothing about the decision would do as well.\n\n"
+    "often a method that says nothing about the decision would do as well. The most faithful is named if that, times "
+    "the number of methods, is at most 0.05.\n\n"
     "Agreement asks the mask, on images whose forged region is known: pixel AUROC, the IoU at the best threshold for "
     "each map, whether the peak lies inside (pointing), and the share of the map that lies inside (energy). A map can "
     "be faithful and yet miss the mask: then the model decides by something else than the forged region.\n\n"
@@ -118,8 +119,9 @@ def _cards(summary: pd.DataFrame) -> list[Card]:
     name, note = TITLES[best["method"]], f"faithfulness {_number(best['faithfulness'])}"
     if "beats_random" in judged:
         note += f", better than a random order on {100 * best['beats_random']:.0f} % of {best['images']} images"
-        if best["p_value"] > CHANCE:
-            name, note = "none for certain", f"{name} leads: {note} (by chance alone: p = {best['p_value']:.2f})"
+        p = min(1.0, len(judged) * best["p_value"])  # Bonferroni: the best of several leads by chance more often
+        if p > CHANCE:
+            name, note = "none for certain", f"{name} leads: {note} (by chance alone: p = {p:.2f})"
     cards = [Card("Most faithful", name, note)]
     if "pixel_auroc" in judged and judged["pixel_auroc"].notna().any():
         best = judged.loc[judged["pixel_auroc"].idxmax()]

@@ -126,6 +126,9 @@ def test_the_page_names_no_method_that_chance_may_have_made_best():
     assert card.value == "none for certain" and "attention (LAE) leads" in card.note and "p = 0.06" in card.note
     (card,) = _cards(summary_of(attention=[0.2] * 5, random=[0.0] * 5))
     assert card.value == "attention (LAE)" and "100 % of 5 images" in card.note
+    # p = 1/32; of two methods the better one leads by chance twice as often.
+    card, *_ = _cards(summary_of(attention=[0.2] * 5, grad_cam=[0.1] * 5, random=[0.0] * 5))
+    assert card.value == "none for certain" and "p = 0.06" in card.note
 
 
 def test_the_page_warns_where_blur_counts_as_a_forgery():
@@ -178,7 +181,7 @@ def test_a_table_for_people(trained_run, chosen, tmp_path, lae_tf_command):
     ("options", "message"),
     [
         (["--methods", "lime"], "lime"),
-        (["--masks", "{empty}"], "no masks found"),
+        (["--masks", "{empty}"], "no mask is named"),
         (["--masks", "{empty}", "--manifest", "{manifest}"], "one of them"),
     ],
 )
@@ -200,17 +203,29 @@ def test_bad_files_alone(trained_run, tmp_path, lae_tf_command):
 
 
 def test_truth_from_a_manifest(tiny_manifest, chosen):
-    lookup = truth_from_manifest(tiny_manifest)
+    lookup = truth_from_manifest(tiny_manifest, chosen)
     assert (lookup(chosen[0]).label, lookup(chosen[0]).mask) == (0, "")
     assert lookup(chosen[2]).label == 1 and lookup(chosen[2]).mask.endswith("-mask.png")
     assert lookup("elsewhere.png").label is None
+    with pytest.raises(UsageError, match="none of the images"):
+        truth_from_manifest(tiny_manifest, ["elsewhere.png"])
 
 
 def test_two_masks_of_one_name_are_refused(tmp_path):
     for name in ("a.png", "a.bmp"):
         Image.new("L", (4, 4)).save(tmp_path / name)
     with pytest.raises(UsageError, match=r"two masks.*a\.bmp.*a\.png"):
-        truth_from_folder(tmp_path)
+        truth_from_folder(tmp_path, ["a.jpg"])
+
+
+def test_a_mask_is_of_one_image(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    lookup = truth_from_folder(tmp_path, ["fake/a.jpg", "fake/b.jpg"])
+    assert lookup("fake/a.jpg").mask == str(tmp_path / "a.png") and lookup("fake/b.jpg").mask == ""
+    with pytest.raises(UsageError, match=r"two of the images, fake/a\.jpg and real/a\.png"):
+        truth_from_folder(tmp_path, ["fake/a.jpg", "real/a.png"])
+    with pytest.raises(UsageError, match="no mask is named as one of the images"):
+        truth_from_folder(tmp_path, ["fake/b.jpg"])
 
 
 def test_masks_are_resized_by_the_nearest_pixel(tmp_path):
