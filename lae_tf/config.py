@@ -319,5 +319,5 @@ def problem(section: Any, details: Any) -> str:
     if details["type"] == "missing":
         return f"{where}: missing."
     if details["type"] == "value_error":  # of several keys together
-        return f"{where}: {details['ctx']['error']}."
+        return f"{where}: {details['ctx']['error']}.".removeprefix(": ")
     return f"{where}: {details['msg']}; found {details['input']!r}."

@@ -50,7 +50,8 @@ class Protocol(Section):
         seeds: each gives every model a run of its own.
         models: ``lae`` and names of peers.
         training: sections of a run's configuration; LAE uses all of them, the peers ``data``, ``augment``, the sum
-            of both stages' epochs and ``pretrain.learning_rate``.
+            of both stages' epochs, the learning rate and weight decay of ``pretrain``, and those that read masks
+            ``align.annotated`` and ``align.real``.
         ablations: name -> ``{dotted key of the configuration: value}``; each is LAE with these changes.
         robustness_images: test images for the degradations, half real; 0 leaves robustness out.
         fast: values that replace those above when the comparison is asked to be fast; ``training`` key by key.
@@ -74,6 +75,30 @@ class Protocol(Section):
                 raise ValueError(f"'{name}' belongs to the comparison; leave it out")
             if not isinstance(section, dict):
                 raise ValueError(f"'{name}' must be a section with keys of its own, found {section!r}")
+        for name in ("manifest", "train_methods"):
+            if name in values.get("data", {}):
+                raise ValueError(f"'data.{name}' belongs to the comparison; set '{name}' beside 'training' instead")
+        return values
+
+    @field_validator("ablations")
+    @classmethod
+    def _single_values(cls, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in values.items():
+            for key, value in changes.items():
+                if "." not in key or isinstance(value, dict):  # would replace a whole section
+                    raise ValueError(f"'{name}' sets '{key}'; write each value by its key, such as model.high_pass: no")
+        return values
+
+    @field_validator("fast")
+    @classmethod
+    def _fields(cls, values: dict[str, Any]) -> dict[str, Any]:
+        unknown = sorted(values.keys() - cls.model_fields.keys() | values.keys() & {"fast"})
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' is not a key of the protocol")
+        training = values.get("training", {})
+        if not isinstance(training, dict):
+            raise ValueError(f"'training' must hold sections, found {training!r}")
+        cls._sections(training)
         return values
 
     @field_validator("seeds", "models", "train_methods")
@@ -113,7 +138,7 @@ class Protocol(Section):
             protocol = cls.model_validate(values)
             if not fast:
                 return protocol
-            training = _merged(protocol.training, protocol.fast.get("training") or {})
+            training = _merged(protocol.training, protocol.fast.get("training", {}))
             return cls.model_validate({**values, **protocol.fast, "training": training})
         except ValidationError as error:
             raise ConfigError(str(path), [problem(cls, details) for details in error.errors()]) from None
@@ -162,6 +187,8 @@ class Protocol(Section):
                 data = {**values.get("data", {}), "manifest": str(manifest), "train_methods": self.train_methods}
                 output = str(folder / "cells" / f"{model}-{seed}" / "run")
                 config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
+                if config.pretrain.epochs + config.align.epochs == 0:
+                    raise UsageError(f"training of {model}: pretrain.epochs and align.epochs are both 0.")
                 if model in PEERS and config.data.image_size not in PEER_SIZES:
                     raise UsageError(
                         f"data.image_size is {config.data.image_size}; {model} takes multiples of {PEER_SIZES.step} "

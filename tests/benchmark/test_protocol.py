@@ -55,7 +55,7 @@ def test_fast_replaces_values_and_merges_training(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
-        ({"models": ["lae", "resnet"]}, ConfigError, "resnet.*mesoinception4"),
+        ({"models": ["lae", "resnet"]}, ConfigError, r"problem\n  model 'resnet'.*mesoinception4"),
         ({"seeds": []}, ConfigError, "seeds"),
         ({"sedes": [1]}, ConfigError, "sedes"),
         ({"ablations": {"../x": {}}}, ConfigError, "cannot name"),
@@ -66,6 +66,13 @@ def test_fast_replaces_values_and_merges_training(tmp_path):
         ({"ablations": {"x": {"data.image_size": 64}}}, ConfigError, "data.image_size.*all models share"),
         ({"training": {"data": None}}, ConfigError, "'data' must be a section"),
         ({"training": {"seed": 3}}, ConfigError, "'seed' belongs to the comparison"),
+        ({"training": {"data": {"manifest": "other.csv"}}}, ConfigError, "'data.manifest' belongs to the comparison"),
+        ({"training": {"pretrain": {"epochs": 0}, "align": {"epochs": 0}}}, UsageError, "both 0"),
+        ({"ablations": {"x": {"model": {"high_pass": False}}}}, ConfigError, "'x' sets 'model'"),
+        ({"ablations": {"x": {"data": None}}}, ConfigError, "'x' sets 'data'"),
+        ({"fast": {"sedes": [1]}}, ConfigError, "'sedes' is not a key"),
+        ({"fast": {"training": 5}}, ConfigError, "must hold sections, found 5"),
+        ({"fast": {"training": {"data": 5}}}, ConfigError, "'data' must be a section"),
         ({"seeds": [1, 1]}, ConfigError, "1 is named twice"),
         ({"models": ["lae", "lae"]}, ConfigError, "'lae' is named twice"),
         ({"robustness_images": 1}, ConfigError, "robustness_images"),
