@@ -122,7 +122,7 @@ def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, 
     """Calibrate a model on batches of the pipeline, store the result in it, and return it.
 
     Raises:
-        LAEError: validation has only one class.
+        LAEError: validation has only one class, or a logit is not finite.
     """
     logits, labels, level = [], [], AttentionLevel()
     model.attention_scale.level.assign(0.5)
@@ -143,9 +143,14 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Return temperature, threshold (of the score) and, for information, thresholds at fixed FPR.
 
     Raises:
-        LAEError: validation has only one class.
+        LAEError: validation has only one class, or a logit is not finite.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if not np.isfinite(logits).all():
+        raise LAEError(
+            f"{int((~np.isfinite(logits)).sum())} of {len(logits)} validation images have no finite logit: training "
+            "has diverged. Lower the learning rate."
+        )
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
     temperature = fit_temperature(logits, labels)

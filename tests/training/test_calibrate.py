@@ -112,6 +112,12 @@ def test_a_threshold_that_scores_reach_exists_where_they_saturate():
     assert threshold <= 1.0 and (expit(logits[labels == 1].astype(np.float32)) >= threshold).all()
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_model_that_diverged_is_refused(broken):
+    with pytest.raises(LAEError, match=r"1 of 3 .*diverged"):
+        calibrate([0.1, broken, 0.3], [0, 1, 1])
+
+
 def test_one_class_is_refused():
     with pytest.raises(LAEError, match="only one kind"):
         calibrate(np.zeros(3), np.ones(3, int))
