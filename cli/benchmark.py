@@ -32,8 +32,8 @@ def command(
 ) -> None:
     """Compare LAE with its peers: same data, augmentation, steps and input size.
 
-    Every threshold comes from validation; LAE and sbi, which forge images on the fly, validate on forgeries too, and
-    the comparison shows what LAE's threshold would be without them.
+    Every threshold comes from validation. LAE and sbi forge images on the fly and validate on forgeries too; the
+    comparison shows what LAE's threshold would be without them. Of the data, sbi takes the real images alone.
 
     CONFIG is a protocol (see configs/swap.yaml). Each model and seed runs in a process of its own. Stopped at any
     moment, the same command goes on: what is finished is not run again.

@@ -1,4 +1,4 @@
-"""The peers that LAE is compared with, each as its paper describes it, under one small registry."""
+"""The peers that LAE is compared with, each after its paper, with the deviations listed, under one small registry."""
 
 from __future__ import annotations
 

@@ -49,12 +49,12 @@ def gather(cells: Sequence[Cell], folder: Path) -> list[Outcome]:
             if not (place / RESULT).is_file():
                 continue
             results[cell.seed] = json.loads((place / RESULT).read_text(encoding="utf-8"))
-            frame = pd.read_csv(place / SCORES, keep_default_na=False, na_values={"score": [""]})
+            text = {"path": str, "group": str, "method": str}  # group "01" is not group "1"
+            frame = pd.read_csv(place / SCORES, dtype=text, keep_default_na=False, na_values={"score": [""]})
             for name in LOCALISATION_METRICS:
                 if name in frame:
                     frame[name] = pd.to_numeric(frame[name], errors="coerce")
-            group = frame["group"].astype(str)
-            frame["group"] = group.mask(group == "", frame["path"])
+            frame["group"] = frame["group"].mask(frame["group"] == "", frame["path"])
             frame["path"] = f"{cell.seed}:" + frame["path"]
             frames.append(frame.assign(seed=cell.seed))
             if (place / ROBUSTNESS).is_file():
@@ -186,7 +186,7 @@ def _only(outcome: Outcome, seeds: Sequence[int]) -> Outcome:
 
 
 def costs(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Return parameters, training time, test rate, masks and the pooled pixel AUROC of each model, means over seeds."""
+    """Return each model's size, training time, prediction rate, masks and pooled pixel AUROC, means over seeds."""
     rows = []
     for outcome in outcomes:
         results = list(outcome.results.values())
@@ -197,7 +197,7 @@ def costs(outcomes: Sequence[Outcome]) -> pd.DataFrame:
                 "model": outcome.model,
                 "parameters": results[0]["parameters"],
                 "training minutes": float(np.mean([r["train_seconds"] for r in results])) / 60,
-                "test images/s": float(np.mean([r["images_per_second"] for r in results])),
+                "predicted images/s": float(np.mean([r["images_per_second"] for r in results])),
                 "masks %": 100 * float(np.mean([r["mask_budget"] for r in results])),
                 "pooled pixel AUROC": float(np.mean(known)) if known else float("nan"),
             }

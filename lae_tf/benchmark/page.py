@@ -142,11 +142,15 @@ def _sections(
     if difference is not None:
         cards.append(Card("LAE minus best peer, accuracy", f"{difference['accuracy']:+.3f}", _points(difference)))
     how = (
-        "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Models that forge "
-        f"images on the fly validate on forgeries too; '{compare.KNOWN_THRESHOLD}' shows LAE's threshold without them. "
-        "Means over seeds; the 95 % intervals come from a bootstrap over groups and seeds, and with one seed know "
-        f"nothing of how much starts differ. '{compare.ALWAYS_REAL}' is no model, but the accuracy of that one answer."
+        "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Means over seeds; "
+        "the 95 % intervals come from a bootstrap over groups and seeds, and with one seed know nothing of how much "
+        f"starts differ. '{compare.ALWAYS_REAL}' is no model, but the accuracy of that one answer."
     )
+    if (table["model"] == compare.KNOWN_THRESHOLD).any():
+        how += (
+            " Models that forge images on the fly validate on forgeries too; "
+            f"'{compare.KNOWN_THRESHOLD}' shows LAE's threshold without them."
+        )
     if best is not None:
         how += " The best peer is picked on the test images, in its own favour."
     bars = {
@@ -157,7 +161,7 @@ def _sections(
         }
         for model, part in table.groupby("model", sort=False)
     }
-    figure = plots.bars_with_intervals(bars, "accuracy", chance=None)
+    figure = plots.bars_with_intervals(bars, "accuracy")
     summary = [
         Table(_narrow(table[table["method"] == name], _COLUMNS).drop(columns="method"), f"{name} of every model")
         for name in (UNSEEN_MEAN, SEEN_MEAN)
@@ -278,7 +282,7 @@ def _panel_figure(images: np.ndarray, masks: np.ndarray, maps: dict[str, np.ndar
         axes.set_yticks([])
     for i, row in enumerate(grid):
         row[0].imshow(images[i])
-        row[0].set_ylabel(names[i], fontsize=8)
+        row[0].set_ylabel(names[i], fontsize=8, parse_math=False)
         row[1].imshow(masks[i], cmap="gray", vmin=0, vmax=255)
         for axes, attention in zip(row[2:], maps.values(), strict=True):
             axes.imshow(overlay(images[i], attention[i]))

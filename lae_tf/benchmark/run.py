@@ -110,7 +110,7 @@ def _request(cell: Cell, protocol: Protocol) -> dict[str, Any]:
 
 
 def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
-    """Return all that a cell's result depends on: of the configuration without paths, and of a peer what it reads.
+    """Return all that a cell's result depends on: of the configuration without paths, and of a peer what peers read.
 
     So a finished peer stays finished when LAE changes, and all stay so when folders move.
     """
@@ -118,6 +118,7 @@ def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
     if cell.peer:
         stages = [config[name] for name in ("pretrain", "align")]
         config = {name: config[name] for name in ("seed", "data", "augment")}
+        del config["data"]["self_forged"]  # a peer that forges has a share of its own
         config["epochs"] = sum(stage["epochs"] for stage in stages)
         config |= {name: stages[0][name] for name in ("learning_rate", "weight_decay")}
         config |= {name: stages[1][name] for name in ("annotated", "real")}

@@ -189,7 +189,8 @@ def evaluation_dataset(
     dataset = dataset.map(lambda row: _load(row, preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
     if forge_seed is not None:
         reals = np.flatnonzero(~manifest.is_fake)
-        draws = np.stack([np.full(len(reals), forge_seed), reals], axis=1).astype(np.int64)
+        # By their place among the real images, so that fakes beside them change nothing.
+        draws = np.stack([np.full(len(reals), forge_seed), np.arange(len(reals))], axis=1).astype(np.int64)
         own = {name: tf.gather(column, reals) for name, column in columns.items()}
         donors = tf.gather(columns["path"], np.random.default_rng(forge_seed).permutation(reals))
         # They follow the manifest's images, so the first of them is not always the first machine's.

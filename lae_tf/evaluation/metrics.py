@@ -153,16 +153,6 @@ def _calibration_metrics(labels: Array, scores: Array, weights: Array, total: Ar
     return {"brier": weights @ gap**2 / total, "ece": np.abs(weights @ by_bin).sum(axis=1) / total}
 
 
-def detection_statistic(threshold: float) -> Statistic:
-    """The metrics of `detection_metrics` as a statistic of a frame with the columns label and score."""
-
-    def statistic(frame: pd.DataFrame, weights: Array) -> dict[str, Array]:
-        labels, scores = _checked(frame["label"], frame["score"], threshold)
-        return weighted_metrics(labels, scores, threshold, weights)
-
-    return statistic
-
-
 def group_means(frame: pd.DataFrame) -> pd.DataFrame:
     """Averages the images of a group: the frames of a video, the tiles of a photograph.
 

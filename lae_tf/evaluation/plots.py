@@ -125,16 +125,13 @@ def score_histogram(scores: Mapping[str, ArrayLike], reals: ArrayLike, threshold
     return figure
 
 
-def bars_with_intervals(
-    series: Mapping[str, Mapping[str, Interval]], ylabel: str, chance: float | None = None
-) -> Figure:
+def bars_with_intervals(series: Mapping[str, Mapping[str, Interval]], ylabel: str) -> Figure:
     """Grouped bars with their intervals as whiskers.
 
     Args:
         series: name of a series (one colour) to category (place on the axis) to value. A category that a
             series lacks, or whose value is NaN, stays free.
         ylabel: what is measured, on an axis that starts at 0.
-        chance: level drawn as a dotted line.
     """
     categories = list(dict.fromkeys(category for values in series.values() for category in values))
     figure, (axes,) = _figure(max(WIDTH, 0.9 + 0.32 * len(categories) * len(series)), 3.6)
@@ -155,8 +152,6 @@ def bars_with_intervals(
             label=_plain(name),
         )
         axes.errorbar(places, bars[:, 0], whiskers, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-    if chance is not None:
-        axes.axhline(chance, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(categories)), [_plain(c) for c in categories], rotation=30, ha="right", fontsize=9)
     axes.set_ylabel(ylabel)
     if len(series) > 1:

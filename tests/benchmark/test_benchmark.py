@@ -101,6 +101,7 @@ def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(protoc
     changed = tmp_path / "changed.yaml"
     values = yaml.safe_load(path.read_text())
     values["training"]["model"]["blocks"] = 0
+    values["training"]["data"]["self_forged"] = 0.2
     changed.write_text(yaml.safe_dump(values))
     finished = out / "cells" / "lae-encoder-0" / "result.json"
     stamp = finished.stat().st_mtime_ns

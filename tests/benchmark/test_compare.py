@@ -146,6 +146,15 @@ def test_the_answer_real_to_every_image_is_a_row(study):
     assert always_real([]) == []
 
 
+def test_group_names_that_are_numbers_stay_apart(tmp_path):
+    cell = write_cell(tmp_path, "lae", 0, PERFECT)
+    scores = tmp_path / "cells" / cell.name / SCORES
+    groups = ["1", "01", "001", "", "2", "02", "002", "3.0"]
+    pd.read_csv(scores).assign(group=groups).to_csv(scores, index=False)
+    (outcome,) = gather([cell], tmp_path)
+    assert outcome.frame["group"].tolist() == [*groups[:3], "3.png", *groups[4:]]
+
+
 def test_costs_and_robustness(study):
     folder, cells = study
     outcomes = gather(cells, folder)

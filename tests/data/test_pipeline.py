@@ -93,6 +93,20 @@ def test_evaluation_keeps_the_order_and_the_last_small_batch(train_part):
     np.testing.assert_array_equal(np.concatenate(found), alone)
 
 
+def test_forgeries_of_validation_do_not_depend_on_the_fakes_beside_the_real_images(tiny_manifest):
+    validation = Manifest.read(tiny_manifest).select(split="val")
+    reals = Manifest(validation.frame[~validation.is_fake].reset_index(drop=True), validation.root)
+    mixed = Manifest(validation.frame.sort_values("label").reset_index(drop=True), validation.root)
+    assert mixed.is_fake[0]  # fakes come first here
+    forged = [
+        list(evaluation_dataset(part, Preprocessor(SIZE), 1, forge_seed=3))[len(part) :] for part in (reals, mixed)
+    ]
+    assert len(forged[0]) == len(forged[1]) == len(reals)
+    for alone, beside in zip(*forged, strict=True):
+        for name, values in alone.items():
+            np.testing.assert_array_equal(values, beside[name])
+
+
 def test_fewer_images_than_a_batch_are_refused(train_part):
     few = Manifest(train_part.frame.iloc[:7].reset_index(drop=True), train_part.root)
     with pytest.raises(LAEError, match="7 training images are fewer than one batch of 8"):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,12 @@ from lae_tf.errors import LAEError
 from lae_tf.evaluation import metrics
 from lae_tf.evaluation.metrics import (
     DETECTION_METRICS,
+    Statistic,
     bootstrap_intervals,
     detection_metrics,
-    detection_statistic,
     group_means,
     paired_bootstrap,
+    weighted_metrics,
 )
 
 THRESHOLD = 0.5
@@ -31,6 +33,16 @@ def sample(images: int, seed: int, levels: int = 12) -> tuple[np.ndarray, np.nda
     labels = rng.integers(0, 2, images)
     labels[:2] = 0, 1
     return labels, np.clip(np.round(rng.normal(0.4 + 0.2 * labels, 0.3) * levels) / levels, 0, 1)
+
+
+def detection_statistic(threshold: float) -> Statistic:
+    """The metrics of `detection_metrics` as a statistic of a frame with the columns label and score."""
+
+    def statistic(frame: pd.DataFrame, weights: np.ndarray) -> Mapping[str, np.ndarray]:
+        labels, scores = (frame[name].to_numpy(dtype=float) for name in ("label", "score"))
+        return weighted_metrics(labels, scores, threshold, weights)
+
+    return statistic
 
 
 def frame_of(images: int, groups: int, seed: int) -> pd.DataFrame:

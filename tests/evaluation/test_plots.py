@@ -105,7 +105,7 @@ def test_bars_with_intervals():
         "LAE": {"seen": Interval(0.9, 0.85, 0.93), "unseen": Interval(0.8, 0.7, 0.9)},
         HOSTILE: {"seen": Interval(0.7, np.nan, np.nan)},
     }
-    figure = bars_with_intervals(series, "accuracy", chance=0.5)
+    figure = bars_with_intervals(series, "accuracy")
     decoded(figure)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights[:3] == [0.9, 0.8, 0.7] and np.isnan(heights[3])
