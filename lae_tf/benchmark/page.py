@@ -34,11 +34,11 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
     seen, seed = protocol.train_methods, protocol.seeds[0]
     known = compare.at_known_threshold(outcomes)
     constant = compare.always_real(outcomes)
-    table = compare.comparison_table([*outcomes, *known, *constant], seen, seed)
+    own, peers = ([outcome for outcome in outcomes if outcome.is_peer == kind] for kind in (False, True))
+    table = compare.comparison_table([*own, *known, *peers, *constant], seen, seed)
     best = compare.best_peer(table, outcomes)
     paired = compare.differences([*outcomes, *constant], seen, seed)
     if known:
-        peers = [outcome for outcome in outcomes if outcome.is_peer]
         again = compare.differences([*peers, *known, *constant], seen, seed, name=compare.KNOWN_THRESHOLD)
         paired = pd.concat([paired, again], ignore_index=True)
     cost = compare.costs(outcomes)
@@ -75,8 +75,11 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
 
 def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best: str | None) -> str:
     """Return the main table and the differences to the best peer, for a README."""
+    others = {*protocol.train_methods, SEEN_MEAN, UNSEEN_MEAN, DROP}
+    unseen_methods = ", ".join(method for method in dict.fromkeys(table["method"]) if method not in others)
+    task = f"{protocol.title}: trained on {', '.join(protocol.train_methods)}; unseen {unseen_methods}"
     lines = [
-        f"| {protocol.title} | seeds | seen acc. | unseen acc. | balanced | drop | unseen AUROC | unseen EER |",
+        f"| {task} | seeds | seen acc. | unseen acc. | balanced | drop | unseen AUROC | unseen EER |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for model in table["model"].unique():

@@ -28,6 +28,14 @@ def test_readme_names_every_verb() -> None:
     assert not missing
 
 
+def test_readme_shows_the_published_comparisons() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    published = sorted((ROOT / "benchmarks" / "results").glob("*/comparison.md"))
+    assert len(published) == 3
+    for file in published:
+        assert file.read_text(encoding="utf-8").split("\n\n")[0] in readme, f"README's table is not that of {file}"
+
+
 def test_readme_links_exist() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = re.findall(r"\]\(((?!https?://)[^)#]+)", readme)
