@@ -35,6 +35,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--max-body-mib", type=click.IntRange(1), default=100, show_default=True, help="Largest body.")
 @click.option("--max-image-megapixels", type=click.IntRange(1), default=64, show_default=True, help="Largest image.")
+@click.option("--max-images", type=click.IntRange(1), default=256, show_default=True, help="Images in a request.")
 @click.option("--token-file", type=_FILE, help="Ask every request for the bearer token in this file.")
 @click.option("--demo", is_flag=True, help="Also serve a page at /demo: drop an image, see score and heatmap.")
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="JSON lines on stderr.")
@@ -104,6 +105,7 @@ def command(
             timeout_seconds=given["rest_api_timeout_in_ms"] / 1000,
             body_bytes=given["max_body_mib"] * 2**20,
             image_pixels=given["max_image_megapixels"] * 1_000_000,
+            images=given["max_images"],
         ),
         metrics_path=monitoring_config_file and config_files.read_metrics_path(monitoring_config_file),
         token=_read_token(token_file),

@@ -90,7 +90,20 @@ class Batcher:
             queue.rows += rows
             self._waiting += 1
             self._changed.notify()
+        task.future.add_done_callback(lambda future: self._forget(task, key) if future.cancelled() else None)
         return task.future
+
+    def _forget(self, task: _Task, key: Hashable) -> None:
+        """Drop a cancelled request, whose inputs would else be held until its turn."""
+        with self._changed:
+            queue = self._queues.get(key)
+            if queue is None or task not in queue.tasks:
+                return
+            queue.tasks.remove(task)
+            queue.rows -= task.rows
+            self._waiting -= 1
+            if not queue.tasks:
+                del self._queues[key]
 
     def close(self) -> None:
         """Finish what is queued, and end the threads."""

@@ -106,7 +106,7 @@ def _predict(client: httpx.Client, url: str, images: list[str]) -> list[Any] | s
     """Return one prediction per image, or what went wrong."""
     try:
         response = client.post(url, json={"instances": [{"b64": image} for image in images]})
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise LAEError(f"No answer from {url} ({error or type(error).__name__}); is the server running?") from None
     if response.status_code != 200:
         return f"status {response.status_code}: {response.text.strip()[:300]}"

@@ -13,16 +13,20 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+from lae_tf.errors import UsageError
 from lae_tf.serving.results import Explanation, R, Score, ServerError, read_predictions
-from lae_tf.serving.scoring import Scoring
-from lae_tf.serving.uploads import Named, Upload, batched, normalised
+from lae_tf.serving.scoring import OF_ITS_IMAGES, Scoring
+from lae_tf.serving.uploads import Named, Upload, batched, halves, normalised
 
 __all__ = ["AsyncClient", "Client", "Explanation", "Score", "ServerError"]
 
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+# Names that no host can have fail in the codec of IDNA.
+_NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 _BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 
@@ -62,6 +66,14 @@ class _Api:
             "headers": {"Authorization": f"Bearer {token}"} if token else {},
         }
 
+    def _opened(self, kind: type[H]) -> H:
+        try:
+            return kind(**self._settings)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"{self._settings['base_url']} is not a URL: {error}.") from None
+        except UnicodeEncodeError:
+            raise UsageError("the token has characters that are not ASCII; copy it anew.") from None
+
     def _delay(self, response: httpx.Response, attempt: int) -> float | None:
         """Return how many seconds to wait before the next attempt, None if there is to be none."""
         if response.status_code not in _BUSY or attempt >= self._retries:
@@ -79,7 +91,7 @@ class Client(_Api, Scoring):
     """Scores images over REST, by ``Scoring``'s methods; use it in a ``with`` statement. Threads may share it."""
 
     def __enter__(self) -> Client:
-        self._http = httpx.Client(**self._settings)
+        self._http = self._opened(httpx.Client)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +113,7 @@ class Client(_Api, Scoring):
         while True:
             try:
                 response = self._http.request(**request)
-            except httpx.HTTPError as error:
+            except _NO_ANSWER as error:
                 raise _unreachable(self._settings["base_url"], error) from None
             delay = self._delay(response, attempt)
             if delay is None:
@@ -114,7 +126,7 @@ class AsyncClient(_Api):
     """The same as :class:`Client` for asyncio; use it in an ``async with`` statement."""
 
     async def __aenter__(self) -> AsyncClient:
-        self._http = httpx.AsyncClient(**self._settings)
+        self._http = self._opened(httpx.AsyncClient)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -143,18 +155,18 @@ class AsyncClient(_Api):
     async def _files(self, paths: Iterable[str], kind: type[R]) -> AsyncIterator[R]:
         for batch in batched(paths, self._batch_size):
             upload = await asyncio.to_thread(Upload, batch)
-            for result in upload.in_order(await self._ask_singly_if_refused(upload.images, kind), kind):
+            for result in upload.in_order(await self._ask_in_parts_if_refused(upload.images, kind), kind):
                 yield result
 
-    async def _ask_singly_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
+    async def _ask_in_parts_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
         try:
             return await self._ask(images, kind)
         except ServerError as error:
-            if error.status != httpx.codes.BAD_REQUEST:
+            if error.status not in OF_ITS_IMAGES:
                 raise
             if len(images) == 1:
                 return [kind(images[0][0], error=str(error))]
-        return [result for image in images for result in await self._ask_singly_if_refused([image], kind)]
+        return [result for part in halves(images) for result in await self._ask_in_parts_if_refused(part, kind)]
 
     async def _ask(self, images: list[Named], kind: type[R]) -> list[R]:
         return _results(await self._send(self._request(images, kind)), images, kind) if images else []
@@ -164,7 +176,7 @@ class AsyncClient(_Api):
         while True:
             try:
                 response = await self._http.request(**request)
-            except httpx.HTTPError as error:
+            except _NO_ANSWER as error:
                 raise _unreachable(self._settings["base_url"], error) from None
             delay = self._delay(response, attempt)
             if delay is None:
@@ -194,7 +206,7 @@ def _versions(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return versions
 
 
-def _unreachable(url: str, error: httpx.HTTPError) -> ServerError:
+def _unreachable(url: str, error: Exception) -> ServerError:
     reason = str(error) or type(error).__name__
     return ServerError(f"No answer from {url}: {reason}; is the server running?")
 

@@ -6,47 +6,53 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, WebPImagePlugin
 
 from lae_tf.serving.errors import invalid
+from lae_tf.serving.request_body import Limits
 
 SUFFIX = "image_bytes"
+_PNG = b"\x89PNG\r\n\x1a\n"
 # What TensorFlow's decoders read, and WebP, which newer ones add. The classes are called directly: they read
 # no more than the header, and Pillow's own pixel limit, which warns first, is another.
 _FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
     (b"GIF8", GifImagePlugin.GifImageFile),
     (b"RIFF", WebPImagePlugin.WebPImageFile),
 )
 
 
-def check_images(inputs: Mapping[str, np.ndarray], max_pixels: int) -> None:
+def check_images(inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
     """Check the encoded images in inputs whose name ends in ``image_bytes``.
 
     Bytes that are no image pass: the graph refuses them with its own error.
 
     Args:
         inputs: a signature's inputs.
-        max_pixels: largest allowed width times height.
+        limits: of their number and of width times height.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, an image of more pixels.
+        ServingError: INVALID_ARGUMENT, too many images, or one of more pixels.
     """
     for name, value in inputs.items():
         if value.dtype != object or not name.endswith(SUFFIX):
             continue
+        if value.size > limits.images:
+            raise invalid(f"Input {name} has {value.size} images; this server accepts {limits.images} a request")
         for index, data in enumerate(value.ravel().tolist()):
             width, height = _size(data)
-            if width * height > max_pixels:
+            if width * height > limits.image_pixels:
                 raise invalid(
                     f"Image {index} of input {name} has {width} x {height} pixels; this server accepts "
-                    f"{max_pixels} pixels"
+                    f"{limits.image_pixels} pixels"
                 )
 
 
 def _size(data: bytes) -> tuple[int, int]:
+    if data.startswith(_PNG):
+        # Not by Pillow, which refuses some damage that TensorFlow's decoder reads over.
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     for magic, plugin in _FORMATS:
         if data.startswith(magic):
             try:

@@ -11,13 +11,14 @@ from lae_tf.serving.batching import Tensors
 from lae_tf.serving.errors import invalid
 from lae_tf.serving.image_limit import check_images
 from lae_tf.serving.loaded_model import DEFAULT_SIGNATURE, LoadedModel
+from lae_tf.serving.request_body import Limits
 
 # Looks the model up, once the body has been parsed as far as TensorFlow Serving parses it first.
 GetModel = Callable[[], LoadedModel]
 
 
 def prepare_predict(
-    body: bytes, get_model: GetModel, max_pixels: int
+    body: bytes, get_model: GetModel, limits: Limits
 ) -> tuple[LoadedModel, str, Tensors, tensor_json.Format]:
     """Prepare a :predict request.
 
@@ -37,7 +38,7 @@ def prepare_predict(
     if not signature.inputs:
         raise invalid(f"Failed to get input map for signature: {given or 'DEFAULT'}")
     inputs, form = tensor_json.to_tensors(document, signature.inputs)
-    check_images(inputs, max_pixels)
+    check_images(inputs, limits)
     return model, name, inputs, form
 
 

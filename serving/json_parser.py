@@ -2,7 +2,8 @@
 
 Its parser (rapidjson 1.1.0, since TensorFlow Serving 2.18 iterative and stopping at the end of the document)
 differs from Python's: NaN, Inf and Infinity are numbers, the first of two equal keys counts, bytes need not
-be UTF-8, nesting has no limit, text after the document is ignored, and errors name a byte offset.
+be UTF-8, nesting has no limit (here ``MAX_DEPTH``), text after the document is ignored, and errors name a byte
+offset.
 :func:`parse` tries Python's C parser first and repeats what that refuses with these rules.
 
 Values are Python's: dict (:class:`Repeated` where a key occurs twice), list, str, int, float, bool, None. A
@@ -39,6 +40,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members if len(members) == len(pairs) else Repeated(pairs)
 
 
+# Ours: TensorFlow Serving takes as many levels as fit in its memory.
+MAX_DEPTH = 500_000
 _decoder = json.JSONDecoder(object_pairs_hook=_members)
 _WHITESPACE = re.compile(rb"[ \t\n\r]*")
 
@@ -84,6 +87,7 @@ _NO_QUOTE = "Missing a closing quotation mark in string."
 _TOO_BIG = "Number too big to be stored in double."
 _NO_FRACTION = "Miss fraction part in number."
 _NO_EXPONENT = "Miss exponent in number."
+_TOO_DEEP = "Nesting is too deep."
 
 # Each state is named by what it complains about when the next token does not fit; a value may follow in the
 # last four, and two of them share the complaint.
@@ -128,6 +132,8 @@ class _Parser:
             value: Any = None
             if state >= _START and token not in (b"", b"\0", b"}", b",", b":"):
                 if token in (b"[", b"{"):
+                    if len(open_containers) >= MAX_DEPTH:
+                        raise JsonError(_TOO_DEEP, self.at)
                     open_containers.append((token == b"{", []))
                     state = _FIRST_NAME if token == b"{" else _FIRST_ELEMENT
                     self.at += 1

@@ -170,7 +170,7 @@ def _bind(host: str, port: int) -> socket.socket:
         # A server that was killed leaves connections that would block the port for a minute.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise LAEError(f"Cannot listen on {host} port {port}: {reason}; choose another port.") from None
     return listener

@@ -134,6 +134,8 @@ class ModelManager:
             if version in model.loaded and path is not None:
                 ready.add(version)
             elif path is None:
+                if version in model.loaded:
+                    continue  # It serves on unless another takes over, and its directory may come back.
                 missing = f"No directory for version {version} below {model.config.base_path}"
                 model.set_status(VersionStatus(version, "END", ServingError(Code.NOT_FOUND, missing)))
             elif self._try_load(model, version, path):

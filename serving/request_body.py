@@ -26,6 +26,7 @@ class Limits:
         body_seconds: for a body to arrive, else 408.
         body_bytes: largest body, else 413.
         image_pixels: largest width times height of an encoded image, else 400.
+        images: encoded images in one :predict request, else 400.
         requests: requests in progress at one time, else 429.
         bytes_held: bytes of the bodies of requests in progress, else 429.
     """
@@ -34,6 +35,7 @@ class Limits:
     body_seconds: float = 60.0
     body_bytes: int = 100 * 2**20
     image_pixels: int = 64_000_000
+    images: int = 256
     requests: int = 1024
     bytes_held: int = 2**30
 
@@ -97,7 +99,7 @@ class Intake:
                     chunks.append(chunk)
                     self._hold(len(chunk), exchange)
                     if exchange.bytes_in > limits.body_bytes:
-                        refusal = BodyRefused(413, f"The request body is larger than {limits.body_bytes} bytes")
+                        refusal = _too_large(limits)
                     elif self.bytes_held > limits.bytes_held:
                         refusal = _out_of_memory()
         except TimeoutError:
@@ -108,7 +110,11 @@ class Intake:
         body = b"".join(chunks)
         if "gzip" not in request.headers.get("content-encoding", ""):
             return body
-        body = _gunzip(body) if len(body) < _INLINE_BYTES else await asyncio.to_thread(_gunzip, body)
+        largest = min(limits.body_bytes, _MAX_GUNZIPPED)
+        inline = len(body) < _INLINE_BYTES
+        body = _gunzip(body, largest) if inline else await asyncio.to_thread(_gunzip, body, largest)
+        if len(body) > limits.body_bytes:
+            raise _too_large(limits)
         self._hold(len(body), exchange)
         if self.bytes_held > limits.bytes_held:
             raise _out_of_memory()
@@ -119,14 +125,23 @@ class Intake:
         self.bytes_held += count
 
 
-def _gunzip(body: bytes) -> bytes:
-    """Unpack a gzip body; one that is damaged or too large reads as empty, as in TensorFlow Serving."""
+def _gunzip(body: bytes, largest: int) -> bytes:
+    """Unpack a gzip body, at most one byte more than ``largest``.
+
+    One that is damaged or has more than 100 MiB reads as empty, as in TensorFlow Serving.
+    """
     unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        unpacked = unpacker.decompress(body, _MAX_GUNZIPPED + 1)
+        unpacked = unpacker.decompress(body, largest + 1)
     except zlib.error:
         return b""
-    return unpacked if unpacker.eof and len(unpacked) <= _MAX_GUNZIPPED else b""
+    if len(unpacked) > largest:
+        return b"" if largest == _MAX_GUNZIPPED else unpacked
+    return unpacked if unpacker.eof else b""
+
+
+def _too_large(limits: Limits) -> BodyRefused:
+    return BodyRefused(413, f"The request body is larger than {limits.body_bytes} bytes")
 
 
 def _out_of_memory() -> ServingError:

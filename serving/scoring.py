@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 
 from lae_tf.serving.results import Explanation, R, Score, ServerError
-from lae_tf.serving.uploads import Named, Upload, batched, normalised
+from lae_tf.serving.uploads import Named, Upload, batched, halves, normalised
+
+# Answers that are about a request's images: one is damaged, or they are too large together.
+OF_ITS_IMAGES = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class Scoring(ABC):
@@ -60,16 +63,16 @@ class Scoring(ABC):
     def _files(self, paths: Iterable[str], kind: type[R]) -> Iterator[R]:
         for batch in batched(paths, self._batch_size):
             upload = Upload(batch)
-            results = self._ask_singly_if_refused(upload.images, kind) if upload.images else []
+            results = self._ask_in_parts_if_refused(upload.images, kind) if upload.images else []
             yield from upload.in_order(results, kind)
 
-    def _ask_singly_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
-        """Find out which images the server refuses, if it does."""
+    def _ask_in_parts_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
+        """Find out which images the server refuses, if it does, and send fewer together where they are too large."""
         try:
             return self._ask(images, kind)
         except ServerError as error:
-            if error.status != HTTPStatus.BAD_REQUEST:
+            if error.status not in OF_ITS_IMAGES:
                 raise
             if len(images) == 1:
                 return [kind(images[0][0], error=str(error))]
-        return [result for image in images for result in self._ask_singly_if_refused([image], kind)]
+        return [result for part in halves(images) for result in self._ask_in_parts_if_refused(part, kind)]

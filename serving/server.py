@@ -86,7 +86,9 @@ class RestApi:
         self._limits = limits or Limits()
         self._metrics_path = metrics_path
         self._token = token
-        self._cors = _CORS if cors else {}
+        self._cors = dict(_CORS) if cors else {}
+        if cors and token is not None:
+            self._cors["Access-Control-Allow-Headers"] += ", Authorization"
         self._demo = demo
         self._metrics = Metrics()
         self._intake = Intake(self._limits)
@@ -120,10 +122,12 @@ class RestApi:
             return _html(HTTPStatus.NOT_IMPLEMENTED)
         if self._demo and request.method == "GET" and target == DEMO_PATH:
             return self._demo.response()
-        if self._token is not None and not _carries(request, self._token):
+        # A browser asks whether it may send a token before it sends one.
+        preflight = request.method == "OPTIONS" and bool(self._cors)
+        if self._token is not None and not preflight and not _carries(request, self._token):
             exchange.status = Code.UNAUTHENTICATED.name
             body = error_body("This server asks for a token: Authorization: Bearer TOKEN")
-            return _json(body, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
+            return _json(body, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer", **self._cors})
         if self._metrics_path is not None and re.split("[?#]", target)[0] == self._metrics_path:
             return self._metrics_page(target, exchange)
         if not target.lower().startswith("/v1/"):
@@ -177,7 +181,7 @@ class RestApi:
 
     async def _predict(self, body: bytes, get_model: inference.GetModel) -> bytes:
         model, name, inputs, form = await self._off_loop(
-            len(body), inference.prepare_predict, body, get_model, self._limits.image_pixels
+            len(body), inference.prepare_predict, body, get_model, self._limits
         )
         outputs = await self._run(model, "Predict", name, inputs)
         size = sum(value.size for value in outputs.values()) * 10

@@ -48,3 +48,9 @@ def batched(paths: Iterable[str], size: int) -> Iterator[list[str]]:
     iterator = iter(paths)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def halves(images: list[Named]) -> tuple[list[Named], list[Named]]:
+    """Cut a batch in two."""
+    middle = len(images) // 2
+    return images[:middle], images[middle:]

@@ -193,3 +193,12 @@ def test_many_threads_get_their_own_answers(start):
     futures = {value: batcher.submit(model, "s", x(value)) for value in range(500)}
     assert all(future.result(10)["y"].tolist() == [2 * value] for value, future in futures.items())
     assert sum(size * count for size, count in batcher.batch_sizes().items()) == 500
+
+
+def test_what_is_cancelled_is_held_no_longer(start):
+    model, batcher = Doubler(), start(max_queued=1)
+    held_up(batcher, model)
+    for _ in range(3):  # each leaves room for the next
+        assert batcher.submit(model, "s", x(1)).cancel()
+        assert batcher.waiting == 0
+    model.gate.set()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lae_tf.errors import ImageError
+from lae_tf.errors import ImageError, LAEError
 from lae_tf.serving.client import AsyncClient, Client, Explanation, Score, ServerError, _retry_after
 
 HEATMAP = b"\x89PNG heatmap"
@@ -43,6 +43,8 @@ class Export(BaseHTTPRequestHandler):
         images = [base64.b64decode(item["b64"]) for item in request["instances"]]
         server.sizes += [Image.open(io.BytesIO(image)).size for image in images]
         reds = [np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))[..., 0].mean() for image in images]
+        if len(images) > server.most:
+            return self.answer(413, {"error": "the body is too large"})
         if min(reds) == 0:
             return self.answer(400, {"error": "image 0 cannot be decoded"})
         predictions = [
@@ -72,7 +74,7 @@ class Export(BaseHTTPRequestHandler):
 @pytest.fixture
 def export():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Export)
-    server.seen, server.sizes, server.first_answers = [], [], []
+    server.seen, server.sizes, server.first_answers, server.most = [], [], [], 100
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
@@ -226,3 +228,28 @@ def test_against_the_embedded_server(server):
         assert {item["state"] for item in client.versions()} == {"AVAILABLE"}
         with pytest.raises(ServerError, match="400"):
             client.predict([jpeg(255)])
+
+
+def test_images_that_are_too_large_together_go_in_parts(export, connect, tmp_path):
+    export.most = 2
+    paths = []
+    for number in range(5):
+        paths.append(str(tmp_path / f"{number}.jpg"))
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(40 * number + 30))
+    scores = connect(export.url, batch_size=16).predict_files(paths)
+    assert [score.path for score in scores] == paths and not any(score.error for score in scores)
+    assert [score.score for score in scores] == sorted(score.score for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "said"),
+    [
+        ("http://localhost:port", None, "is not a URL"),
+        ("http://[::1", None, "is not a URL"),
+        ("http://a..b:1", None, "No answer from"),
+        ("http://127.0.0.1:1", "ü", "not ASCII"),
+    ],
+)
+def test_addresses_and_tokens_that_cannot_be(connect, tmp_path, url, token, said):
+    with pytest.raises(LAEError, match=said):
+        connect(url, token=token, retries=0).predict([jpeg(1)])

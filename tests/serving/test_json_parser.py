@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_tf.serving.json_parser import JsonError, Repeated, _Parser, parse
+from lae_tf.serving.json_parser import MAX_DEPTH, JsonError, Repeated, _Parser, parse
 
 EMPTY = "The document is empty."
 INVALID = "Invalid value."
@@ -94,7 +94,7 @@ def test_a_repeated_key_is_remembered():
     assert isinstance(parsed, Repeated) and parsed.pairs == [("b64", "QQ=="), ("b64", "Qg==")]
 
 
-def test_nesting_has_no_limit():
+def test_nesting_may_be_deeper_than_pythons_parser_goes():
     depth = 200_000
     value = parse(b"[" * depth + b"]" * depth)
     for _ in range(depth - 1):
@@ -134,3 +134,8 @@ def test_any_bytes_parse_or_fail_alike(data):
 
     start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     assert outcome(lambda: parse(data)) == outcome(lambda: _Parser(data, start).parse())
+
+
+def test_nesting_that_would_fill_the_memory_is_refused():
+    with pytest.raises(JsonError, match=rf"too deep\. at offset: {MAX_DEPTH}$"):
+        parse(b"[" * (MAX_DEPTH + 2))

@@ -151,3 +151,15 @@ def test_a_loader_of_surprises_is_an_internal_error(tmp_path):
     models.poll()
     (status,) = models.statuses("m")
     assert (status.error.code, status.error.message) == (Code.INTERNAL, "RuntimeError: surprise")
+
+
+def test_a_directory_that_vanishes_for_a_moment_changes_nothing(tmp_path):
+    write(tmp_path / "base", 1)
+    models = manager(tmp_path / "base", VersionPolicy(specific=(1,)))
+    models.poll()
+    (tmp_path / "base").rename(tmp_path / "away")
+    models.poll()
+    assert served(models) == [1] and states(models) == {1: "AVAILABLE"}
+    (tmp_path / "away").rename(tmp_path / "base")
+    models.poll()
+    assert served(models) == [1] and states(models) == {1: "AVAILABLE"}

@@ -179,6 +179,15 @@ def test_a_token_is_asked_for(start_server):
     assert guarded.ask("GET", M, headers={"Authorization": "Bearer secret"}).status == 200
 
 
+def test_a_page_of_another_origin_may_send_a_token(start_server):
+    """Its browser asks first, and cannot send the token with that question."""
+    guarded = start_server(token="secret", cors=True)
+    answer = guarded.ask("OPTIONS", f"{M}:predict", headers={"Origin": "http://a"})
+    assert answer.status == 200 and "Authorization" in answer.headers["access-control-allow-headers"]
+    refused = guarded.ask("GET", M)
+    assert refused.status == 401 and refused.headers["access-control-allow-origin"] == "*"
+
+
 def test_keep_alive_and_absolute_targets(server):
     request = f"GET {M} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
     absolute = f"GET http://a{M} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()

@@ -1,5 +1,6 @@
 """:predict, :classify and :regress over HTTP, on real SavedModels."""
 
+import base64
 import gzip
 import io
 import json
@@ -14,8 +15,6 @@ PNG = {"b64": "iVBORw0KGgo="}  # a signature and no image
 
 
 def png(width: int, height: int) -> dict:
-    import base64
-
     file = io.BytesIO()
     Image.new("RGB", (width, height), (10, 20, 30)).save(file, "PNG")
     return {"b64": base64.b64encode(file.getvalue()).decode()}
@@ -168,10 +167,23 @@ def test_images_over_the_pixel_limit_are_refused(limited):
     assert limited.post({"inputs": [png(101, 100)]}, "encoded").status == 200
     assert limited.post({"instances": [PNG]}, "pixels").status == 400
     assert limited.post({"instances": ["no image"]}, "pixels").status == 400
+    # A checksum that is wrong does not hide the size: TensorFlow's decoder reads over it.
+    damaged = bytearray(base64.b64decode(png(101, 100)["b64"]))
+    damaged[29:33] = b"nope"
+    answer = limited.post({"instances": [{"b64": base64.b64encode(damaged).decode()}]}, "pixels")
+    assert answer.status == 400 and "101 x 100 pixels" in answer.error
+
+
+def test_more_images_than_a_request_may_have_are_refused(limited):
+    answer = limited.post({"instances": [png(1, 1)] * 257}, "pixels")
+    assert answer.status == 400 and "has 257 images; this server accepts 256 a request" in answer.error
 
 
 def test_bodies_over_the_limit_are_refused(limited):
     answer = limited.post(b'{"instances": [' + b"1," * 100_000 + b"1]}")
+    assert answer.status == 413 and "larger than 100000 bytes" in answer.error
+    packed = gzip.compress(b'{"instances": [' + b"1," * 100_000 + b"1]}")
+    answer = limited.ask("POST", "/v1/models/half:predict", packed, {"Content-Encoding": "gzip"})
     assert answer.status == 413 and "larger than 100000 bytes" in answer.error
 
 
