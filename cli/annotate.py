@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import webbrowser
 
 import click
@@ -43,7 +44,8 @@ def command(run: str, number: int | None, host: str, port: int, no_browser: bool
         if not as_json:
             click.echo(f"They are saved in {selected.annotations}. End with Ctrl+C, then: lae-tf import-masks {run}")
         if not no_browser:
-            webbrowser.open(url)
+            # A browser in the terminal would wait for the server that waits for it.
+            threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
 
     if host not in ("127.0.0.1", "::1", "localhost"):
         click.echo(f"Warning: everyone who reaches {host} can see and draw; there is no password.", err=True)

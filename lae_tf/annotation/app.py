@@ -25,7 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lae_tf.annotation.items import Item
-from lae_tf.annotation.store import AnnotationStore
+from lae_tf.annotation.store import AnnotationStore, StaleMaskError
 from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, LAEError, UsageError
 
@@ -53,7 +53,8 @@ def create_app(items: Sequence[Item], folder: Path, host: str = "127.0.0.1") -> 
     GET /api/items              what is selected, and each verdict
     GET /api/images/I           the image, JPEG or PNG, upright
     GET /api/attention/I        the attention, grey PNG of any size
-    GET, PUT /api/masks/I       the mask, PNG of the image's size, white where forged; an empty one ends it
+    GET, PUT /api/masks/I       the mask, PNG of the image's size, white where forged; an empty one ends it.
+                                ETag is its revision; with If-Match, another one is kept and 412 the answer
     PUT /api/verdicts/I         ``{"verdict": "done" | "skipped" | "not_fake" | null}``
     ==========================  =======================================================================
 
@@ -122,23 +123,29 @@ class _Page:
         return _image_response(normalise(read_bytes(str(attention)), str(attention)))
 
     def mask(self, request: Request) -> Response:
-        path = self._store.mask_path(self._item(request))
+        item = self._item(request)
+        path, revision = self._store.mask_path(item), {"ETag": f'"{self._store.revision(item)}"'}
         if not path.is_file():
-            return PlainTextResponse("no mask yet", 404)
-        return _image_response(normalise(read_bytes(str(path)), str(path)))
+            return PlainTextResponse("no mask yet", 404, revision)
+        return _image_response(normalise(read_bytes(str(path)), str(path)), revision)
 
     async def save_mask(self, request: Request) -> Response:
         if request.headers.get("content-type") != "image/png":
             return PlainTextResponse("a mask is sent as image/png", 415)
         item, body = self._item(request), await _body(request)
-        return await run_in_threadpool(self._store_mask, item, body)
+        revision = request.headers.get("if-match")
+        return await run_in_threadpool(self._store_mask, item, body, revision and revision.strip('"'))
 
-    def _store_mask(self, item: Item, body: bytes) -> Response:
+    def _store_mask(self, item: Item, body: bytes, revision: str | None) -> Response:
         if item.rank not in self._sizes:
             self._sizes[item.rank] = item.size()
         mask = decode_mask(body, *self._sizes[item.rank])
-        self._store.save_mask(item, mask)
-        return JSONResponse({"verdict": self._store.verdict(item), "mask": bool(mask.any())})
+        try:
+            self._store.save_mask(item, mask, revision)
+        except StaleMaskError as error:
+            return PlainTextResponse(str(error), 412)
+        answer = {"verdict": self._store.verdict(item), "mask": bool(mask.any())}
+        return JSONResponse(answer, headers={"ETag": f'"{self._store.revision(item)}"'})
 
     async def save_verdict(self, request: Request) -> Response:
         item = self._item(request)
@@ -187,8 +194,8 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _image_response(data: bytes) -> Response:
-    return Response(data, media_type="image/jpeg" if data.startswith(b"\xff\xd8") else "image/png")
+def _image_response(data: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(data, headers=headers, media_type="image/jpeg" if data.startswith(b"\xff\xd8") else "image/png")
 
 
 def _refusal(request: Request, error: Exception) -> Response:
@@ -215,7 +222,7 @@ class _SameSite:
         if not self._is_known(host):
             await PlainTextResponse(f"unknown host '{host}'", 421)(scope, receive, send)
             return
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             await PlainTextResponse("requests of other sites are refused", 403)(scope, receive, send)
             return
 

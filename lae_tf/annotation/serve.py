@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
@@ -26,8 +27,16 @@ def serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: C
         announce: called with the URL once the server accepts requests.
 
     Raises:
-        LAEError: the address cannot be used.
+        LAEError: the address cannot be used, or another process serves the folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)  # until the process ends; each holds the verdicts in memory
+    except Timeout:
+        raise LAEError(
+            f"{folder} is open in another lae-tf annotate; draw on its page, which takes several people, or end it."
+        ) from None
     app = create_app(items, folder, host)
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

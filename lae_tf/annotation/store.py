@@ -14,11 +14,15 @@ import numpy as np
 
 from lae_tf.annotation.items import Drawing, Item, read_json
 from lae_tf.data.images import read_mask, write_bytes, write_png
-from lae_tf.errors import ImageError, UsageError
+from lae_tf.errors import ImageError, LAEError, UsageError
 
 VERDICTS_FILE = "verdicts.json"
 DONE, SKIPPED, NOT_FAKE = "done", "skipped", "not_fake"
 VERDICTS = (DONE, SKIPPED, NOT_FAKE)
+
+
+class StaleMaskError(LAEError):
+    """Somebody else has changed the mask that is to be replaced."""
 
 
 class AnnotationStore:
@@ -42,11 +46,19 @@ class AnnotationStore:
         """Return where the mask of an image is, or would be."""
         return self.folder / f"{item.name}.png"
 
+    def revision(self, item: Item) -> str:
+        """Return a short text that changes with every change of an image's mask."""
+        try:
+            status = self.mask_path(item).stat()
+        except FileNotFoundError:
+            return "none"
+        return f"{status.st_mtime_ns:x}-{status.st_ino:x}"
+
     def verdict(self, item: Item) -> str | None:
         """Return ``done``, ``skipped``, ``not_fake`` or None: undecided."""
         return self._verdicts.get(item.name)
 
-    def save_mask(self, item: Item, mask: np.ndarray) -> None:
+    def save_mask(self, item: Item, mask: np.ndarray, revision: str | None = None) -> None:
         """Store a mask; an empty one is removed.
 
         A mask contradicts "not a fake" and "skipped", an empty one contradicts "done": such a verdict ends.
@@ -54,8 +66,14 @@ class AnnotationStore:
         Args:
             item: the image.
             mask: uint8 (H, W) in {0, 1}.
+            revision: of the mask that this one was drawn over; None asks for no check.
+
+        Raises:
+            StaleMaskError: the stored mask has another revision; nothing is changed.
         """
         with self._lock:
+            if revision is not None and revision != self.revision(item):
+                raise StaleMaskError("this mask has been changed elsewhere meanwhile")
             drawn = bool(mask.any())
             if drawn:
                 write_png(self.mask_path(item), mask * np.uint8(255))

@@ -15,8 +15,7 @@ from lae_tf.errors import LAEError, UsageError
 
 
 def test_serves_until_interrupted(run):
-    program = "from lae_tf.cli.annotate import command; command()"
-    arguments = [sys.executable, "-c", program, str(run), "--no-browser", "--json"]
+    arguments = [sys.executable, "-m", "lae_tf.cli.main", "annotate", str(run), "--no-browser", "--json"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())
@@ -26,6 +25,9 @@ def test_serves_until_interrupted(run):
         with urllib.request.urlopen(facts["url"] + "api/items", timeout=10) as answer:
             names = [item["name"] for item in json.load(answer)["items"]]
         assert names == ["data/fake1.png", "data/fake2.png", "data/fake3.png"]
+        # A second process would not see the first one's verdicts, and would write over them.
+        second = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 1 and "is open in another lae-tf annotate" in second.stderr
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=15)
         assert (process.returncode, errors) == (0, "")

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
 from lae_tf.annotation.store import AnnotationStore
+from lae_tf.data.images import read_mask
 from lae_tf.errors import UsageError
 
 HEIGHT, WIDTH = 12, 17
@@ -258,3 +259,17 @@ def test_folder_of_another_selection_is_refused(items, folder, content, message)
     (folder / "verdicts.json").write_text(content)
     with pytest.raises(UsageError, match=message):
         create_app(items, folder)
+
+
+def test_a_mask_that_another_tab_has_changed_is_kept(client, folder, drawn):
+    seen = client.get("/api/masks/0")
+    assert seen.status_code == 404
+    before = {**PNG, "If-Match": seen.headers["etag"]}
+    saved = client.put("/api/masks/0", content=png(drawn), headers=before)
+    assert saved.status_code == 200 and client.get("/api/masks/0").headers["etag"] == saved.headers["etag"]
+    stale = client.put("/api/masks/0", content=png(0 * drawn), headers=before)
+    assert stale.status_code == 412 and "changed elsewhere" in stale.text
+    (kept,) = folder.glob("*.png")
+    assert read_mask(kept).sum() == 4 * 7
+    after = {**PNG, "If-Match": saved.headers["etag"]}
+    assert client.put("/api/masks/0", content=png(0 * drawn), headers=after).status_code == 200

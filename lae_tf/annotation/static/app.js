@@ -1,7 +1,7 @@
 // Ties the page together: the image at hand, the tools, the verdicts and the keys.
 
 import { Mask } from "/static/mask.js";
-import { Saver, getBitmap, getItems, putVerdict } from "/static/server.js";
+import { Saver, getBitmap, getItems, getMask, putVerdict } from "/static/server.js";
 import { View } from "/static/view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ const CLOSING_DISTANCE = 10; // CSS pixels from a polygon's first point
 const VERDICT_WORDS = { done: "Done", not_fake: "Not a fake", skipped: "Skipped" };
 
 const view = new View($("view"), $("mask"));
-const saver = new Saver(reportSaving, maskSaved);
+const saver = new Saver(reportSaving, maskSaved, maskRefused);
 const pointers = new Map(); // pointers that are down, by id
 let items = [];
 let index = -1;
@@ -116,8 +116,11 @@ async function open(wanted) {
     $("name").textContent = item.name;
     $("reason").textContent = item.reason;
     const image = await getBitmap("images", index);
-    const pixels = item.mask ? await values("masks", index, image) : null;
-    attention = item.attention ? await values("attention", index, image) : null;
+    const drawn = await getMask(index);
+    const pixels = drawn.bitmap && values(drawn.bitmap, image);
+    saver.revision = drawn.revision;
+    item.mask = Boolean(drawn.bitmap);
+    attention = item.attention ? values(await getBitmap("attention", index), image) : null;
     view.open(image);
     mask = new Mask(image.width, image.height, pixels?.map((value) => (value > 127 ? 1 : 0)));
     view.paint(mask);
@@ -144,8 +147,7 @@ async function leave() {
 }
 
 // Returns the first channel of a picture, brought to the image's size bilinearly, as bytes.
-async function values(kind, at, { width, height }) {
-  const bitmap = await getBitmap(kind, at);
+function values(bitmap, { width, height }) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
@@ -187,6 +189,14 @@ function maskSaved(at, answer) {
   items[at].mask = answer.mask;
   items[at].verdict = answer.verdict;
   refresh();
+}
+
+// The image is opened anew, with what is on disk: another tab may have drawn on it, or its file may be gone.
+async function maskRefused(at, problem) {
+  $("saved").dataset.state = "failed";
+  $("saved").textContent = "Not saved";
+  if (at === index && !busy) await open(index);
+  message(`The last stroke is not saved: ${problem}. What is stored is shown now.`);
 }
 
 function reportSaving(state, problem) {

@@ -7,8 +7,14 @@ export async function getItems() {
 }
 
 export async function getBitmap(kind, index) {
-  const blob = await (await fetchSound(`/api/${kind}/${index}`)).blob();
-  return createImageBitmap(blob, { colorSpaceConversion: "none" });
+  return bitmapOf(await fetchSound(`/api/${kind}/${index}`));
+}
+
+// What is on disk now, perhaps from another tab: the bitmap, null where nothing is drawn, and its revision.
+export async function getMask(index) {
+  const answer = await fetch(`/api/masks/${index}`);
+  if (!answer.ok && answer.status !== 404) throw new Error(await answer.text());
+  return { bitmap: answer.ok ? await bitmapOf(answer) : null, revision: answer.headers.get("ETag") };
 }
 
 export async function putVerdict(index, verdict) {
@@ -21,10 +27,13 @@ export async function putVerdict(index, verdict) {
 }
 
 export class Saver {
-  // `report(state, problem)` hears "saving", "saved" and "failed"; `saved(index, answer)` each success.
-  constructor(report, saved) {
+  // `report(state, problem)` hears "saving", "saved" and "failed"; `saved(index, answer)` each success;
+  // `refused(index, problem)` what the server will never take, which is then given up.
+  constructor(report, saved, refused) {
     this.report = report;
     this.saved = saved;
+    this.refused = refused;
+    this.revision = null; // of the mask on disk, over which the next one is drawn
     this.pending = null;
     this.running = null;
   }
@@ -51,11 +60,17 @@ export class Saver {
       try {
         const answer = await fetchSound(`/api/masks/${snapshot.index}`, {
           method: "PUT",
-          headers: { "Content-Type": "image/png" },
+          headers: { "Content-Type": "image/png", "If-Match": this.revision },
           body: await encode(snapshot),
         });
+        this.revision = answer.headers.get("ETag");
         this.saved(snapshot.index, await answer.json());
       } catch (error) {
+        if (error.isRefusal) {
+          this.pending = null;
+          this.refused(snapshot.index, error.message);
+          return;
+        }
         this.report("failed", error.message);
         this.pending ??= snapshot;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
@@ -67,8 +82,15 @@ export class Saver {
 
 async function fetchSound(url, options) {
   const answer = await fetch(url, options);
-  if (!answer.ok) throw new Error(await answer.text());
+  if (!answer.ok) {
+    const isRefusal = answer.status >= 400 && answer.status < 500;
+    throw Object.assign(new Error(await answer.text()), { isRefusal });
+  }
   return answer;
+}
+
+async function bitmapOf(answer) {
+  return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
 }
 
 // PNG, white on black, opaque: a canvas would not keep colours under transparency.
