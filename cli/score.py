@@ -17,7 +17,11 @@ import click
 @click.option("--top-k", type=click.IntRange(1), help="Write the K rows of highest score too, to OUT.top.parquet.")
 @click.option("--per-group", type=click.IntRange(1), help="With --top-k: at most so many rows of one group.")
 @click.option(
-    "--shard-rows", type=click.IntRange(1), default=2048, show_default=True, help="Rows a shard: what a kill can cost."
+    "--shard-rows",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Rows a shard: held in memory, and lost by a kill.",
 )
 @click.option(
     "--engine",

@@ -104,6 +104,7 @@ def _resume(parts: Path, pool: Pool, digest: str) -> None:
     record = parts / "plan.json"
     plan = {"model": digest, "pool": _pool_digest(pool)}
     if not record.is_file():
+        shutil.rmtree(parts, ignore_errors=True)  # of a finished run, killed while it tidied up
         write_bytes(record, json.dumps(plan).encode())
         return
     started = json.loads(record.read_text("utf-8"))

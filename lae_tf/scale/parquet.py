@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.scale.shards import COLUMNS, Shard
 
+_EXPECTED = {"path": "string", "image_bytes": "binary", "group": "string"}
 _TYPES = {
     "path": (pa.types.is_string, pa.types.is_large_string),
     "image_bytes": (pa.types.is_binary, pa.types.is_large_binary),
@@ -99,5 +100,5 @@ def _known_columns(file: str, schema: pa.Schema) -> tuple[str, ...]:
         # pandas writes text as dictionary where it is categorical.
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not any(is_right(plain) for is_right in _TYPES[name]):
-            raise UsageError(f"{file}: column '{name}' holds {kind}, expected {COLUMNS[name]}.")
+            raise UsageError(f"{file}: column '{name}' holds {kind}, expected {_EXPECTED[name]}.")
     return known

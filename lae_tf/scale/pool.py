@@ -28,7 +28,7 @@ from lae_tf.errors import UsageError
 from lae_tf.scale import parquet, tfrecords
 from lae_tf.scale.shards import Shard
 
-SHARD_ROWS = 2048
+SHARD_ROWS = 512
 
 
 @dataclass(frozen=True)

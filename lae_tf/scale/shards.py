@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-COLUMNS = {"path": pa.string(), "image_bytes": pa.binary(), "group": pa.string()}
+COLUMNS = {"path": pa.string(), "image_bytes": pa.large_binary(), "group": pa.string()}
 """Known columns and their types when read; ``lae_tf.scale.pool`` says what they mean."""
 
 

@@ -143,6 +143,18 @@ def test_a_kill_costs_no_more_than_a_shard(export, pool_frame, predictions, tmp_
     assert not parts.exists()
 
 
+def test_what_a_kill_left_of_a_finished_run_is_not_mixed_in(
+    export, pool, pool_frame, predictions, tmp_path, lae_tf_command
+):
+    """A kill while the shards were removed may have left some of them, without the plan that names their model."""
+    out, parts = tmp_path / "scores.parquet", tmp_path / "scores.parquet.parts"
+    parts.mkdir()
+    (parts / "000000000000.parquet").write_bytes(b"of another model")
+    code, _, err = lae_tf_command("score", export, pool, out)
+    assert code == 0, err
+    check(out, pool_frame, predictions)
+
+
 def test_a_finished_table_is_never_overwritten(export, pool, tmp_path, lae_tf_command):
     for existing in table_paths(tmp_path / "s.parquet"):
         existing.write_bytes(b"precious")
