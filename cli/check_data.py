@@ -29,8 +29,6 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
     from lae_tf.data.check.page import write_page
 
     checked = check_data(manifest)
-    if html:
-        write_page(checked, html)
     if as_json:
         click.echo(json.dumps(checked.as_dict(), indent=2))
     else:
@@ -43,7 +41,9 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
         warnings = len(checked.findings) - checked.faults
         images = "" if checked.manifest is None else f" in {len(checked.manifest)} images"
         click.echo(f"{counted(checked.faults, 'fault')} and {counted(warnings, 'warning')}{images}.")
-        if html:
+    if html:
+        write_page(checked, html)
+        if not as_json:
             click.echo(f"Report: {html}")
     if checked.faults:
         sys.exit(1)

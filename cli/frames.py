@@ -55,11 +55,13 @@ def command(
 
     from lae_tf.data.extraction import extract
     from lae_tf.data.layouts import build_manifest
-    from lae_tf.data.layouts.originals import original_of
+    from lae_tf.data.layouts.originals import original_of, require_video_layout
     from lae_tf.data.video import Selection
 
     if every is None and count is None:
         count = DEFAULT_COUNT
+    if layout:
+        require_video_layout(layout)
     finder = None if layout is None else partial(original_of, layout)
     result = extract(source, out, Selection(every, count), whole=whole, original_of=finder, workers=workers)
     images = sum(result.images.values())

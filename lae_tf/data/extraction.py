@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from lae_tf.data.video import Selection, find_videos
 from lae_tf.errors import UsageError, VideoError
 
 RECORD = "frames.json"
-"""The file in a folder of frames that says which video they come from; written when the video is finished."""
+"""The file in a folder of frames that says which video they come from; it lists them when the video is finished."""
 _SIDE_FILES = (".json", ".txt")
 
 
@@ -113,22 +114,24 @@ def _extract_one(
     """Return the record of a video and whether it was finished before, or a problem."""
     path, folder = root / video, out / _folder(video)
     original = originals.get(video)
-    status = path.stat()
     request = {
         "video": video,
-        "bytes": status.st_size,
-        "changed_ns": status.st_mtime_ns,
+        **_state(path),
         "selection": asdict(selection),
         "whole": whole,
         "faces_of": original,
     }
+    if original is not None and (root / original).is_file():
+        request["faces_of_file"] = _state(root / original)
     known = _read_record(folder)
     if known and all(known.get(key) == value for key, value in request.items()):
         return known, True
+    # An unfinished record: whatever a kill leaves in the folder is known for frames of one video.
+    write_bytes(folder / RECORD, json.dumps(request).encode())
+    frames: list[dict[str, Any]] = []
     try:
-        (folder / RECORD).unlink(missing_ok=True)
         track = None if whole else _track(root, out, original or video, selection, own=original is None)
-        frames, without = [], 0
+        without = 0
         for crop in read_crops(path, selection, track):
             if crop.image is None:
                 without += 1
@@ -137,17 +140,34 @@ def _extract_one(
             write_png(folder / name, crop.image)
             frames.append({"file": name, "time": round(crop.frame.time, 6), "place": crop.place})
     except VideoError as error:
+        _clear(folder)
         return str(error)
     if not frames:
+        _clear(folder)
         return f"{path}: no face found in {without} frames (--whole takes frames without faces)"
     wanted = {frame["file"] for frame in frames}
     for stale in folder.glob("[0-9]*.png"):
         if stale.name not in wanted:
             stale.unlink()
-    points = [] if track is None else np.column_stack([track.times, track.places]).round(3).tolist()
+    # Unrounded: what is cropped by the record is cropped to the pixel as this video was.
+    points = [] if track is None else np.column_stack([track.times, track.places]).tolist()
     record = {**request, "frames": frames, "without_face": without, "track": points}
     write_bytes(folder / RECORD, json.dumps(record).encode())
     return record, False
+
+
+def _state(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {"bytes": status.st_size, "changed_ns": status.st_mtime_ns}
+
+
+def _clear(folder: Path) -> None:
+    """Remove what was written of a video that cannot be used: loose frames would pass for images."""
+    for frame in folder.glob("[0-9]*.png"):
+        frame.unlink()
+    (folder / RECORD).unlink()
+    with contextlib.suppress(OSError):  # other files stay
+        folder.rmdir()
 
 
 def _track(root: Path, out: Path, video: str, selection: Selection, own: bool) -> Track:

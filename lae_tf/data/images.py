@@ -28,7 +28,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from lae_tf.errors import ImageError
+from lae_tf.errors import ImageError, UsageError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 1 << 30
@@ -133,6 +133,25 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name is that of an image; hidden files, such as a Mac's ``._`` companions, are none."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def require_text(path: str) -> str:
+    """Return a path that a manifest can hold.
+
+    Raises:
+        UsageError: its bytes are no UTF-8.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"{shown}: its name is not UTF-8; rename the file.") from None
+    return path
 
 
 def status_of(path: str) -> os.stat_result:

@@ -229,10 +229,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _by_suffix(path: Path, csv: Callable, parquet: Callable) -> Callable:
-    choice = {".csv": csv, ".parquet": parquet}.get(path.suffix.lower())
-    if choice is None:
+    require_suffix(path)
+    return {".csv": csv, ".parquet": parquet}[path.suffix.lower()]
+
+
+def require_suffix(path: Path) -> None:
+    """Check the name of a manifest.
+
+    Raises:
+        UsageError: it ends in neither .csv nor .parquet.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(f"{path}: a manifest ends in .csv or .parquet, not in '{path.suffix}'")
-    return choice
 
 
 def _require(what: str, found: str, valid: Iterable[str]) -> None:

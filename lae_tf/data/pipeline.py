@@ -159,7 +159,7 @@ def training_dataset(
             path = columns["path"][donor]
             example = tf.cond(forged, lambda: _forge(example, path, draw, preprocessor), lambda: example)
         example["image"], example["mask"] = augment(example["image"], example["mask"], look, augmentation)
-        return example
+        return _known_if_marked(example)
 
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size // machines, drop_remainder=True).prefetch(tf.data.AUTOTUNE), steps
@@ -186,7 +186,7 @@ def evaluation_dataset(
     columns = _columns(manifest, use_masks=True)
     index, machines = share
     dataset = tf.data.Dataset.from_tensor_slices(columns).shard(machines, index)
-    dataset = dataset.map(lambda row: _load(row, preprocessor), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(lambda row: _known_if_marked(_load(row, preprocessor)), num_parallel_calls=tf.data.AUTOTUNE)
     if forge_seed is not None:
         reals = np.flatnonzero(~manifest.is_fake)
         # By their place among the real images, so that fakes beside them change nothing.
@@ -203,6 +203,20 @@ def evaluation_dataset(
         )
         dataset = dataset.concatenate(forged)
     return dataset.batch(batch_size // machines).prefetch(tf.data.AUTOTUNE)
+
+
+CACHE_AT_MOST = 2**31  # bytes
+
+
+def cached(dataset: tf.data.Dataset, images: int, image_size: int) -> tf.data.Dataset:
+    """Keep an :func:`evaluation_dataset` in memory for the epochs to come, unless it may need too much of it.
+
+    Args:
+        dataset: its batches.
+        images: of the manifest, each of which may have a forgery too.
+        image_size: S; an image and its mask take 16 S * S bytes.
+    """
+    return dataset.cache() if 2 * images * 16 * image_size**2 <= CACHE_AT_MOST else dataset
 
 
 def image_dataset(paths: list[str], preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:
@@ -245,6 +259,12 @@ def _load(row: dict[str, Any], preprocessor: Decoder) -> dict[str, Any]:
         "mask": tf.ensure_shape(mask, (size, size, 1)),
         "mask_weight": row["mask_weight"],
     }
+
+
+def _known_if_marked(example: dict[str, Any]) -> dict[str, Any]:
+    """Take a fake's mask for unknown where resizing or cropping left nothing of it, or it said "nothing is forged"."""
+    marked = tf.reduce_max(example["mask"])
+    return {**example, "mask_weight": example["mask_weight"] * tf.maximum(1.0 - example["label"], marked)}
 
 
 def _load_mask(path: Any, size: int) -> tf.Tensor:

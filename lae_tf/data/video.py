@@ -119,15 +119,15 @@ def read_frames(path: str | os.PathLike[str], selection: Selection) -> Iterator[
             if stream.width * stream.height > MAX_PIXELS:
                 raise VideoError(f"{path}: has {stream.width} x {stream.height} pixels, more than {MAX_PIXELS}")
             stream.codec_context.thread_count = 1  # videos are worked on in parallel
-            packets = [packet for packet in container.demux(stream) if packet.size]
-            times = sorted(packet.pts for packet in packets if packet.pts is not None)
+            # Their times alone: the packets together are as large as the file.
+            packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+            times = sorted(time for time, _ in packets if time is not None)
             if not packets:
                 raise VideoError(f"{path}: holds no frames")
             if len(times) < len(packets) or len(set(times)) < len(times):
                 times, keys = _decoded_times(container, stream), []
             else:
-                keys = sorted(packet.pts for packet in packets if packet.is_keyframe)
-            del packets
+                keys = sorted(time for time, is_key in packets if is_key)
             base = float(stream.time_base)
             chosen = selection.choose([time * base for time in times])
             if not chosen:

@@ -8,12 +8,14 @@ import pytest
 import skimage.data
 from video_files import level, write_video
 
+from lae_tf.data import extraction
+from lae_tf.data.crops import read_crops
 from lae_tf.data.extraction import RECORD, extract
 from lae_tf.data.images import read_image
 from lae_tf.data.layouts import build_manifest
 from lae_tf.data.layouts.originals import original_of
 from lae_tf.data.video import Selection
-from lae_tf.errors import UsageError
+from lae_tf.errors import UsageError, VideoError
 
 
 def astronaut(shift=0, forged=False):
@@ -65,6 +67,34 @@ class TestWhole:
         result = run(videos, tmp_path / "out")
         assert len(result.images) == 2
         assert sorted(problem.split(":")[0].rsplit("/")[-1] for problem in result.problems) == ["a.mp4", "bad.mp4"]
+
+    def test_a_video_that_breaks_half_way_leaves_no_frames(self, videos, tmp_path, monkeypatch):
+        """Loose frames would pass for images of their own, each in a split of its own."""
+
+        def breaking(path, selection, track):
+            crops = read_crops(path, selection, track)
+            yield next(crops)
+            if path.stem == "a":
+                raise VideoError(f"{path}: is damaged")
+            yield from crops
+
+        monkeypatch.setattr(extraction, "read_crops", breaking)
+        result = run(videos, tmp_path / "out")
+        assert result.images == {"sub/b": 2} and len(result.problems) == 1
+        assert not (tmp_path / "out/a").exists()
+
+    def test_frames_of_a_killed_extraction_are_known_for_one_video(self, videos, tmp_path, monkeypatch):
+        def killed(path, selection, track):
+            yield next(read_crops(path, selection, track))
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(extraction, "read_crops", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(videos, tmp_path / "out")
+        left = list((tmp_path / "out").rglob("*.png"))
+        assert left and all((frame.parent / RECORD).is_file() for frame in left)
+        monkeypatch.undo()
+        assert run(videos, tmp_path / "out").images == {"a": 3, "sub/b": 2}
 
     def test_output_below_the_input(self, videos):
         with pytest.raises(UsageError, match="outside"):

@@ -85,7 +85,7 @@ def test_triangles_give_the_donor_the_faces_own_shape():
 
 def test_swapping_a_face_with_itself_gives_it_back(face):
     params = FaceSwapParameters(blend="hard")
-    forged, mask = face_swap(face, np.random.default_rng(0), face, params)
+    forged, mask = face_swap(face, np.random.default_rng(1), face, params)
     assert mask.mean() > 0.1 and np.abs(forged.astype(int) - face).max() <= 2
 
 

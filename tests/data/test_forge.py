@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lae_tf.data.forge import AREA, METHODS, forge_folder, forge_image, generator
 from lae_tf.data.forge.blending import blend, poisson
-from lae_tf.data.forge.pasting import PasteParameters
+from lae_tf.data.forge.pasting import PasteParameters, _crop
 from lae_tf.data.forge.regions import random_region
 from lae_tf.data.images import read_image, read_mask, write_png
 from lae_tf.data.manifest import Manifest
@@ -323,3 +323,44 @@ def test_default_parameters_ask_for_areas_within_the_documented_range():
     for method in map(METHODS.get, FACELESS):
         assert AREA[0] <= method.params.area[0] < method.params.area[1] <= AREA[1]
     assert PasteParameters().blends == ("hard", "feather", "poisson")
+
+
+def test_frames_of_a_video_stay_in_one_split(tmp_path):
+    for video in range(4):
+        fill(tmp_path / "real" / f"v{video}", 3)
+        (tmp_path / "real" / f"v{video}" / "frames.json").write_text("{}")
+    fill(tmp_path / "real", 2)
+    manifest = forge_folder(tmp_path / "real", tmp_path / "out", ["splice"], 0, progress=False).manifest
+    splits = manifest.frame.groupby("group")["split"].nunique()
+    assert set(splits.index) == {"v0", "v1", "v2", "v3", "00", "01"} and (splits == 1).all()
+
+
+def test_a_picture_that_was_replaced_is_noticed(tmp_path):
+    real = fill(tmp_path / "real", 4)
+    forge_folder(real, tmp_path / "out", ["copy-move"], 1, progress=False)
+    write_png(real / "02.png", textured(99, 50, 50))
+    with pytest.raises(UsageError, match="different listing"):
+        forge_folder(real, tmp_path / "out", ["copy-move"], 1, progress=False)
+
+
+def test_a_name_that_is_not_text_is_named(tmp_path):
+    real = fill(tmp_path / "real", 3)
+    os.rename(real / "02.png", os.fsencode(real) + b"/caf\xe9.png")
+    with pytest.raises(UsageError, match="not UTF-8; rename"):
+        forge_folder(real, tmp_path / "out", ["copy-move"], 1, progress=False)
+
+
+@pytest.mark.parametrize("splits", [(float("nan"),) * 3, (0.5, 0.5, float("nan"))])
+def test_shares_that_are_no_numbers_are_refused(tmp_path, splits):
+    with pytest.raises(UsageError, match="that sum to 1"):
+        forge_folder(fill(tmp_path / "real", 4), tmp_path / "out", ["copy-move"], 1, splits=splits, progress=False)
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 200), (200, 30), (20, 20), (64, 80)])
+def test_a_donor_of_any_shape_covers_the_image(height, width):
+    donor = np.zeros((40, 40, 3), np.uint8)
+    donor[..., 0] = np.arange(40)[:, None] * 6
+    part = _crop(donor, height, width, np.random.default_rng(0))
+    assert part.shape == (height, width, 3) and part[..., 0].max() <= 240
+    # Its columns stay upright: the red of a donor's rows, and nothing of its columns.
+    assert np.abs(np.diff(part[..., 0].astype(int), axis=1)).max() <= 1

@@ -126,6 +126,7 @@ def test_regions_are_the_hulls_of_their_points(points):
 
 def test_without_the_weights_the_extra_is_named(monkeypatch):
     landmarks._network.cache_clear()
+    monkeypatch.setattr(landmarks, "_known", {})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         MissingExtraError, match=r"parts of a face needs the extra 'video': pip install 'lae-tf\[video\]'"

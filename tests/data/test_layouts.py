@@ -1,6 +1,8 @@
 """Each known data set, built small: labels, groups, splits, pairs, and what is listed as unmatched."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -230,6 +232,28 @@ class TestPairs:
             fill(root / folder, ["0", "1"], picture())
             (root / folder / "frames.json").write_text("{}")
         assert set(rows(build("pairs", root), root)["group"]) == {"clip"}
+
+    def test_masks_that_the_package_wrote_beside_the_images_are_no_method(self, root):
+        fill(root / "real", ["1"], picture())
+        fill(root / "stargan", ["1"], edited())
+        for folder in ("masks-derived", "masks-drawn", "manifest-masks"):
+            fill(root / folder, ["1"], mask())
+        assert set(rows(build("pairs", root), root)["method"]) == {"", "stargan"}
+
+    def test_hidden_files_are_no_images_and_linked_folders_are_named(self, root):
+        fill(root / "real", ["1", "._1"], picture())
+        fill(root / "stargan", ["1"], edited())
+        assert len(rows(build("pairs", root), root)) == 2
+        (root / "stargan/more").symlink_to(root / "real")
+        with pytest.raises(UsageError, match="more: is a link to a folder"):
+            build("pairs", root)
+
+    def test_a_name_that_is_not_text_is_named(self, root):
+        fill(root / "real", ["1"], picture())
+        fill(root / "stargan", ["1"], edited())
+        shutil.copy(root / "real/1.png", os.fsencode(root / "real") + b"/caf\xe9.png")
+        with pytest.raises(UsageError, match=r"caf.*not UTF-8; rename"):
+            build("pairs", root)
 
     def test_other_suffix_and_doubled_stem(self, root):
         fill(root / "real", ["1"], picture())

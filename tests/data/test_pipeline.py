@@ -338,3 +338,18 @@ def test_a_small_mask_grows_in_blocks(tmp_path):
     small = np.random.default_rng(0).integers(0, 2, (SIZE // 4, SIZE // 4), dtype=np.uint8)
     found = loaded_mask(with_mask(tmp_path, small * 255))
     np.testing.assert_array_equal(found, np.kron(small, np.ones((4, 4))))
+
+
+def test_a_mask_of_which_resizing_leaves_nothing_is_not_known(tmp_path):
+    """It would teach that nothing of the fake is forged."""
+    rows = []
+    for name, side in (("small", 2), ("large", 40)):
+        write_png(tmp_path / f"{name}.png", np.full((80, 80, 3), 90, np.uint8))
+        mask = np.zeros((80, 80), np.uint8)
+        mask[3 : 3 + side, 3 : 3 + side] = 255
+        write_png(tmp_path / f"{name}-mask.png", mask)
+        rows.append((f"{name}.png", "fake", f"{name}-mask.png", name, "m", "val"))
+    manifest = Manifest.from_frame(pd.DataFrame(rows, columns=list(COLUMNS)), tmp_path)
+    (batch,) = evaluation_dataset(manifest, Preprocessor(16), 2)
+    assert batch["mask"].numpy().max(axis=(1, 2, 3)).tolist() == [0, 1]
+    assert batch["mask_weight"].numpy()[:, 0].tolist() == [0, 1]

@@ -15,10 +15,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from lae_tf.data.contract import COLUMNS, SPLITS
+from lae_tf.data.extraction import RECORD
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
-from lae_tf.data.images import SUFFIXES, read_image, write_bytes, write_png
+from lae_tf.data.images import SUFFIXES, is_image_name, read_image, require_text, status_of, write_bytes, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
@@ -73,8 +74,8 @@ def forge_folder(
     Writes ``OUT/real/*.png`` (lossless copies, so that real and fake images have one and the same history),
     ``OUT/<method>/*.png``, ``OUT/masks/<method>/*.png`` (255 = forged), ``OUT/manifest.csv`` and
     ``OUT/forge.json`` (what was asked for). Stopped at any moment it goes on where it was. Each forgery
-    depends on the seed, the method and the image's name alone. A donor comes from the same split;
-    a face swap's shows a face.
+    depends on the seed, the method, the image and its name; with a donor, which comes from the same split (a face
+    swap's shows a face), also on which other images there are.
 
     Args:
         real: folder, searched with its sub-folders, or the files themselves.
@@ -84,7 +85,8 @@ def forge_folder(
         per_image: forgeries per image and method.
         splits: shares of the groups for training, validation and test; each share above zero gets at least
             one group.
-        groups: file -> group, for files in ``real``; without it each image is its own group.
+        groups: file -> group, for files in ``real``; without it each image is its own group, and all frames of a
+            video extracted by ``lae-tf frames`` are one.
         group_splits: group -> split, instead of ``splits``.
         post_processing: what befalls every written image, real and forged alike, after forging; forgeries are
             made from the images before it, and masks stay exact in their place.
@@ -183,10 +185,10 @@ def _forge(
         choice = choice or [other for other in same_split if other.name != source.name]
         if not choice:
             return f"{source.path}: {method} needs a second image in the split {source.split}"
-    image = read_image(source.path)
     for _ in range(_DONORS):
-        donor = read_image(choice[rng.integers(len(choice))].path) if choice else None
         try:
+            image = read_image(source.path)
+            donor = read_image(choice[rng.integers(len(choice))].path) if choice else None
             forged, mask = forge_image(method, image, rng, donor)
             break
         except DonorError:
@@ -225,7 +227,10 @@ def _sources(
         folder = Path(os.path.commonpath([os.path.dirname(path) for path in files]))
     names = _names(files, folder)
     if groups is None:
-        found = names
+        # A record stands beside the frames of one video.
+        videos = {path: os.path.isfile(os.path.join(path, RECORD)) for path in set(map(os.path.dirname, files))}
+        pairs = zip(files, names, strict=True)
+        found = [os.path.dirname(name) or "." if videos[os.path.dirname(path)] else name for path, name in pairs]
     else:
         by_path = {os.path.abspath(path): group for path, group in groups.items()}
         missing = [path for path in files if path not in by_path]
@@ -243,7 +248,7 @@ def _images_below(folder: Path, out: Path) -> Iterable[Path]:
     for parent, folders, files in os.walk(folder):
         # the results may lie below the real images, and are no input
         folders[:] = [name for name in folders if Path(parent, name) != out]
-        yield from (Path(parent, name) for name in files if name.lower().endswith(SUFFIXES))
+        yield from (Path(require_text(os.path.join(parent, name))) for name in files if is_image_name(name))
 
 
 def _names(files: Sequence[str], folder: Path) -> list[str]:
@@ -254,7 +259,7 @@ def _names(files: Sequence[str], folder: Path) -> list[str]:
 
 
 def _assign(groups: Iterable[str], splits: tuple[float, float, float], seed: int) -> dict[str, str]:
-    if len(splits) != len(SPLITS) or min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
+    if len(splits) != len(SPLITS) or not (min(splits) >= 0 and abs(sum(splits) - 1) <= 1e-6):  # NaN is refused too
         raise UsageError(f"splits are {splits}, expected shares for {', '.join(SPLITS)} that sum to 1")
     order = sorted(set(groups), key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
     used = [split for split, share in zip(SPLITS, splits, strict=True) if share > 0]
@@ -269,9 +274,17 @@ def _assign(groups: Iterable[str], splits: tuple[float, float, float], seed: int
     return dict(zip(order, labels, strict=True))
 
 
+def _bytes(path: str) -> int | None:
+    """Return a file's size, by which a picture that was replaced is noticed wherever the folder lies."""
+    try:
+        return status_of(path).st_size
+    except ImageError:
+        return None  # reported when it is read
+
+
 def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source]) -> None:
     """Make ``out`` the place of these forgeries, or refuse if it is that of others."""
-    listing = json.dumps([(source.name, source.group, source.split) for source in sources])
+    listing = json.dumps([(source.name, source.group, source.split, _bytes(source.path)) for source in sources])
     request = {**request, "images": len(sources), "listing": hashlib.sha256(listing.encode()).hexdigest()}
     text = json.dumps(request, indent=2)
     record = out / "forge.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -129,13 +130,15 @@ def _paste(
 
 
 def _crop(donor: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    scale = max(height / donor.shape[0], width / donor.shape[1])
-    if scale > 1:
-        size = (max(width, round(donor.shape[1] * scale)), max(height, round(donor.shape[0] * scale)))
-        donor = cv2.resize(donor, size, interpolation=cv2.INTER_CUBIC)
-    top = rng.integers(donor.shape[0] - height + 1)
-    left = rng.integers(donor.shape[1] - width + 1)
-    return np.ascontiguousarray(donor[top : top + height, left : left + width])
+    """Return a part of the donor of a given size, from a place drawn at random; a small donor is enlarged."""
+    scale = max(1.0, height / donor.shape[0], width / donor.shape[1])
+    # Cut first: a whole panorama, enlarged, would fill the memory.
+    rows = min(donor.shape[0], math.ceil(height / scale))
+    columns = min(donor.shape[1], math.ceil(width / scale))
+    top = rng.integers(donor.shape[0] - rows + 1)
+    left = rng.integers(donor.shape[1] - columns + 1)
+    part = np.ascontiguousarray(donor[top : top + rows, left : left + columns])
+    return part if scale == 1 else cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def harmonised(content: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np.ndarray:

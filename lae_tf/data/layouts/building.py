@@ -18,7 +18,7 @@ from lae_tf.data.images import read_image, write_bytes, write_png
 from lae_tf.data.layouts import casia, celeb_df, coco, dfdc, faceforensics, folders
 from lae_tf.data.layouts.samples import Found, Sample
 from lae_tf.data.layouts.splits import assign
-from lae_tf.data.manifest import Manifest
+from lae_tf.data.manifest import Manifest, require_suffix
 from lae_tf.errors import ImageError, UsageError
 
 LAYOUTS = {
@@ -87,6 +87,7 @@ def build_manifest(
     root, output = Path(os.path.abspath(root)), Path(os.path.abspath(output))
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
+    require_suffix(output)
     masks = output.with_name(f"{output.stem}-masks")
 
     def write_mask(name: str, mask: np.ndarray) -> str:

@@ -64,7 +64,7 @@ def original_video(root: Path, video: PurePosixPath) -> str | None:
 def _target(name: str) -> str:
     """Return the video that ``<target>_<donor>_<number>`` was made from."""
     first, *_, last = name.split("_")
-    return f"{first}_{last}"
+    return f"{first}_{last}" if "_" in name else name
 
 
 def _keep_apart(found: Found, groups: set[str]) -> None:

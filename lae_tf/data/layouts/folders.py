@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from lae_tf.data.extraction import RECORD
@@ -19,15 +20,17 @@ from lae_tf.errors import UsageError
 _REAL = ("real", "reals", "original", "originals", "0_real")
 _FAKE = ("fake", "fakes", "1_fake")
 _MASKS = ("mask", "masks")
+_OWN_MASKS = re.compile("masks-.*|.*-masks")  # masks-drawn, masks-derived, and MANIFEST-masks
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def find_pairs(root: Path) -> Found:
     """Find edited images and the images they were made from: StarGAN, Glow, inpainting and the like.
 
-    ``real`` holds the untouched images, ``masks`` (if there) masks below folders named as the methods, every
-    other folder is a method. Files belong together by their path below these folders, without the suffix.
-    An image and its edits are one group; so are all frames of a video extracted by ``lae-tf frames``.
+    ``real`` holds the untouched images, ``masks`` (if there) masks below folders named as the methods, every other
+    folder is a method, but for those into which lae-tf itself writes masks. Files belong together by their path below
+    these folders, without the suffix. An image and its edits are one group; so are all frames of a video extracted by
+    ``lae-tf frames``.
 
     Raises:
         UsageError: no folder of real images, or none of edited ones.
@@ -35,7 +38,7 @@ def find_pairs(root: Path) -> Found:
     folders = _subfolders(root)
     real = _one_of(folders, _REAL)
     masks = _one_of(folders, _MASKS)
-    methods = [entry for entry in folders if entry not in (real, masks)]
+    methods = [entry for entry in folders if entry not in (real, masks) and not _OWN_MASKS.fullmatch(entry.name)]
     if real is None or not methods:
         raise UsageError(f"{root}: expected a folder 'real' and one beside it for each method (see docs/layouts.md).")
     found = Found()

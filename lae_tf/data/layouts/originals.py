@@ -17,6 +17,16 @@ _FINDERS: dict[str, Callable[[Path, PurePosixPath], str | None]] = {
 VIDEO_LAYOUTS = tuple(_FINDERS)
 
 
+def require_video_layout(kind: str) -> None:
+    """Check a name.
+
+    Raises:
+        UsageError: not a layout of videos.
+    """
+    if kind not in _FINDERS:
+        raise UsageError(f"unknown layout of videos '{kind}'; known are {', '.join(VIDEO_LAYOUTS)}")
+
+
 def original_of(kind: str, root: Path, video: str) -> str | None:
     """Return the video whose faces tell where to crop another one.
 
@@ -33,7 +43,6 @@ def original_of(kind: str, root: Path, video: str) -> str | None:
     Raises:
         UsageError: not a layout of videos.
     """
-    if kind not in _FINDERS:
-        raise UsageError(f"unknown layout of videos '{kind}'; known are {', '.join(VIDEO_LAYOUTS)}")
+    require_video_layout(kind)
     found = _FINDERS[kind](root, PurePosixPath(video))
     return found if found and found != video and (root / found).is_file() else None

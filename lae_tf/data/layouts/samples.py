@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lae_tf.data.images import SUFFIXES
+from lae_tf.data.images import is_image_name, require_text
 from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
 from lae_tf.errors import UsageError
 
@@ -51,10 +51,17 @@ class Found:
 
 
 def images_below(folder: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders."""
+    """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders.
+
+    Raises:
+        UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
+    """
     for parent, folders, files in os.walk(folder):
         folders.sort()
-        yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
+        for name in folders:
+            if os.path.islink(os.path.join(parent, name)):
+                raise UsageError(f"{os.path.join(parent, name)}: is a link to a folder; put the folder itself there.")
+        yield from (require_text(os.path.join(parent, name)) for name in sorted(files) if is_image_name(name))
 
 
 def stem(path: str) -> str:

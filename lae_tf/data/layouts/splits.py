@@ -29,7 +29,7 @@ def assign(samples: Sequence[Sample], shares: tuple[float, float, float], seed: 
     Raises:
         UsageError: the shares are not shares, or there are too few groups.
     """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):  # NaN is refused too
         raise UsageError(f"splits are {shares}, expected shares for {', '.join(SPLITS)} that sum to 1")
     given: defaultdict[str, set[str]] = defaultdict(set)
     for sample in samples:
