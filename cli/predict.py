@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lae_tf.cli.quiet import import_tensorflow
-from lae_tf.errors import MissingExtraError
+from lae_tf.errors import MissingExtraError, UsageError
+
+FOR_IMAGES = {"heatmaps", "csv_path"}
+FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 
 
 @click.command("predict")
@@ -58,7 +62,14 @@ def command(
 
     from lae_tf.data.finding import find_images, videos_among
 
-    videos = [] if server else videos_among(paths[1:])
+    videos = videos_among(paths if server else paths[1:])
+    if videos and server:
+        raise UsageError("--server scores images; for videos name a RUN in its place.")
+    source = click.get_current_context().get_parameter_source
+    given = {name for name in FOR_IMAGES | FOR_VIDEOS if source(name) is ParameterSource.COMMANDLINE}
+    for name in sorted(given & (FOR_IMAGES if videos else FOR_VIDEOS)):
+        kinds = ("images", "videos") if videos else ("videos", "images")
+        raise UsageError(f"--{name.removesuffix('_path')} is for {kinds[0]}; these are {kinds[1]}.")
     if videos:
         from lae_tf.cli.video_report import predict_videos
 

@@ -27,15 +27,19 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
     """
     from lae_tf.config import Config
     from lae_tf.training.distribution import Cluster
-    from lae_tf.training.stages import train
+    from lae_tf.training.run import Run
+    from lae_tf.training.stages import STAGES_FILE, train
 
-    if output:
-        overrides = (*overrides, f"output={json.dumps(output)}")
     settings, cluster = Config.read(config, overrides), Cluster.from_environment()
+    if output:
+        settings = settings.model_copy(update={"output": output})
     if cluster:
         others = [cluster.name(index) for index in range(len(cluster.tasks)) if index != cluster.index]
         click.echo(f"This is {cluster.name(cluster.index)}; it trains with {', '.join(others)}.", err=True)
+    earlier = Run(settings.output).read_json(STAGES_FILE)
     run = train(settings, resume, cluster)
+    if earlier is not None and run.read_json(STAGES_FILE) == earlier:
+        click.echo("Nothing to train: every stage is done, on the masks that there are.", err=True)
     if cluster and not cluster.is_chief:
         chief = cluster.name(0)
         click.echo(json.dumps({"chief": chief}) if as_json else f"Done; {chief} wrote the run.")

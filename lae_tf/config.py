@@ -156,7 +156,8 @@ class StageConfig(Section):
         learning_rate: peak; it warms up over the first 5 % of the steps and decays to zero by a cosine.
         weight_decay: of AdamW.
         alignment: l3. A mask says more than a label: with 10, the first epochs learn several times as much as with 1.
-        patience: epochs without a better validation loss before the stage ends early; 0 never does.
+        patience: epochs without a better validation AUROC (of equal ones, decision loss) before the stage ends early;
+            0 never does.
     """
 
     epochs: int = Field(ge=0)
@@ -300,7 +301,9 @@ def set_key(values: dict[str, Any], key: str, value: Any, subject: str) -> None:
     """
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:  # missing, or a section without keys
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise UsageError(f"{subject}: '{parent}' is a value, not a section.")
     values[last] = value

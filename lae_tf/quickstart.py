@@ -35,7 +35,7 @@ def quickstart(folder: Path, seed: int = 0) -> tuple[Run, Evaluation, Path]:
     # The configuration is copied beside the data, where it is read like any user's own.
     config_path = folder / "config.yaml"
     config_path.write_text((resources.files("lae_tf.configs") / "quickstart.yaml").read_text(), encoding="utf-8")
-    config = Config.read(config_path, [f"seed={seed}", f"output={folder / 'run'}"])
+    config = Config.read(config_path, [f"seed={seed}"]).model_copy(update={"output": str(folder / "run")})
     write_first_round(folder, config)
     run = train(config, resume=True)
     evaluation = evaluate_run(run, [manifest_path], batch_size=config.data.batch_size)

@@ -10,10 +10,10 @@ from lae_tf.baselines.peer import Peer
 from lae_tf.config import Config
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
+from lae_tf.data.pipeline import Composition, cached, evaluation_dataset, training_dataset
 from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
-from lae_tf.training.callbacks import ProgressBar, epoch_rank
+from lae_tf.training.callbacks import ProgressBar, StopDiverged, epoch_rank
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
@@ -65,7 +65,8 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         epochs=range(epochs),
         composition=composition,
     )
-    held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed).cache()
+    held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed)
+    held_out = cached(held_out, len(validation), config.data.image_size)
     settings = config.pretrain.model_copy(update={"epochs": epochs})
     model.compile(optimizer_for(settings, steps))
     best = BestWeights()
@@ -76,7 +77,7 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         validation_data=held_out,
         shuffle=False,
         verbose=0,
-        callbacks=[ProgressBar(model.name, epochs, steps, batch_size), best],
+        callbacks=[ProgressBar(model.name, epochs, steps, batch_size), StopDiverged(model.name), best],
     )
     model.set_weights(best.weights)
     return model, calibrate_model(model, held_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
     from lae_tf.model.lae import LAE
 
 
-def load_model(path: str | Path) -> LAE:
+def load_model(path: str | Path, compile: bool = True) -> LAE:
     """Load a ``.keras`` file saved from an :class:`~lae_tf.model.lae.LAE`, weights, optimizer and all.
+
+    Args:
+        path: the file.
+        compile: bring back losses and optimizer, to train or evaluate; a perceptual loss then needs its weights.
 
     Raises:
         LAEError: the file does not exist or does not hold an LAE.
@@ -24,9 +29,11 @@ def load_model(path: str | Path) -> LAE:
     if not Path(path).is_file():
         raise LAEError(f"{path}: no such model file; expected a .keras file written by training.")
     try:
-        model = keras.saving.load_model(str(path))
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        raise LAEError(f"{path}: cannot be read as a Keras model ({str(error).splitlines()[0]}).") from error
+        model = keras.saving.load_model(str(path), compile=compile)
+    except (ValueError, OSError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        raise LAEError(f"{path}: cannot be read as a Keras model ({str(error).partition(chr(10))[0]}).") from error
     if not isinstance(model, LAE):
         raise LAEError(f"{path}: holds a {type(model).__name__}, expected an LAE.")
+    if not compile:
+        model.jit_compile = False  # as ``LAE.compile`` has it
     return model

@@ -263,12 +263,13 @@ class LAE(keras.Model):
     # --- steps ---------------------------------------------------------------------------------------
 
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        learn(self, data)
+        learn(self, _batch(data))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        judge(self, data)
-        return {metric.name: metric.result() for metric in self.metrics}
+        judge(self, _batch(data))
+        trained = "discriminator_loss"  # nothing updates it here
+        return {metric.name: metric.result() for metric in self.metrics if metric.name != trained}
 
     # --- saving --------------------------------------------------------------------------------------
 
@@ -310,3 +311,14 @@ class LAE(keras.Model):
         deserialize = keras.saving.deserialize_keras_object
         self.compile(**{k: deserialize(v) for k, v in config.items() if k != "loss_weights"}, loss_weights=weights)
         self.optimizer.build(self.autoencoder_variables)
+
+
+def _batch(data: Any) -> dict[str, Any]:
+    """Return the batch's dict, which Keras wraps in a tuple where it was given as x alone."""
+    batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if not isinstance(batch, dict):
+        raise TypeError(
+            "LAE trains on dicts with image, label, mask and mask_weight, as lae_tf.data.pipeline makes them. "
+            f"Received instead: {type(batch).__name__}"
+        )
+    return batch

@@ -49,7 +49,8 @@ class HighPass(keras.layers.Layer):
     """
 
     def __init__(self, truncation: float | None = None, **kwargs: Any):
-        super().__init__(**{"trainable": False, **kwargs})
+        # Cast to half precision the image would lose the residuals before they are taken.
+        super().__init__(**{"trainable": False, "autocast": False, **kwargs})
         self.truncation = truncation
         self._kernel = np.tile(_RESIDUALS.transpose(1, 2, 0)[:, :, None, :], (1, 1, 3, 1))
 

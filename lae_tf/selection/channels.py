@@ -137,7 +137,7 @@ def read_verdicts(path: Path, channels: int) -> dict[int, str]:
     for channel, verdict in values.items():
         if not isinstance(channel, int) or not 0 <= channel < channels:
             raise UsageError(f"{path}: channel {channel!r} does not exist; the model has 0 to {channels - 1}.")
-        if verdict not in VERDICTS:
+        if not isinstance(verdict, str) or verdict not in VERDICTS:
             raise UsageError(f"{path}: channel {channel} is {verdict!r}, expected keep or superficial.")
     return values
 

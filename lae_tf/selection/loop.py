@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from lae_tf.evaluation.evaluate import evaluate_run
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.report import Picture, Section, Table, write_report, write_text
 from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
+from lae_tf.selection.budget import masks_of
 from lae_tf.selection.select import choose
 from lae_tf.selection.strategies import get_strategy
-from lae_tf.training.run import Run
+from lae_tf.training.run import Run, differences
 from lae_tf.training.stages import STAGES_FILE, best_checkpoint, train, training_manifest
 
 NO_MASKS, ALL_MASKS = "no masks", "all masks"
@@ -42,7 +44,8 @@ class Study:
     """What to run.
 
     Attributes:
-        config: of training; its manifest holds all masks, which the study hides and reveals.
+        config: of training; its manifest holds all masks, which the study hides and reveals: ``data.mask_share`` has
+            no say in it.
         folder: of the study's results.
         shares: cumulative share of training images with a mask after each round, increasing.
         strategies: names.
@@ -63,8 +66,11 @@ def run_study(study: Study) -> pd.DataFrame:
         One row per seed, strategy and share, with the measures of ``MEASURES``.
 
     Raises:
-        UsageError: unknown strategy, shares that do not increase, or a manifest without masks.
+        UsageError: unknown strategy, shares that do not increase, a manifest without masks, or a folder with another
+            study.
     """
+    data = study.config.data.model_copy(update={"mask_share": None})
+    study = replace(study, config=study.config.model_copy(update={"data": data}))
     for name in study.strategies:
         get_strategy(name)
     if list(study.shares) != sorted(set(study.shares)) or not all(0 < share <= 1 for share in study.shares):
@@ -74,6 +80,7 @@ def run_study(study: Study) -> pd.DataFrame:
         raise UsageError(
             f"{study.config.data.manifest}: no masks to reveal; --oracle needs data whose masks are known."
         )
+    _require_same(study, oracle)
     rows: list[dict[str, Any]] = []
     for seed in study.seeds:
         base = _train(study, seed, "pretrain", reveal=np.zeros(0, int), after=None)
@@ -88,6 +95,21 @@ def run_study(study: Study) -> pd.DataFrame:
     return table
 
 
+def _require_same(study: Study, oracle: Manifest) -> None:
+    """Refuse a folder whose cells are of other settings or data; seeds and strategies may be added."""
+    config = study.config.model_dump(mode="json", exclude={"seed": True, "output": True, "data": {"manifest"}})
+    settings = {**config, "budgets": list(study.shares), "data_sha256": oracle.digest()}
+    record = study.folder / "study.json"
+    if record.is_file():
+        changed = differences(json.loads(record.read_text(encoding="utf-8")), settings)
+        if changed:
+            raise UsageError(
+                f"{study.folder} holds a study with other settings ({'; '.join(changed)}); restore them, or choose "
+                "another output."
+            )
+    write_text(record, json.dumps(settings, indent=2))
+
+
 def _rounds(study: Study, base: Run, seed: int, strategy: str) -> list[dict[str, Any]]:
     oracle = training_manifest(study.config)
     in_train = int((oracle.frame["split"] == "train").sum())
@@ -99,7 +121,7 @@ def _rounds(study: Study, base: Run, seed: int, strategy: str) -> list[dict[str,
         if record.exists():
             revealed = np.loadtxt(record, dtype=int, ndmin=1)
         else:
-            wanted = int(share * in_train) - len(revealed)
+            wanted = masks_of(share, in_train) - len(revealed)
             revealed = np.concatenate([revealed, _choose(study, run, oracle, revealed, wanted, strategy, seed)])
             write_text(record, "".join(f"{row}\n" for row in revealed))
         run = _train(study, seed, name, revealed, after=run)
@@ -116,9 +138,13 @@ def _choose(
     part = Manifest(visible.frame.iloc[rows].reset_index(drop=True), visible.root)
     part = part.with_files(lambda files: ingest(files, study.folder / "image_cache", progress=False))
     batch_size = study.config.data.batch_size
+    unlabelled, known = part.mask_state == "unlabelled", _selectable(oracle)[rows]
+    unknown = frozenset(part.frame["path"][unlabelled & ~known])  # the oracle has no mask to reveal
     # Near-duplicates are not skipped: strategies are compared at exactly the same number of masks.
-    choice = choose(run.load_model(), part, count, strategy, seed, similarity=None, batch_size=batch_size)
-    pool_rows = rows[part.mask_state == "unlabelled"]
+    choice = choose(
+        run.load_model(), part, count, strategy, seed, similarity=None, exclude=unknown, batch_size=batch_size
+    )
+    pool_rows = rows[unlabelled & known]
     return pool_rows[choice.rows]
 
 

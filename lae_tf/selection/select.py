@@ -17,7 +17,7 @@ from lae_tf.data.images import write_png
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import image_dataset
-from lae_tf.errors import LAEError
+from lae_tf.errors import LAEError, UsageError
 from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.report import write_text
 from lae_tf.model.lae import LAE
@@ -103,8 +103,15 @@ def choose(
         superficial=concepts.superficial_share(features.evidence),
         annotated_latent=known[0].latent if known else features.annotated_latent,
     )
-    order, utilities = get_strategy(strategy)(features, len(pool), rng)
-    taken = diversify(order, features, count, per_group, similarity)
+    drawn = rng.bit_generator.state
+    wanted = count
+    while True:  # greedy strategies take the longer, the more rows they order
+        rng.bit_generator.state = drawn
+        order, utilities = get_strategy(strategy)(features, wanted, rng)
+        taken = diversify(order, features, count, per_group, similarity)
+        if len(taken) == count or wanted >= len(pool):
+            break
+        wanted *= 2
     rows = order[taken]
     reasons = [_reason(strategy, float(utilities[at]), concepts, features, order[at]) for at in taken]
     return Choice(rows, utilities[taken], reasons, pool, features, concepts)
@@ -129,10 +136,15 @@ def select_round(
         The round's folder.
 
     Raises:
-        LAEError: no model, empty pool, or nothing left of the budget.
+        LAEError: no model, a run that hides masks, an empty pool, or nothing left of the budget.
     """
-    model = run.load_model()
     config = run.config
+    if config.data.mask_share is not None:
+        raise UsageError(
+            f"the run has data.mask_share = {config.data.mask_share:g}, which hides masks at random and would hide new "
+            "ones too; select from a run trained without it."
+        )
+    model = run.load_model()
     get_strategy(strategy)
     original = training_manifest(config).select(split="train")
     asked, judged = asked_paths(run)
@@ -225,7 +237,7 @@ def _reason(strategy: str, utility: float, concepts: ChannelConcepts, features: 
         "margin": f"the score {features.score[row]:.2f} is close to the border",
         "attention-spread": f"attention is spread over {100 * features.spread[row]:.0f} % of the possible entropy",
         "disagreement": "score and reconstruction error disagree",
-        "k-center": f"unlike everything that has a mask (distance {utility:.2f})",
+        "k-center": "unlike everything that has a mask" + ("" if "+" in strategy else f" (distance {utility:.2f})"),
         "random": "drawn at random",
     }
     parts = [words.get(part) or concepts.reason(features.evidence[row]) for part in strategy.split("+")]

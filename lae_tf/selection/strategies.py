@@ -150,13 +150,13 @@ def diversify(
         features: of the pool.
         k: how many to take at most.
         per_group: at most so many of one group; None does not limit.
-        similarity: skip a row whose latent has a cosine above this with one already taken; None keeps all.
+        similarity: skip a row whose latent has a cosine above this with one already taken, or with one that has a
+            mask; None keeps all.
 
     Returns:
         Positions in ``order`` of the rows taken.
     """
-    latent = features.latent.astype(np.float64)
-    latent = latent / np.maximum(np.linalg.norm(latent, axis=1, keepdims=True), 1e-12)
+    latent, annotated = _directions(features.latent), _directions(features.annotated_latent)
     taken: list[int] = []
     count: dict[str, int] = {}
     for position, row in enumerate(order):
@@ -165,11 +165,18 @@ def diversify(
         group = features.group[row]
         if per_group is not None and group and count.get(group, 0) >= per_group:
             continue
-        if similarity is not None and taken and (latent[order[taken]] @ latent[row]).max() > similarity:
+        if similarity is not None and any(
+            len(known) and (known @ latent[row]).max() > similarity for known in (annotated, latent[order[taken]])
+        ):
             continue
         taken.append(position)
         count[group] = count.get(group, 0) + 1
     return np.array(taken, int)
+
+
+def _directions(latent: np.ndarray) -> np.ndarray:
+    latent = latent.astype(np.float64)
+    return latent / np.maximum(np.linalg.norm(latent, axis=-1, keepdims=True), 1e-12)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

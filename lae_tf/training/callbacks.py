@@ -12,9 +12,36 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from lae_tf.errors import LAEError
 from lae_tf.training.run import Run
 
 STATE_FILE = "checkpoints/state.json"
+
+
+class StopDiverged(keras.callbacks.Callback):
+    """Ends a training whose loss is no number any more; goes before the callbacks that keep something of an epoch.
+
+    Args:
+        stage: name of the stage.
+    """
+
+    def __init__(self, stage: str):
+        super().__init__()
+        self.stage = stage
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """End it.
+
+        Raises:
+            LAEError: names the epoch.
+        """
+        for name in ("loss", "val_loss"):
+            value = float((logs or {})[name])
+            if not np.isfinite(value):
+                raise LAEError(
+                    f"{self.stage}: training has diverged in epoch {epoch + 1} ({name} {value}); lower the "
+                    "learning rate."
+                )
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -47,7 +47,7 @@ class Run:
                 raise UsageError(f"{run.path} already holds a run; add --resume to go on, or choose another output.")
             # The folder may have been moved, or be named in another way.
             old, new = (each.model_dump(mode="json", exclude={"output"}) for each in (run.config, config))
-            changed = _differences(old, new)
+            changed = differences(old, new)
             if changed:
                 raise UsageError(
                     f"{run.path} was made with another configuration ({'; '.join(changed)}); "
@@ -79,7 +79,7 @@ class Run:
         return Config.read(self.config_path)
 
     def load_model(self) -> LAE:
-        """Load the trained model.
+        """Load the trained model, not compiled: to predict, not to train.
 
         Raises:
             UsageError: training has not finished.
@@ -88,7 +88,7 @@ class Run:
             raise UsageError(f"{self.path}: not trained yet (no model.keras); finish it with 'lae-tf train --resume'.")
         from lae_tf.model import load_model
 
-        return load_model(self.model_path)
+        return load_model(self.model_path, compile=False)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the run, or return None where it is not there."""
@@ -112,12 +112,13 @@ class Run:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return what differs between two nested settings, one phrase for each key."""
     changed = []
     for key in new:
         before, after = old.get(key), new[key]
         if isinstance(before, dict) and isinstance(after, dict):
-            changed += _differences(before, after, f"{prefix}{key}.")
+            changed += differences(before, after, f"{prefix}{key}.")
         elif before != after:
             changed.append(f"{prefix}{key} was {before!r}, now {after!r}")
     return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ import tensorflow as tf
 from lae_tf.config import Config, StageConfig
 from lae_tf.data.ingestion import ingest, require_marked
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
+from lae_tf.data.pipeline import Composition, cached, evaluation_dataset, training_dataset
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_model
-from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, save_model
+from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model
 from lae_tf.training.distribution import Cluster, fit, place, share_start, strategy_for
 from lae_tf.training.run import Run
 
@@ -79,16 +80,19 @@ def _train_stages(
     run: Run, config: Config, manifest: Manifest, strategy: tf.distribute.Strategy, cluster: Cluster | None
 ) -> None:
     seed_everything(config)
-    run.write_json("data.json", describe_data(config, manifest))
+    data = describe_data(config, manifest)
+    if run.read_json("data.json") is None:
+        run.write_json("data.json", data)  # else it tells what the model in the folder was trained on
     if cluster is not None:
         share_start(cluster, strategy, run, config, manifest)
     require_marked(manifest.frame["mask"][manifest.mask_state == "annotated"].tolist())
+    masks = _masks_digest(manifest.select(split="train"))
     manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
     state = run.read_json(STATE_FILE)
-    for stage in plan(config, train_part, finished):
+    for stage in plan(config, train_part, finished, masks):
         # A state of an earlier stage is that stage's end.
         left = state if state and state["stage"] == stage.name else None
         model = _start(run, config, finished, left)
@@ -98,20 +102,29 @@ def _train_stages(
             compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
         model = place(model, strategy)
         _fit(run, config, stage, model, train_part, validation, left, strategy, cluster)
-        finished.append({"stage": stage.name, "annotated": _annotated(train_part)})
+        finished.append({"stage": stage.name, "annotated": _annotated(train_part), "masks": masks})
         run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
         run.write_json(STAGES_FILE, finished)
+        run.write_json("data.json", data)
     if not finished:
         raise UsageError("nothing to train: pretrain.epochs is 0, and stage 2 has no epochs or no masks.")
     if not run.model_path.exists():
         finish(run, config, load_model(best_checkpoint(run, finished[-1]["stage"])), validation)
 
 
-def plan(config: Config, train_part: Manifest, finished: Sequence[dict[str, Any]] = ()) -> list[Stage]:
+def plan(
+    config: Config, train_part: Manifest, finished: Sequence[dict[str, Any]] = (), masks: str | None = None
+) -> list[Stage]:
     """Return the stages still to run.
 
     Stage 2 runs where there are annotated fakes, and once more, as ``align-2`` and so on, whenever there are more
-    of them than the last time. Each stage goes on from the best weights of the one before.
+    of them than the last time, or other masks. Each stage goes on from the best weights of the one before.
+
+    Args:
+        config: of the run.
+        train_part: training images.
+        finished: records of the stages that are done.
+        masks: digest of the masks, to be compared with the last stage's; None compares their number alone.
     """
     done = [record["stage"] for record in finished]
     stages = []
@@ -120,8 +133,11 @@ def plan(config: Config, train_part: Manifest, finished: Sequence[dict[str, Any]
         pretrain = Composition.pretrain(config.data.batch_size, forged) if forged else None
         stages.append(Stage("pretrain", config.pretrain, pretrain))
     annotated = _annotated(train_part)
-    earlier = max((record["annotated"] for record in finished if record["stage"] != "pretrain"), default=0)
-    if annotated > earlier and config.align.epochs:
+    aligned = [record for record in finished if record["stage"] != "pretrain"]
+    earlier = max((record["annotated"] for record in aligned), default=0)
+    # Runs of older versions have no digest.
+    corrected = bool(aligned and annotated and masks and aligned[-1].get("masks", masks) != masks)
+    if (annotated > earlier or corrected) and config.align.epochs:
         has_unlabelled = bool((train_part.mask_state == "unlabelled").any())
         shares = config.align
         composition = Composition.align(
@@ -208,6 +224,16 @@ def _require_both_classes(part: Manifest, split: str) -> None:
         )
 
 
+def _masks_digest(part: Manifest) -> str:
+    """Return a digest of which images have a mask, and of the masks' files."""
+    annotated = part.mask_state == "annotated"
+    names = np.array(part.relative_paths(), dtype=object)[annotated]
+    digest = hashlib.sha256()
+    for name, mask in zip(names, part.frame["mask"][annotated], strict=True):
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + Path(mask).read_bytes())
+    return digest.hexdigest()
+
+
 def _annotated(part: Manifest) -> int:
     return int((part.mask_state == "annotated").sum())
 
@@ -249,10 +275,11 @@ def _fit(
         use_masks=stage.name != "pretrain",
         share=share,
     )
-    held_out = validation_dataset(validation, model, config, share).cache()
+    held_out = cached(validation_dataset(validation, model, config, share), len(validation), config.data.image_size)
     with closing(ProgressBar(stage.name, settings.epochs, steps, batch_size)) as progress:
         callbacks = [
             progress,
+            StopDiverged(stage.name),
             MetricsLog(run, stage.name, finished, _examples(validation, model)),
             Checkpoint(run, stage.name, settings.patience, state),
         ]

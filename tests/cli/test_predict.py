@@ -203,3 +203,31 @@ def test_a_name_that_is_not_text_is_scored(trained_run, photos, tmp_path, lae_tf
     code, out, _ = lae_tf_command("predict", trained_run.path, odd, "--csv", tmp_path / "out.csv")
     assert code == 0 and "caf\ufffd.png" in out
     assert b"/caf\xe9.png," in (tmp_path / "out.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--report", "r"], "--report is for videos"),
+        (["--whole"], "--whole is for videos"),
+        (["--frames", "3"], "--frames"),
+    ],
+)
+def test_options_for_videos_are_refused_for_images(trained_run, photos, lae_tf_command, option, said):
+    code, _, err = lae_tf_command("predict", trained_run.path, photos, *option)
+    assert code == 2 and said in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["RUN", "clip.mp4", "--csv", "x.csv"], "--csv is for images; these are videos"),
+        (["RUN", "clip.mp4", "--heatmaps", "h"], "--heatmaps is for images"),
+        (["--server", "http://127.0.0.1:1", "clip.mp4"], "--server scores images"),
+    ],
+)
+def test_options_for_images_are_refused_for_videos(trained_run, tmp_path, lae_tf_command, arguments, said):
+    (tmp_path / "clip.mp4").touch()
+    places = {"RUN": trained_run.path, "clip.mp4": tmp_path / "clip.mp4"}
+    code, _, err = lae_tf_command("predict", *(places.get(argument, argument) for argument in arguments))
+    assert code == 2 and said in err

@@ -199,6 +199,17 @@ def test_fit_and_evaluate_on_a_plain_dataset():
     )
 
 
+def test_a_single_batch_trains_and_other_data_are_refused():
+    model = small(high_pass=False)
+    model.compile(keras.optimizers.Adam(1e-2))
+    batch = {name: np.asarray(value) for name, value in batch_of(8).items()}
+    first = model.test_on_batch(batch, return_dict=True)
+    model.train_on_batch(batch)
+    assert "discriminator_loss" not in first and np.isfinite(float(first["loss"]))
+    with pytest.raises(TypeError, match="dicts with image, label, mask"):
+        model.test_on_batch(batch["image"], batch["label"])
+
+
 def test_metrics_by_hand():
     """Reported decisions and attention equal what NumPy and scikit-learn make of the predictions."""
     model, batch = small(seed=3, contrast=False), batch_of(8)
@@ -355,6 +366,33 @@ def test_a_saved_model_loads_with_nothing_but_the_package(tmp_path):
     predicted = np.load(tmp_path / "predicted.npz")
     for name, value in model.predict_on_batch(batch["image"]).items():
         np.testing.assert_allclose(value, predicted[name], atol=1e-6, err_msg=name)
+
+
+def test_a_model_is_loaded_to_predict_without_the_weights_of_its_losses(tmp_path, monkeypatch):
+    model = small()
+    model.compile(keras.optimizers.Adam(1e-2), perceptual_loss=Elsewhere())
+    model.save(tmp_path / "m.keras")
+    monkeypatch.setattr(Elsewhere, "weights_are_here", False)
+    with pytest.raises(LAEError, match="weights are not here"):
+        load_model(tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras", compile=False)
+    images = batch_of(2)["image"]
+    np.testing.assert_array_equal(loaded.predict_on_batch(images)["score"], model.predict_on_batch(images)["score"])
+
+
+@keras.saving.register_keras_serializable("tests")
+class Elsewhere(keras.losses.Loss):
+    """A perceptual loss whose weights may be on another machine."""
+
+    weights_are_here = True
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if not self.weights_are_here:
+            raise LAEError("weights are not here")
+
+    def call(self, y_true, y_pred):
+        return tf.reduce_mean(tf.square(y_true - y_pred))
 
 
 def test_losses_survive_saving(tmp_path):

@@ -79,3 +79,11 @@ def test_four_channels_become_four_pixels():
     """Of one colour: top left, top right, bottom left, bottom right."""
     x = np.arange(8, dtype=np.float32).reshape(1, 1, 2, 4)
     np.testing.assert_array_equal(SubPixels()(x).numpy()[0, ..., 0], [[0, 1, 4, 5], [2, 3, 6, 7]])
+
+
+def test_residuals_of_faint_noise_survive_half_precision():
+    """Rounded to bfloat16 before they are taken, they would be those of the rounding."""
+    images = 0.7 + np.random.default_rng(0).normal(0, 0.001, (1, 32, 32, 3)).astype(np.float32)
+    exact = np.asarray(HighPass()(images))
+    half = np.asarray(HighPass(dtype="mixed_bfloat16")(images)).astype(np.float32)
+    assert np.corrcoef(exact.ravel(), half.ravel())[0, 1] > 0.999

@@ -12,6 +12,7 @@ def test_share_and_count() -> None:
     assert parse_budget("2%", 1000, used=5).left == 15
     assert parse_budget("20", 1000, used=5).left == 15
     assert parse_budget("2.95%", 1000, used=0).total == 29
+    assert parse_budget("2.9%", 1000, used=0).total == 29  # which in binary is a little less
     assert parse_budget("20", 1000, used=0).share == pytest.approx(0.02)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +52,21 @@ def test_study_end_to_end(study: Study, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(loop, "train", never)
     monkeypatch.setattr(loop, "evaluate_run", never)
     pd.testing.assert_frame_equal(run_study(study), table)
+    # What hides masks at random in training has no say in a study that hides them itself.
+    data = study.config.data.model_copy(update={"mask_share": 0.1})
+    hiding = replace(study, config=study.config.model_copy(update={"data": data}))
+    pd.testing.assert_frame_equal(run_study(hiding), table)
+    with pytest.raises(UsageError, match=r"other settings \(budgets was \[0\.1, 0\.2\], now \[0\.1, 0\.3\]\)"):
+        run_study(replace(study, shares=(0.1, 0.3)))
+
+
+def test_fakes_whose_mask_is_not_known_are_not_asked_for(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    manifest = write_dataset(tmp_path / "data", {"train": (16, 2, 6), "val": (8, 4, 0), "test": (8, 4, 0)})
+    config = make_config(manifest, tmp_path / "out", pretrain={"epochs": 1}, align={"epochs": 1})
+    study = Study(config, tmp_path / "out", shares=(0.3,), strategies=("random",), seeds=(0,))
+    table = run_study(study).set_index("strategy")
+    # 30 % of 26 training images are 7 masks, and only 4 fakes have one.
+    assert table.loc["random", "masks"] == table.loc["all masks", "masks"] == 4
 
 
 def test_summary_is_a_t_interval() -> None:

@@ -158,3 +158,10 @@ def test_command_line(run: Run) -> None:
     good = select("--budget", "50%", "--allow-over-budget", "--strategy", "k-center", "--json")
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["strategy"] == "k-center"
+
+
+def test_a_run_that_hides_masks_is_refused_before_anybody_draws(run: Run) -> None:
+    data = run.config.data.model_copy(update={"mask_share": 0.5})
+    run.config.model_copy(update={"data": data}).write(run.config_path)
+    with pytest.raises(UsageError, match=r"mask_share = 0\.5.*would hide new ones"):
+        select_round(run, "5", "random", allow_over_budget=True)

@@ -115,3 +115,16 @@ def test_diversify_caps_groups_and_skips_near_duplicates() -> None:
     assert diversify(order, features, 5, None, 0.999).tolist() == [0, 2, 3, 4]
     assert diversify(order, features, 5, 1, None).tolist() == [0, 1]
     assert diversify(order, features, 2, None, 0.999).tolist() == [0, 2]
+    # What has a mask already counts as taken.
+    annotated = dataclasses.replace(features, annotated_latent=np.array([[0, 3]], np.float32))
+    assert diversify(order, annotated, 5, None, 0.999).tolist() == [0, 3, 4]
+    assert diversify(order, annotated, 5, None, None).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, "k-center+uncertainty"])
+def test_a_longer_order_begins_as_the_shorter_one(name: str) -> None:
+    """Selection orders no more of a pool than it needs."""
+    features = make_features(20)
+    whole, utilities = get_strategy(name)(features, 20, np.random.default_rng(3))
+    part, first = get_strategy(name)(features, 7, np.random.default_rng(3))
+    assert part.tolist() == whole[:7].tolist() and first.tolist() == utilities[:7].tolist()

@@ -325,3 +325,35 @@ def test_training_stops_when_it_no_longer_improves(tmp_path):
     again.set_model(model)
     again.on_epoch_end(4, {"val_auroc": 0.75, "val_latent_loss": 0.1})
     assert model.stop_training
+
+
+def test_a_training_that_diverges_ends_at_once_and_says_so(tmp_path, tiny_manifest):
+    config = make_config(tiny_manifest, tmp_path / "run", pretrain={"epochs": 3, "learning_rate": 1e30})
+    with pytest.raises(LAEError, match=r"pretrain: training has diverged in epoch 1 .*lower the learning rate"):
+        train(config)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_corrected_masks_are_trained_on(tmp_path, lae_tf_command):
+    """As many as before, but one of them is drawn anew."""
+    manifest = write_dataset(tmp_path / "data", {"train": (8, 2, 2), "val": (4, 2, 0)})
+    config = make_config(manifest, tmp_path / "run", pretrain={"epochs": 1}, align={"epochs": 1})
+    run = train(config)
+    code, _, err = lae_tf_command("train", run.config_path, "--resume")
+    assert code == 0 and "Nothing to train" in err
+    before = run.read_json("data.json")
+    mask = next(iter(sorted((tmp_path / "data").glob("train-*-mask.png"))))
+    write_png(mask, np.full((32, 32), 255, np.uint8))
+    code, _, err = lae_tf_command("train", run.config_path, "--resume")
+    assert code == 0 and "Nothing to train" not in err
+    assert [stage["stage"] for stage in run.read_json("checkpoints/stages.json")] == ["pretrain", "align", "align-2"]
+    assert run.read_json("data.json") == before  # the manifest is the same
+
+
+def test_output_is_a_path_and_no_yaml(tmp_path, tiny_manifest, lae_tf_command):
+    config = make_config(tiny_manifest, tmp_path / "unused", pretrain={"epochs": 1}, align={"epochs": 0})
+    config.write(tmp_path / "config.yaml")
+    output = tmp_path / "my #1 run: \U0001f600"
+    code, _, err = lae_tf_command("train", tmp_path / "config.yaml", "--output", output)
+    assert code == 0, err
+    assert (output / "model.keras").is_file()
