@@ -65,8 +65,9 @@ def command(
     """Make forgeries with exact masks from real images.
 
     Writes copies of the real images, the forgeries, their masks and manifest.csv to OUT_DIR. An image and
-    its forgeries are in one split. Interrupted, the same command goes on where it stopped. Images that
-    cannot be read or forged are reported and skipped; then the exit code is 1.
+    its forgeries are in one split, as are the frames of a video (of `lae-tf frames`). Interrupted, the same
+    command goes on where it stopped. Images that cannot be read or forged are reported and skipped; then the
+    exit code is 1.
 
     \b
     Example:

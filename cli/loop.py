@@ -39,6 +39,7 @@ def command(
     """Run select, reveal, align and evaluate for strategies and seeds, and compare them.
 
     Several budgets are cumulative, one a round. A killed study goes on where it stopped when it is started again.
+    All masks of the manifest take part, whatever data.mask_share says.
 
     \b
     Example:
