@@ -42,7 +42,7 @@ class Imported:
         masks: how many masks are in the manifest now that came from this import.
         replaced: how many of these replaced an earlier mask of the same image.
         not_fake: images judged not to be fakes; the manifest still says otherwise.
-        missing: selected images for which nothing came.
+        missing: selected images that have neither a mask, of whichever import, nor a verdict.
         share: of the training images that have a mask drawn by people, in [0, 1].
         manifest: the file that was updated.
         backup: copy of the manifest as it was before, or None where there was nothing to change.
@@ -154,12 +154,12 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     before = dict(zip(manifest.frame["path"], manifest.frame["mask"], strict=True))
     # Verdicts of an earlier import stand, unless a mask came since.
     not_fake += [path for path in _judged_before(selected) if path not in masks and path not in not_fake]
-    decided = {*masks, *not_fake}
+    with_mask = set(updated.frame["path"][updated.frame["mask"] != ""])
     imported = Imported(
         masks=len(masks),
         replaced=sum(before[path] != "" for path in masks),
         not_fake=not_fake,
-        missing=[str(item.image) for item in selected.items if str(item.image) not in decided],
+        missing=[str(item.image) for item in selected.items if str(item.image) not in with_mask.union(not_fake)],
         share=share,
         manifest=selected.data.manifest,
         backup=None if backup is None else str(backup),

@@ -92,6 +92,13 @@ def test_verdicts_stand_when_another_source_is_imported(run):
     assert len(imported.not_fake) == 1  # the mask of the third image overrules the verdict on it
 
 
+def test_what_an_earlier_import_brought_is_not_missing(run):
+    for name in ("fake1", "fake2"):
+        drawn = write_masks(run.parent / name, **{name: rectangle(3, 4, 9, 20)})
+        imported = import_masks(drawn, "png", Round.open(run))
+    assert [Path(image).name for image in imported.missing] == ["fake3.png"]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
 @given(arrays(np.uint8, (HEIGHT, WIDTH), elements=st.integers(0, 1)).filter(lambda mask: 0 < mask.mean() <= 0.95))
 def test_any_mask_arrives_exactly_and_replaces_the_one_before(run, mask):
