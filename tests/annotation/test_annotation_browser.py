@@ -4,6 +4,7 @@ import io
 import json
 import socket
 import threading
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -181,6 +182,25 @@ def test_stroke_is_on_disk_and_comes_back(page):
     page.open()
     np.testing.assert_array_equal(page.drawn(), drawn)
     assert page.verdicts() == {}
+
+
+def test_what_another_tab_drew_is_kept_and_shown(page):
+    page.set_size(5)
+    page.drag((8, 7), (30, 9))
+    page.check_saved()
+    other = np.zeros((HEIGHT, WIDTH), np.uint8)
+    other[2:6, 30:38] = 1
+    png = io.BytesIO()
+    Image.fromarray(255 * other).save(png, "PNG")
+    headers = {"Content-Type": "image/png"}
+    request = urllib.request.Request(f"{page.url}api/masks/0", png.getvalue(), headers, method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
+    page.drag((10, 20), (20, 20))
+    WebDriverWait(page.driver, 10).until(lambda _: "changed elsewhere" in page.text("message"))
+    np.testing.assert_array_equal(page.on_disk(), 255 * other)
+    np.testing.assert_array_equal(page.drawn(), other)
+    page.drag((10, 20), (20, 20))
+    assert page.check_saved().sum() > other.sum()
 
 
 def test_single_pixel_and_image_corners(page):
