@@ -51,6 +51,8 @@ def command(
     protocol = Protocol.read(config, fast)
     folder = Path(output or Path("benchmark") / (Path(config).stem + ("-fast" if fast else ""))).resolve()
     cells = list(protocol.cells(data_root or Path(config).parent, folder))
+    if fast:  # what is wrong in the rest of the file is better said now than after the quick try
+        list(Protocol.read(config).cells(data_root or Path(config).parent, folder))
     for option, wanted, known in (
         ("--model", models, {cell.model for cell in cells}),
         ("--seed", seeds, {cell.seed for cell in cells}),

@@ -18,7 +18,7 @@ import click
     help="Which split to score.",
 )
 @click.option(
-    "--output", type=click.Path(file_okay=False), help="Default: RUN/report; RUN/report-SPLIT if not of the test split."
+    "--output", type=click.Path(file_okay=False), help="Default: RUN/report, RUN/report-2 for other data, and so on."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
@@ -33,7 +33,7 @@ def command(
     Example:
       lae-tf evaluate runs/first data/manifest.csv
     """
-    from lae_tf.evaluation.evaluate import evaluate_run, write_evaluation
+    from lae_tf.evaluation.evaluate import evaluate_run, report_folder, write_evaluation
     from lae_tf.evaluation.tables import format_table
     from lae_tf.training.run import Run
 
@@ -41,8 +41,8 @@ def command(
     evaluation = evaluate_run(opened, manifests, split, batch_size)
     for caution in evaluation.cautions:
         click.echo(f"Warning: {caution}", err=True)
-    place = opened.report if split == "test" else opened.path / f"report-{split}"
-    page = write_evaluation(opened, evaluation, Path(output) if output else place)
+    place = Path(output) if output else report_folder(opened, evaluation)
+    page = write_evaluation(opened, evaluation, place)
     if as_json:
         click.echo((page.parent / "evaluation.json").read_text(encoding="utf-8"))
         return

@@ -47,6 +47,7 @@ def command(
     counts = built.manifest.counts()
     if as_json:
         facts = {"manifest": output, "counts": counts, "derived_masks": built.derived, "unmatched": built.unmatched}
+        facts["backup"] = built.backup
         click.echo(json.dumps(facts, indent=2))
         return
     for split, numbers in counts.items():
@@ -54,7 +55,7 @@ def command(
             f"{split:<5}  {numbers['real']} real, {numbers['fake']} fake ({numbers['annotated']} with a mask), "
             f"{numbers['groups']} groups"
         )
-    click.echo(f"Manifest: {output}")
+    click.echo(f"Manifest: {output}" + (f" (before: {built.backup})" if built.backup else ""))
     for sentence in built.unmatched[:SHOWN]:
         click.echo(f"Unmatched: {sentence}", err=True)
     if built.unmatched:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.serving.client import require_http
 
 
 @dataclass
@@ -67,6 +68,7 @@ def check_server(
     Raises:
         LAEError: nobody answers at ``url``, or the set cannot be read.
     """
+    require_http(url)
     images, encoded, threshold, tolerance = _read(golden)
     place = url.rstrip("/") if "/v1/models/" in url else f"{url.rstrip('/')}/v1/models/{model}"
     headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -31,6 +31,16 @@ _BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 
 
+def require_http(url: str) -> None:
+    """Check the address of a server.
+
+    Raises:
+        UsageError: it does not begin with http:// or https://.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"{url}: expected an address that begins with http://, such as http://localhost:8501.")
+
+
 class _Api:
     """What both clients share: where requests go, what is in them, and when to try again."""
 
@@ -56,6 +66,7 @@ class _Api:
             batch_size: images in one request.
             retries: how often a request is repeated that met a busy server (429 or 503).
         """
+        require_http(url)
         part = "" if version is None else f"/versions/{version}"
         self._path = f"/v1/models/{model}{part}"
         self._batch_size = batch_size

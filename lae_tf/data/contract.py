@@ -116,6 +116,12 @@ def row_problems(frame: pd.DataFrame) -> list[str]:
         ),
     )
 
+    report(
+        (frame["mask"] != "") & (frame["mask"] == frame["path"]),
+        "mask",
+        lambda i: f"{frame['mask'][i]} is the image itself, expected the mask of its forged region, or nothing",
+    )
+
     exists = _file_test()
     for column in ("path", "mask"):
         missing = [cell != "" and not exists(cell) for cell in as_text(frame[column])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,6 +159,25 @@ def _overlap(manifest: Manifest, trained: pd.DataFrame) -> list[str]:
     ]
 
 
+def report_folder(run: Run, evaluation: Evaluation) -> Path:
+    """Return the run's folder for a report: that of the same manifests and split, else the first that is free."""
+    name = "report" if evaluation.split == "test" else f"report-{evaluation.split}"
+    number = 1
+    while True:
+        folder = run.path / (name if number == 1 else f"{name}-{number}")
+        record = folder / "evaluation.json"
+        if not record.is_file():
+            return folder
+        manifests = json.loads(record.read_text(encoding="utf-8")).get("manifests")
+        if manifests in (None, _absolute(evaluation.files)):  # reports of older versions do not name them
+            return folder
+        number += 1
+
+
+def _absolute(files: Sequence[str]) -> list[str]:
+    return [os.path.abspath(file) for file in files]
+
+
 def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str = "") -> Path:
     """Write predictions.csv, evaluation.csv, .json and .md, and report.html; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,6 +187,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
     record = {
         "threshold": evaluation.threshold,
         "seen": evaluation.seen,
+        "manifests": _absolute(evaluation.files),
         "split": evaluation.split,
         "overlap_checked": evaluation.overlap_checked,
         "cautions": evaluation.cautions,

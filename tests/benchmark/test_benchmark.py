@@ -188,6 +188,17 @@ def test_what_would_fail_after_hours_is_said_before_the_first_training(protocol,
     assert not (tmp_path / "out").exists()
 
 
+def test_the_quick_try_checks_the_whole_protocol(protocol, tmp_path):
+    """What --fast leaves out would else be found to be wrong by the long run alone."""
+    path, data, _ = protocol
+    wrong = tmp_path / "wrong.yaml"
+    changes = {"ablations": {"x": {"model.haed": "gap"}}, "fast": {"ablations": {}}}
+    wrong.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    refused = run((wrong, data, tmp_path / "out"), "--fast")
+    assert refused.returncode == 2 and "did you mean 'head'" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_names_are_usage_errors(protocol, lae_tf_command):
     path, data, out = protocol
     for option in (["--model", "nobody"], ["--seed", "9"]):

@@ -239,6 +239,26 @@ class TestPairs:
         for folder in ("masks-derived", "masks-drawn", "manifest-masks"):
             fill(root / folder, ["1"], mask())
         assert set(rows(build("pairs", root), root)["method"]) == {"", "stargan"}
+        fill(root / "in/real", ["1"], picture())
+        fill(root / "in/fake/gan", ["1"], edited())
+        fill(root / "in/fake/masks-derived/gan", ["1"], mask())
+        assert set(rows(build("folders", root / "in"), root)["method"]) == {"", "gan"}
+
+    def test_a_manifest_that_is_replaced_is_kept(self, root):
+        """It may name masks that people drew."""
+        fill(root / "real", ["1"], picture())
+        fill(root / "stargan", ["1"], edited())
+        first = build("pairs", root)
+        assert build("pairs", root).backup == first.backup == ""
+        file = root.parent / "manifest.csv"
+        table = pd.read_csv(file, keep_default_na=False)
+        fill(root / "masks-drawn", ["1"], mask())
+        drawn = os.path.relpath(root / "masks-drawn/1.png", root.parent)
+        table.loc[table["label"] == "fake", ["mask", "mask_source"]] = [drawn, "human"]
+        table.to_csv(file, index=False)
+        kept = build("pairs", root).backup
+        assert kept.endswith("manifest.csv.bak-1")
+        assert pd.read_csv(kept, keep_default_na=False)["mask_source"].tolist().count("human") == 1
 
     def test_hidden_files_are_no_images_and_linked_folders_are_named(self, root):
         fill(root / "real", ["1", "._1"], picture())

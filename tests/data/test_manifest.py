@@ -124,6 +124,11 @@ def test_budget_counts_masks_drawn_by_people_in_the_training_split(folder):
     assert Manifest.from_frame(table(rows[3][:6]), folder).mask_budget() == 0.0
 
 
+def test_an_image_is_not_its_own_mask(folder):
+    (found,) = problems(folder, ("a.png", "fake", "a.png", "g1", "splice", "train"))
+    assert "row 1, column 'mask'" in found and "is the image itself" in found
+
+
 def test_every_problem_is_listed_with_row_and_column(folder):
     found = problems(
         folder,

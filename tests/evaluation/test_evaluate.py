@@ -110,6 +110,20 @@ def test_groups_of_one_name_in_two_manifests_are_named(tiny_manifest, tmp_path) 
     assert f"{len(both)} groups" in cautions[0] and "several manifests" in cautions[0]
 
 
+def test_a_report_on_other_data_has_a_folder_of_its_own(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "run"
+    shutil.copytree(trained_run.path, copy)
+    test_images = Manifest.read(tiny_manifest).select(split="test")
+    test_images.write(tmp_path / "other.csv")
+    for manifest, folder in (
+        (tiny_manifest, "report"),
+        (tmp_path / "other.csv", "report-2"),
+        (tiny_manifest, "report"),
+    ):
+        result = CliRunner().invoke(command, [str(copy), str(manifest)])
+        assert result.exit_code == 0 and f"Report: {copy / folder / 'report.html'}" in result.output
+
+
 def test_another_split_is_named_and_leaves_the_report_alone(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
     copy = tmp_path / "run"
     shutil.copytree(trained_run.path, copy)

@@ -244,6 +244,7 @@ def test_images_that_are_too_large_together_go_in_parts(export, connect, tmp_pat
 @pytest.mark.parametrize(
     ("url", "token", "said"),
     [
+        ("localhost:8501", None, "begins with http://"),
         ("http://localhost:port", None, "is not a URL"),
         ("http://[::1", None, "is not a URL"),
         ("http://a..b:1", None, "No answer from"),

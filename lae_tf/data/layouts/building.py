@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lae_tf.annotation.differencing import Differencing, difference_mask
-from lae_tf.annotation.import_masks import LARGEST_COVERAGE
+from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
 from lae_tf.data.images import read_image, write_bytes, write_png
 from lae_tf.data.layouts import casia, celeb_df, coco, dfdc, faceforensics, folders
 from lae_tf.data.layouts.samples import Found, Sample
@@ -42,12 +42,14 @@ class Built:
         unmatched: one sentence for whatever lacks its counterpart or was left out.
         report: file with these sentences; empty if there are none.
         derived: masks made by differencing.
+        backup: copy of another manifest that stood in its place; empty if there was none.
     """
 
     manifest: Manifest
     unmatched: list[str]
     report: str
     derived: int
+    backup: str = ""
 
 
 def build_manifest(
@@ -126,12 +128,18 @@ def build_manifest(
         }
     )
     manifest = Manifest.from_frame(frame, output.parent)
+    # It may name masks that people drew, which the data set itself knows nothing of.
+    backup = keep_copy(output) if output.is_file() else None
     manifest.write(output)
+    if backup is not None and backup.read_bytes() == output.read_bytes():
+        backup.unlink()
+        backup = None
     report = output.with_name(f"{output.stem}-unmatched.txt")
     report.unlink(missing_ok=True)
     if unmatched:
         write_bytes(report, ("\n".join(unmatched) + "\n").encode("utf-8", "surrogateescape"))
-    return Built(manifest, unmatched, str(report) if unmatched else "", sum(v == "derived" for v in made.values()))
+    derived_masks = sum(value == "derived" for value in made.values())
+    return Built(manifest, unmatched, str(report) if unmatched else "", derived_masks, str(backup or ""))
 
 
 def _derive(samples: list[Sample], root: Path, write_mask, progress: bool) -> tuple[list[str], list[str]]:  # type: ignore[no-untyped-def]

@@ -90,6 +90,8 @@ def find_folders(root: Path) -> Found:
         for path in images_below(fake):
             name = relative_stem(path, fake)
             method = groups.method(path, fake)
+            if _OWN_MASKS.fullmatch(method):
+                continue
             if drawn and name not in drawn:
                 found.unmatched.append(f"{path}: has no mask of the stem '{name}'")
             used.add(name)
