@@ -22,7 +22,7 @@ from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
 from lae_tf.data.images import read_mask, write_bytes, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
-from lae_tf.selection.budget import LIMIT
+from lae_tf.selection.budget import LIMIT, require_no_mask_share
 
 LARGEST_COVERAGE = 0.95
 """A mask that covers more of its image is a mistake (ours): inverted, or of an image that is no local forgery."""
@@ -119,11 +119,7 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
         ProblemsError: lists everything that is wrong; nothing is changed.
         UsageError: the source or the manifest cannot be used; nothing is changed.
     """
-    if selected.data.mask_share is not None:
-        raise UsageError(
-            f"the run has data.mask_share = {selected.data.mask_share:g}, which hides masks at random and would hide "
-            "new ones too; train without it, on a manifest that names only the masks there are."
-        )
+    require_no_mask_share(selected.data.mask_share)
     manifest = Manifest.read(selected.data.manifest)
     problems: list[str] = []
     names = ImageNames(selected.items)

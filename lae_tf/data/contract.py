@@ -18,7 +18,7 @@ masks do not count against the budget of human annotation.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.data.images import read_mask
-from lae_tf.errors import ImageError
+from lae_tf.errors import ImageError, UsageError
 
 COLUMNS = ("path", "label", "mask", "group", "method", "split")
 OPTIONAL_COLUMNS = ("mask_source",)
@@ -57,6 +57,16 @@ def column_problems(found: list[str]) -> list[str]:
         if name not in known:
             problems.append(f"unknown column '{name}'{nearest(name, known)}; known are {', '.join(known)}")
     return problems
+
+
+def require_shares(shares: Sequence[float]) -> None:
+    """Check the shares of train, val and test.
+
+    Raises:
+        UsageError: not one share for each, below zero, or a sum that is not 1.
+    """
+    if len(shares) != len(SPLITS) or not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):  # NaN is refused too
+        raise UsageError(f"splits are {shares}, expected shares for {', '.join(SPLITS)} that sum to 1")
 
 
 def row_problems(frame: pd.DataFrame) -> list[str]:

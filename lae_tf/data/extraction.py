@@ -121,7 +121,7 @@ def _extract_one(
         "whole": whole,
         "faces_of": original,
     }
-    if original is not None and (root / original).is_file():
+    if original is not None:
         request["faces_of_file"] = _state(root / original)
     known = _read_record(folder)
     if known and all(known.get(key) == value for key, value in request.items()):
@@ -154,6 +154,11 @@ def _extract_one(
     record = {**request, "frames": frames, "without_face": without, "track": points}
     write_bytes(folder / RECORD, json.dumps(record).encode())
     return record, False
+
+
+def holds_frames(folder: str) -> bool:
+    """Whether the images in a folder are the frames of one video, finished or not."""
+    return os.path.isfile(os.path.join(folder, RECORD))
 
 
 def _state(path: Path) -> dict[str, int]:

@@ -140,6 +140,11 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
+def printable(path: str) -> str:
+    """Return a path as text that any encoder takes; bytes that are no text are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def require_text(path: str) -> str:
     """Return a path that a manifest can hold.
 
@@ -149,8 +154,7 @@ def require_text(path: str) -> str:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        raise UsageError(f"{shown}: its name is not UTF-8; rename the file.") from None
+        raise UsageError(f"{printable(path)}: its name is not UTF-8; rename the file.") from None
     return path
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from lae_tf.data.images import printable
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
@@ -51,7 +52,7 @@ class Explanation:
         """Return one row per method for tables: path, method, FAITHFULNESS, AGREEMENT (or NaN), and score and label of
         the image and of its blurred copy.
 
-        The path is :func:`printable`.
+        The path is :func:`lae_tf.data.images.printable`.
         """
         rows: list[dict[str, object]] = []
         for method, faithfulness in self.faithfulness.items():
@@ -67,11 +68,6 @@ class Explanation:
             row |= {name: self.agreement.get(method, {}).get(name, float("nan")) for name in AGREEMENT}
             rows.append(row)
         return rows
-
-
-def printable(path: str) -> str:
-    """Return a path as text that any encoder takes; bytes that are no text are escaped."""
-    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def explain_files(

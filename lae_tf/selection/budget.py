@@ -34,6 +34,22 @@ class Budget:
         return self.total / self.training_images
 
 
+def require_no_mask_share(mask_share: float | None) -> None:
+    """Refuse a run in which masks that people draw could not count.
+
+    Args:
+        mask_share: ``data.mask_share`` of its configuration.
+
+    Raises:
+        UsageError: it is set.
+    """
+    if mask_share is not None:
+        raise UsageError(
+            f"the run has data.mask_share = {mask_share:g}, which hides masks at random and would hide new ones too; "
+            "train without it, on a manifest that names only the masks there are."
+        )
+
+
 def masks_of(share: float, training_images: int) -> int:
     """Return how many masks a share of the training images allows; 2.9 % of 1000 are 29, not 28 by rounding."""
     return int(share * training_images + 1e-9)

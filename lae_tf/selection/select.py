@@ -17,11 +17,11 @@ from lae_tf.data.images import write_png
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import image_dataset
-from lae_tf.errors import LAEError, UsageError
+from lae_tf.errors import LAEError
 from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.report import write_text
 from lae_tf.model.lae import LAE
-from lae_tf.selection.budget import parse_budget
+from lae_tf.selection.budget import parse_budget, require_no_mask_share
 from lae_tf.selection.channels import ChannelConcepts, describe_channels
 from lae_tf.selection.gallery import write_gallery
 from lae_tf.selection.pool import Features, pool_features
@@ -139,11 +139,7 @@ def select_round(
         LAEError: no model, a run that hides masks, an empty pool, or nothing left of the budget.
     """
     config = run.config
-    if config.data.mask_share is not None:
-        raise UsageError(
-            f"the run has data.mask_share = {config.data.mask_share:g}, which hides masks at random and would hide new "
-            "ones too; select from a run trained without it."
-        )
+    require_no_mask_share(config.data.mask_share)
     model = run.load_model()
     get_strategy(strategy)
     original = training_manifest(config).select(split="train")

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from lae_tf.data.contract import COLUMNS, SPLITS
-from lae_tf.data.extraction import RECORD
+from lae_tf.data.contract import COLUMNS, SPLITS, require_shares
+from lae_tf.data.extraction import holds_frames
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
@@ -227,8 +227,7 @@ def _sources(
         folder = Path(os.path.commonpath([os.path.dirname(path) for path in files]))
     names = _names(files, folder)
     if groups is None:
-        # A record stands beside the frames of one video.
-        videos = {path: os.path.isfile(os.path.join(path, RECORD)) for path in set(map(os.path.dirname, files))}
+        videos = {path: holds_frames(path) for path in set(map(os.path.dirname, files))}
         pairs = zip(files, names, strict=True)
         found = [os.path.dirname(name) or "." if videos[os.path.dirname(path)] else name for path, name in pairs]
     else:
@@ -259,8 +258,7 @@ def _names(files: Sequence[str], folder: Path) -> list[str]:
 
 
 def _assign(groups: Iterable[str], splits: tuple[float, float, float], seed: int) -> dict[str, str]:
-    if len(splits) != len(SPLITS) or not (min(splits) >= 0 and abs(sum(splits) - 1) <= 1e-6):  # NaN is refused too
-        raise UsageError(f"splits are {splits}, expected shares for {', '.join(SPLITS)} that sum to 1")
+    require_shares(splits)
     order = sorted(set(groups), key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
     used = [split for split, share in zip(SPLITS, splits, strict=True) if share > 0]
     if len(order) < len(used):

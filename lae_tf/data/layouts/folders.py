@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from lae_tf.data.extraction import RECORD
+from lae_tf.data.extraction import holds_frames
 from lae_tf.data.layouts.samples import (
     Found,
     Sample,
@@ -121,7 +121,7 @@ class _Groups:
     def _video(self, path: str) -> str | None:
         parent = os.path.dirname(path)
         if parent not in self._is_video:
-            self._is_video[parent] = os.path.isfile(os.path.join(parent, RECORD))
+            self._is_video[parent] = holds_frames(parent)
         return parent if self._is_video[parent] else None
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from lae_tf.data.contract import SPLITS
+from lae_tf.data.contract import SPLITS, require_shares
 from lae_tf.data.layouts.samples import Sample
 from lae_tf.errors import UsageError
 
@@ -29,8 +29,7 @@ def assign(samples: Sequence[Sample], shares: tuple[float, float, float], seed: 
     Raises:
         UsageError: the shares are not shares, or there are too few groups.
     """
-    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):  # NaN is refused too
-        raise UsageError(f"splits are {shares}, expected shares for {', '.join(SPLITS)} that sum to 1")
+    require_shares(shares)
     given: defaultdict[str, set[str]] = defaultdict(set)
     for sample in samples:
         if sample.split:
