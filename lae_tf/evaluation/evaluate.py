@@ -18,6 +18,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation import panels, plots
+from lae_tf.evaluation.overlap import check_overlap
 from lae_tf.evaluation.report import Picture, Section, evaluation_sections, write_report, write_text
 from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.evaluation.tables import (
@@ -75,7 +76,7 @@ def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test",
     manifest, cautions = gather(manifests, split)
     trained = _training_frame(run) if split == "test" else None
     if trained is not None:
-        cautions += _overlap(manifest, trained)
+        cautions += check_overlap(manifest.frame, trained)
     elif split == "test":
         cautions.append(
             f"{run.config.data.manifest} cannot be read any more, so that test images could not be looked for among "
@@ -135,28 +136,6 @@ def _training_frame(run: Run) -> pd.DataFrame | None:
         return training_manifest(run.config).frame
     except LAEError:
         return None
-
-
-def _overlap(manifest: Manifest, trained: pd.DataFrame) -> list[str]:
-    """Refuse images of training, and say which test images are of the same groups as those.
-
-    Raises:
-        LAEError: test images that the run was trained or calibrated on.
-    """
-    tested = manifest.frame
-    leaked = tested.loc[tested["path"].isin(trained["path"]), "path"]
-    if len(leaked):
-        raise LAEError(
-            f"{len(leaked)} test images were used in training, the first is {leaked.iloc[0]}; "
-            "numbers on them would mean nothing. Remove them from the manifest's test split."
-        )
-    groups = pd.unique(tested.loc[tested["group"].isin(trained["group"]) & (tested["group"] != ""), "group"])
-    if not len(groups):
-        return []
-    return [
-        f"{len(groups)} groups of the test images, the first is '{groups[0]}', are groups of training images too: "
-        "numbers are too good if they name the same sources."
-    ]
 
 
 def report_folder(run: Run, evaluation: Evaluation) -> Path:

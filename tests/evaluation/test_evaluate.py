@@ -56,6 +56,20 @@ def test_training_images_are_refused_as_test_images(trained_run, tiny_manifest, 
         evaluate_run(trained_run, [leaky])
 
 
+def test_copies_of_training_images_are_told(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    frame = Manifest.read(tiny_manifest).frame
+    tested = frame[frame["split"] == "test"]
+    copied = frame[(frame["split"] == "train") & (frame["label"] == "fake")].iloc[[1, 4]]
+    copied = copied.assign(group="elsewhere", split="test")
+    originals = copied["path"].tolist()
+    copied["path"] = [shutil.copy(path, tmp_path / f"new-{number}.png") for number, path in enumerate(originals)]
+    pd.concat([tested, copied]).to_csv(tmp_path / "test.csv", index=False)
+    evaluation = evaluate_run(trained_run, [tmp_path / "test.csv"])
+    assert len(evaluation.cautions) == 1
+    caution = f"2 of {len(tested) + 2} test images are copies of training images, the first is "
+    assert evaluation.cautions[0].startswith(f"{caution}{tmp_path / 'new-0.png'}, the same as {originals[0]}:")
+
+
 def test_a_run_is_evaluated_where_its_training_manifest_is_not(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
     moved = tmp_path / "run"
     shutil.copytree(trained_run.path, moved)
