@@ -15,7 +15,7 @@ from skimage.filters import apply_hysteresis_threshold
 from tqdm import tqdm
 
 from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
-from lae_tf.data.images import SUFFIXES, read_image, write_png
+from lae_tf.data.images import is_image_name, read_image, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, UsageError
 
@@ -167,7 +167,7 @@ class _SourceIndex:
         self._by_end: dict[tuple[str, ...], Path] = {}
         self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if is_image_name(path.name) and path.is_file():
                 self._by_end.setdefault(path.relative_to(folder).with_suffix("").parts, path)
                 self._by_stem[path.stem].append(path)
         if not self._by_end:

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lae_tf.data.images import SUFFIXES
+from lae_tf.data.images import is_image_name, require_text
 from lae_tf.data.video import find_videos, is_video
 from lae_tf.errors import UsageError
+
+
+def images_below(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders.
+
+    Raises:
+        UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
+    """
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in folders:
+            if os.path.islink(os.path.join(parent, name)):
+                raise UsageError(f"{os.path.join(parent, name)}: is a link to a folder; put the folder itself there.")
+        yield from (require_text(os.path.join(parent, name)) for name in sorted(files) if is_image_name(name))
 
 
 def find_images(paths: Iterable[str]) -> list[str]:
@@ -20,7 +35,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
-            files = sorted(str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES)
+            files = sorted(str(file) for file in Path(path).rglob("*") if is_image_name(file.name))
         elif Path(path).exists():
             files = [path]
         else:
@@ -53,7 +68,7 @@ def _videos_of(path: str) -> list[str]:
     if not Path(path).is_dir():
         candidates = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
         return [file for file in candidates if is_video(file)]
-    if any(file.suffix.lower() in SUFFIXES for file in Path(path).rglob("*")):
+    if any(is_image_name(file.name) for file in Path(path).rglob("*")):
         return []
     try:
         return [str(file) for file in find_videos(path)]

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from lae_tf.data.images import SUFFIXES, read_mask
+from lae_tf.data.images import is_image_name, read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 
@@ -41,11 +41,11 @@ def truth_from_folder(folder: str | os.PathLike[str], images: Sequence[str]) -> 
     """Look masks up by name: the mask of ``photos/a.jpg`` is ``FOLDER/a.png``, or ``a`` with another image suffix.
 
     Raises:
-        UsageError: two masks of one name, a mask named as two of the images, or as none.
+        UsageError: two masks of one name, a mask named as two of the images, as none, or an image itself.
     """
     masks: dict[str, str] = {}
     for file in sorted(Path(folder).iterdir()):
-        if file.suffix.lower() in SUFFIXES:
+        if is_image_name(file.name):
             if file.stem in masks:
                 raise UsageError(f"{folder}: two masks of one name, {Path(masks[file.stem]).name} and {file.name}.")
             masks[file.stem] = str(file)
@@ -57,6 +57,8 @@ def truth_from_folder(folder: str | os.PathLike[str], images: Sequence[str]) -> 
                 f"{masks[name]}: named as two of the images, {owners[name]} and {image}; say in a "
                 "manifest (--manifest) whose mask it is."
             )
+        if name in masks and os.path.realpath(masks[name]) == os.path.realpath(image):
+            raise UsageError(f"{image}: is the image itself, and no mask of it; give the folder of the masks.")
     if not owners:
         raise UsageError(f"{folder}: no mask is named as one of the images; expected the image's name, as a PNG.")
     return lambda path: Truth(mask=masks.get(Path(path).stem, ""))

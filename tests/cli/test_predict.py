@@ -53,6 +53,12 @@ def test_folders_are_searched_by_suffix_and_below(photos):
     assert all(path.endswith(".png") for path in found)
 
 
+def test_hidden_companions_of_files_are_no_images(tmp_path):
+    for name in ("a.png", "._a.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert find_images([str(tmp_path)]) == [str(tmp_path / "a.png")]
+
+
 def test_globs_files_and_folders_together_repeat_nothing(photos):
     one = str(next(photos.glob("*.png")))
     assert find_images([one, str(photos / "*.png"), str(photos)]) == list(

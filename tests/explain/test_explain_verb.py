@@ -226,6 +226,8 @@ def test_a_mask_is_of_one_image(tmp_path):
         truth_from_folder(tmp_path, ["fake/a.jpg", "real/a.png"])
     with pytest.raises(UsageError, match="no mask is named as one of the images"):
         truth_from_folder(tmp_path, ["fake/b.jpg"])
+    with pytest.raises(UsageError, match="is the image itself, and no mask of it"):
+        truth_from_folder(tmp_path, [str(tmp_path / "a.png")])
 
 
 def test_masks_are_resized_by_the_nearest_pixel(tmp_path):

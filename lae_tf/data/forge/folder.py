@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from lae_tf.data.contract import COLUMNS, SPLITS, require_shares
 from lae_tf.data.extraction import holds_frames
+from lae_tf.data.finding import images_below
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
-from lae_tf.data.images import SUFFIXES, is_image_name, read_image, require_text, status_of, write_bytes, write_png
+from lae_tf.data.images import SUFFIXES, read_image, status_of, write_bytes, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
@@ -217,7 +218,9 @@ def _sources(
         folder = Path(os.path.abspath(real))
         if not folder.is_dir():
             raise UsageError(f"{real}: no such folder of real images")
-        files = sorted(str(path) for path in _images_below(folder, out))
+        # the results may lie below the real images, and are no input
+        nested = folder in out.parents
+        files = sorted(path for path in images_below(folder) if not (nested and out in Path(path).parents))
         if not files:
             raise UsageError(f"{real}: holds no image ({', '.join(SUFFIXES)})")
     else:
@@ -241,13 +244,6 @@ def _sources(
         if assigned.get(group) not in SPLITS:
             raise UsageError(f"group '{group}': split is {assigned.get(group)}, expected {', '.join(SPLITS)}")
     return [_Source(path, name, group, assigned[group]) for path, name, group in zip(files, names, found, strict=True)]
-
-
-def _images_below(folder: Path, out: Path) -> Iterable[Path]:
-    for parent, folders, files in os.walk(folder):
-        # the results may lie below the real images, and are no input
-        folders[:] = [name for name in folders if Path(parent, name) != out]
-        yield from (Path(require_text(os.path.join(parent, name))) for name in files if is_image_name(name))
 
 
 def _names(files: Sequence[str], folder: Path) -> list[str]:

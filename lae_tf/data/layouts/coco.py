@@ -13,8 +13,9 @@ import numpy as np
 from lae_tf.annotation.coco import decode_segmentation
 from lae_tf.annotation.items import NOT_FAKE
 from lae_tf.annotation.rle import RLEError
+from lae_tf.data.finding import images_below
 from lae_tf.data.images import read_image
-from lae_tf.data.layouts.samples import Found, Sample, images_below, read_json, relative_stem, require_samples
+from lae_tf.data.layouts.samples import Found, Sample, read_json, relative_stem, require_samples
 from lae_tf.errors import ImageError, UsageError
 
 _IMAGES = ("", "images")

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 from lae_tf.data.extraction import holds_frames
+from lae_tf.data.finding import images_below
 from lae_tf.data.layouts.samples import (
     Found,
     Sample,
     by_stem,
-    images_below,
     relative_stem,
     require_samples,
 )

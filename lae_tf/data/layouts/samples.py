@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lae_tf.data.images import is_image_name, require_text
+from lae_tf.data.finding import images_below
 from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
 from lae_tf.errors import UsageError
 
@@ -48,20 +48,6 @@ class Found:
 
     samples: list[Sample] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
-
-
-def images_below(folder: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders.
-
-    Raises:
-        UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
-    """
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                raise UsageError(f"{os.path.join(parent, name)}: is a link to a folder; put the folder itself there.")
-        yield from (require_text(os.path.join(parent, name)) for name in sorted(files) if is_image_name(name))
 
 
 def stem(path: str) -> str:
