@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from lae_tf.atomic import write_bytes, write_text
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import MissingExtraError, UsageError
 
@@ -149,11 +151,8 @@ def heatmap_names(files: list[str]) -> dict[str, str]:
 
 def write_heatmap(path: Path, prediction: Any) -> str:
     """Write the image with its attention laid over."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if hasattr(prediction, "heatmap_png"):  # a server drew it
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(prediction.heatmap_png)
-        temporary.replace(path)
+        write_bytes(path, prediction.heatmap_png)
         return str(path)
     from lae_tf.data.images import write_png
     from lae_tf.evaluation.panels import overlay
@@ -165,10 +164,8 @@ def write_heatmap(path: Path, prediction: Any) -> str:
 def write_csv(path: Path, records: list[dict]) -> None:
     """Write all records, errors included, atomically; a name that is no text keeps its bytes."""
     columns = ["path", "score", "label", "logit", "threshold", "heatmap", "error"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(records)
-    temporary.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns, restval="")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(path, table.getvalue())

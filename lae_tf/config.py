@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lae_tf.atomic import write_text
 from lae_tf.errors import ProblemsError, UsageError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -258,9 +258,7 @@ class Config(Section):
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`to_yaml` atomically."""
-        temporary = Path(f"{path}.tmp")
-        temporary.write_text(self.to_yaml(), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, self.to_yaml())
 
 
 def read_yaml(path: Path, required: str) -> dict[str, Any]:

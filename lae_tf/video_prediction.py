@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import os
-import uuid
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -17,9 +16,9 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from lae_tf.atomic import replacing, write_bytes
 from lae_tf.data.crops import Crop, read_crops
 from lae_tf.data.faces import Track
-from lae_tf.data.images import write_bytes
 from lae_tf.data.video import Selection, import_av
 from lae_tf.errors import VideoError
 from lae_tf.evaluation import panels, plots
@@ -205,10 +204,11 @@ def annotate_video(prediction: VideoPrediction, track: Track | None, path: Path)
         VideoError: the video cannot be read or written.
     """
     av = import_av()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.mp4")
     try:
-        with av.open(str(temporary), "w", options={"movflags": "faststart"}) as container:
+        with (
+            replacing(path) as temporary,
+            av.open(str(temporary), "w", options={"movflags": "faststart"}) as container,
+        ):
             stream = None
             for crop in read_crops(prediction.path, Selection(every=1), track):
                 picture = _even(_drawn(prediction, crop))
@@ -223,11 +223,8 @@ def annotate_video(prediction: VideoPrediction, track: Track | None, path: Path)
                 container.mux(stream.encode(frame))
             if stream is not None:
                 container.mux(stream.encode())
-        os.replace(temporary, path)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _contact_sheet(model: LAE, prediction: VideoPrediction, track: Track | None) -> Figure:

@@ -18,7 +18,7 @@ import numpy as np
 from lae_tf.annotation.items import FORGED, NOT_FAKE, Drawing, ImageNames, Item, read_json
 from lae_tf.annotation.polygons import fill_polygon
 from lae_tf.annotation.rle import RLEError, decode_coco, encode_coco
-from lae_tf.data.images import write_bytes
+from lae_tf.atomic import write_bytes
 from lae_tf.errors import ImageError, UsageError
 
 CATEGORIES = {1: FORGED, 2: NOT_FAKE}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.items import Item
-from lae_tf.data.images import normalise, read_bytes, write_bytes
+from lae_tf.atomic import write_bytes
+from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
 FORMATS = ("label-studio", "coco", "png")

@@ -19,7 +19,8 @@ from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.items import Drawing, ImageNames, read_json
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
-from lae_tf.data.images import read_mask, write_bytes, write_png
+from lae_tf.atomic import write_bytes
+from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 from lae_tf.selection.budget import LIMIT, require_no_mask_share

@@ -17,7 +17,7 @@ import numpy as np
 from lae_tf.annotation.items import FORGED, NOT_FAKE, Drawing, ImageNames, Item, read_json
 from lae_tf.annotation.polygons import fill_polygon
 from lae_tf.annotation.rle import RLEError, decode_brush, encode_brush
-from lae_tf.data.images import write_bytes
+from lae_tf.atomic import write_bytes
 from lae_tf.errors import ImageError, UsageError
 
 TASKS_FILE, CONFIG_FILE = "tasks.json", "labeling_config.xml"

@@ -44,7 +44,7 @@ def read_folder(folder: Path, names: ImageNames, problems: list[str]) -> Iterato
     Raises:
         UsageError: there are no PNG files.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png" and path.is_file())
+    files = sorted(path for path in folder.rglob("[!.]*.[Pp][Nn][Gg]") if path.is_file())
     if not files:
         raise UsageError(f"{folder}: holds no PNG masks.")
     for path in files:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from lae_tf.annotation.items import Drawing, Item, read_json
-from lae_tf.data.images import read_mask, write_bytes, write_png
+from lae_tf.atomic import write_bytes
+from lae_tf.data.images import read_mask, write_png
 from lae_tf.errors import ImageError, LAEError, UsageError
 
 VERDICTS_FILE = "verdicts.json"

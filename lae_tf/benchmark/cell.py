@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from scipy.special import expit
 
 from lae_tf.allocator import keep_freed_memory
+from lae_tf.atomic import write_text
 from lae_tf.baselines import build_peer
 from lae_tf.benchmark.degradations import DEGRADATIONS, degrade
 from lae_tf.benchmark.train_peer import train_peer
@@ -23,7 +24,6 @@ from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.report import write_text
 from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.training.calibrate import decision_threshold
 from lae_tf.training.run import Run

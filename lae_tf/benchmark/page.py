@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lae_tf.atomic import write_text
 from lae_tf.benchmark import compare
 from lae_tf.benchmark.cell import PANELS
 from lae_tf.benchmark.protocol import OWN, Cell, Protocol
@@ -22,7 +23,7 @@ from lae_tf.environment import describe
 from lae_tf.evaluation import plots
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.panels import overlay
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
 from lae_tf.evaluation.tables import DROP, SEEN_MEAN, TITLES, UNSEEN_MEAN
 
 _COLUMNS = ("accuracy", "balanced_accuracy", "auroc", "eer")

@@ -13,10 +13,10 @@ from typing import Any
 from filelock import Timeout
 from tqdm import tqdm
 
+from lae_tf.atomic import write_text
 from lae_tf.benchmark.cell import REQUEST, RESULT, SETTINGS, lock_of
 from lae_tf.benchmark.protocol import Cell, Protocol
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.evaluation.report import write_text
 
 
 def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from lae_tf.atomic import write_bytes
 from lae_tf.errors import ImageError, UsageError
 
 MAX_PIXELS = 64_000_000
@@ -121,18 +121,6 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write uint8 (H, W, 3) or (H, W) losslessly and atomically; the folder is created if it is missing."""
     write_bytes(path, _encode_png(Image.fromarray(array)))
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file atomically; the folder is created if it is missing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_image_name(name: str) -> bool:

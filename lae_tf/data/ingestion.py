@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lae_tf.data.images import normalise, read_bytes, read_mask, status_of, write_bytes
+from lae_tf.atomic import write_bytes
+from lae_tf.data.images import normalise, read_bytes, read_mask, status_of
 from lae_tf.errors import ImageError, ProblemsError
 
 

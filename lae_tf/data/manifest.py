@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lae_tf.atomic import write_bytes
 from lae_tf.data.contract import (
     COLUMNS,
     LABELS,
@@ -24,7 +25,6 @@ from lae_tf.data.contract import (
     nearest,
     row_problems,
 )
-from lae_tf.data.images import write_bytes
 from lae_tf.errors import ManifestError, UsageError
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lae_tf.atomic import write_text
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.overlap import check_overlap
-from lae_tf.evaluation.report import Picture, Section, evaluation_sections, write_report, write_text
+from lae_tf.evaluation.report import Picture, Section, evaluation_sections, write_report
 from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.evaluation.tables import (
     csv_table,

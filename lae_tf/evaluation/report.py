@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from lae_tf.atomic import write_text
 from lae_tf.evaluation.plots import data_uri
 from lae_tf.evaluation.tables import DROP, SEEN_MEAN, SHOWN, SUMMARIES, TITLES, UNSEEN_MEAN
 
@@ -107,18 +107,6 @@ def write_report(
     )
     write_text(path, page)
     return Path(path)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file under a temporary name first, so that no reader ever meets half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def evaluation_sections(table: pd.DataFrame) -> list[Section]:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lae_tf.data.images import printable, write_bytes
+from lae_tf.atomic import write_bytes, write_text
+from lae_tf.data.images import printable
 from lae_tf.evaluation.plots import COLOURS, GREY, png
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
 from lae_tf.explain.explaining import Explanation, summarise
 from lae_tf.explain.faithfulness import STEPS
 from lae_tf.explain.methods import CONTROL

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from lae_tf.data.images import write_bytes
+from lae_tf.atomic import write_bytes
 from lae_tf.errors import UsageError
 from lae_tf.scale.pool import Pool
 from lae_tf.scale.scorer import ERRORS, RESULTS, SCORES, Scorer

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lae_tf.atomic import write_text
 from lae_tf.config import Config
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
@@ -20,7 +21,7 @@ from lae_tf.errors import UsageError
 from lae_tf.evaluation import plots
 from lae_tf.evaluation.evaluate import evaluate_run
 from lae_tf.evaluation.metrics import Interval
-from lae_tf.evaluation.report import Picture, Section, Table, write_report, write_text
+from lae_tf.evaluation.report import Picture, Section, Table, write_report
 from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
 from lae_tf.selection.budget import masks_of
 from lae_tf.selection.select import choose

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lae_tf.atomic import write_text
 from lae_tf.data.images import write_png
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import image_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation import panels, plots
-from lae_tf.evaluation.report import write_text
 from lae_tf.model.lae import LAE
 from lae_tf.selection.budget import parse_budget, require_no_mask_share
 from lae_tf.selection.channels import ChannelConcepts, describe_channels

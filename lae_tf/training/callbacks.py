@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from lae_tf.atomic import replacing, write_text
 from lae_tf.errors import LAEError
 from lae_tf.training.run import Run
 
@@ -96,10 +97,8 @@ def epoch_rank(logs: dict[str, float], decision_loss: str) -> list[float]:
 
 def save_model(model: keras.Model, path: Path) -> None:
     """Save a ``.keras`` file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    model.save(str(temporary))
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        model.save(str(temporary))
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -118,9 +117,7 @@ class MetricsLog(keras.callbacks.Callback):
         self.stage = stage
         self.examples = examples
         kept = [row for row in run.read_metrics() if row["stage"] != stage or row["epoch"] <= first_epoch]
-        temporary = run.metrics_path.with_name(run.metrics_path.name + ".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        temporary.replace(run.metrics_path)
+        write_text(run.metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
         self.writer = tf.summary.create_file_writer(str(run.tensorboard / stage))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lae_tf.atomic import write_text
 from lae_tf.config import Config
 from lae_tf.errors import UsageError
 
@@ -97,11 +97,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run atomically."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(value, indent=2), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(self.path / name, json.dumps(value, indent=2))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return one dict per finished epoch: stage, epoch, training and validation metrics."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
 import jinja2
 
+from lae_tf.atomic import write_text
 from lae_tf.errors import UsageError
 from lae_tf.export.exporting import MODEL_NAME, versions
 from lae_tf.export.warmup import MAX_BATCH_SIZE
@@ -72,9 +72,7 @@ def write_deployment(directory: Path, model_root: Path, version: int, stack: str
         if path.exists() and path.name != MODELS_CONFIG:
             result["kept"].append(path)
             continue
-        temporary = directory / f".{uuid.uuid4().hex}.tmp"
-        temporary.write_text(environment.get_template(template).render(values), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, environment.get_template(template).render(values))
         result["written"].append(path)
     return result
 

@@ -7,19 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
-from lae_tf.evaluation import report
-from lae_tf.evaluation.report import (
-    Card,
-    Picture,
-    Section,
-    Table,
-    evaluation_sections,
-    write_report,
-    write_text,
-)
+from lae_tf.evaluation.report import Card, Picture, Section, Table, evaluation_sections, write_report
 from lae_tf.evaluation.tables import evaluation_table
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -180,20 +170,6 @@ def test_cells(tmp_path):
     # AUROC .75 is half way from chance to perfect, EER .1 has .8 of the way; other columns and drops have no tint.
     tints = [float(a["style"].split(":")[1]) for a in page.all("td") if "style" in a]
     assert tints == [0.5, 0.8, 0.0]
-
-
-def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "page.html"
-    write_text(path, "old")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(report.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_report(path, "t", [])
-    assert path.read_text() == "old"
-    assert [file.name for file in path.parent.iterdir()] == ["page.html"]
 
 
 def test_tensorflow_is_not_needed():

@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from lae_tf.atomic import write_bytes
 from lae_tf.data.contract import COLUMNS, SPLITS, require_shares
 from lae_tf.data.extraction import holds_frames
 from lae_tf.data.finding import images_below
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
-from lae_tf.data.images import SUFFIXES, read_image, status_of, write_bytes, write_png
+from lae_tf.data.images import SUFFIXES, read_image, status_of, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from lae_tf.annotation.differencing import Differencing, difference_mask
 from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
-from lae_tf.data.images import read_image, write_bytes, write_png
+from lae_tf.atomic import write_bytes
+from lae_tf.data.images import read_image, write_png
 from lae_tf.data.layouts import casia, celeb_df, coco, dfdc, faceforensics, folders
 from lae_tf.data.layouts.samples import Found, Sample
 from lae_tf.data.layouts.splits import assign
