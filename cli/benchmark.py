@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 
 @click.command("benchmark")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False))
@@ -16,7 +18,7 @@ import click
     type=click.Path(exists=True, file_okay=False),
     help="Folder that the protocol's manifest is relative to; default: the protocol's own folder.",
 )
-@click.option("--output", type=click.Path(file_okay=False), help="Default: benchmark/NAME of the protocol's file.")
+@click.option("--output", type=OutputPath(file_okay=False), help="Default: benchmark/NAME of the protocol's file.")
 @click.option("--fast", is_flag=True, help="The protocol's small version: a first answer, not evidence.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models; default: all.")
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), help="Only these seeds; default: all.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
@@ -18,7 +20,7 @@ import click
     help="Which split to score.",
 )
 @click.option(
-    "--output", type=click.Path(file_okay=False), help="Default: RUN/report, RUN/report-2 for other data, and so on."
+    "--output", type=OutputPath(file_okay=False), help="Default: RUN/report, RUN/report-2 for other data, and so on."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")

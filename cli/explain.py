@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 
 @click.command("explain")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(file_okay=False), required=True, help="Folder for panels and page.")
+@click.option("-o", "--output", type=OutputPath(file_okay=False), required=True, help="Folder for panels and page.")
 @click.option("--masks", type=click.Path(exists=True, file_okay=False), help="Folder of masks named as the images.")
 @click.option(
     "--manifest", type=click.Path(exists=True, dir_okay=False), help="Manifest that knows the images' labels and masks."

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 
 @click.command("export")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=OutputPath(file_okay=False, path_type=Path))
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Version; default: the highest plus one.")
 @click.option(
     "--format",
@@ -23,7 +25,7 @@ import click
 @click.option("--int8", is_flag=True, help="With tflite: 8-bit convolutions, calibrated on training images.")
 @click.option(
     "--deploy",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write what TensorFlow Serving needs here: compose file, Kubernetes manifest, models.config, ...",
 )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 _NEXT = {
     "label-studio": """\
 1. Start Label Studio with
@@ -30,7 +32,7 @@ _NEXT = {
 
 @click.command("export-tasks")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
-@click.argument("out", type=click.Path())
+@click.argument("out", type=OutputPath())
 @click.option(
     "--format",
     "kind",

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.splits import splits_option
 
 
@@ -23,7 +24,7 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
 
 @click.command("forge")
 @click.argument("real_dir", type=click.Path(exists=True, file_okay=False))
-@click.argument("out_dir", type=click.Path(file_okay=False))
+@click.argument("out_dir", type=OutputPath(file_okay=False))
 @click.option(
     "--methods",
     default="splice,copy-move,inpaint-telea,inpaint-ns,self-blend",

@@ -7,12 +7,14 @@ import sys
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 DEFAULT_COUNT, SHOWN = 32, 20
 
 
 @click.command("frames")
 @click.argument("source", type=click.Path(exists=True))
-@click.argument("out", type=click.Path(file_okay=False))
+@click.argument("out", type=OutputPath(file_okay=False))
 @click.option("--every", type=click.IntRange(1), metavar="N", help="Take every N-th frame.")
 @click.option(
     "--count",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 
 @click.command("loop")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False))
@@ -23,7 +25,7 @@ import click
 @click.option("--strategy", "strategies", multiple=True, default=("channel-concept", "random"), show_default=True)
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), default=(0,), show_default=True)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the configuration.")
-@click.option("--output", type=click.Path(file_okay=False), help="Default: the configuration's output.")
+@click.option("--output", type=OutputPath(file_okay=False), help="Default: the configuration's output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON.")
 def command(
     config: str,

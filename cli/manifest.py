@@ -6,6 +6,7 @@ import json
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.splits import splits_option
 
 SHOWN = 20
@@ -14,7 +15,14 @@ SHOWN = 20
 @click.command("manifest")
 @click.argument("kind")
 @click.argument("root", type=click.Path(exists=True, file_okay=False))
-@click.option("-o", "--output", default="manifest.csv", show_default=True, help="Manifest to write (.csv, .parquet).")
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath(dir_okay=False),
+    default="manifest.csv",
+    show_default=True,
+    help="Manifest to write (.csv, .parquet).",
+)
 @click.option("--compression", type=click.Choice(["raw", "c0", "c23", "c40"]), help="Of faceforensics++; default: all.")
 @splits_option("Shares of images where the data set gives no splits.")
 @click.option("--seed", default=0, show_default=True, help="Of the splits.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
 from lae_tf.errors import ProblemsError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def command() -> None:
     help="Folder of the untouched images, named as the fakes or as their groups; default: MANIFEST's real images.",
 )
 @click.option(
-    "--masks", type=click.Path(file_okay=False), help="Folder for the masks; default: masks-derived beside MANIFEST."
+    "--masks", type=OutputPath(file_okay=False), help="Folder for the masks; default: masks-derived beside MANIFEST."
 )
 @click.option("--threshold", type=click.FloatRange(0, 255), help="Levels of 255 by which a forged region differs.")
 @click.option("--extent", type=click.FloatRange(0, 255), help="Levels of 255 by which it differs up to its border.")

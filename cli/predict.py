@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from lae_tf.atomic import write_bytes, write_text
+from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import MissingExtraError, UsageError
 
@@ -27,10 +28,10 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 @click.option("--server", metavar="URL", help="Ask this server, in place of RUN; TensorFlow is not needed.")
 @click.option("--model-name", default="lae", show_default=True, help="With --server: the model's name there.")
 @click.option("--token", envvar="LAE_TF_TOKEN", show_envvar=True, help="With --server: the bearer token to send.")
-@click.option("--heatmaps", type=click.Path(file_okay=False), help="Write each image with its attention here, as PNG.")
-@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table here too.")
+@click.option("--heatmaps", type=OutputPath(file_okay=False), help="Write each image with its attention here, as PNG.")
+@click.option("--csv", "csv_path", type=OutputPath(dir_okay=False), help="Write the table here too.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
-@click.option("--report", type=click.Path(file_okay=False), help="Videos: write table, plot and contact sheet here.")
+@click.option("--report", type=OutputPath(file_okay=False), help="Videos: write table, plot and contact sheet here.")
 @click.option("--annotate", is_flag=True, help="Videos: write a copy with the attention laid over too (--report).")
 @click.option("--frames", type=click.IntRange(1), default=32, show_default=True, help="Videos: frames to score.")
 @click.option("--whole", is_flag=True, help="Videos: score whole frames instead of faces.")

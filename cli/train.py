@@ -6,11 +6,13 @@ import json
 
 import click
 
+from lae_tf.cli.output_path import OutputPath
+
 
 @click.command("train")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value, e.g. align.epochs=5.")
-@click.option("--output", type=click.Path(file_okay=False), help="Run directory; default: the configuration's.")
+@click.option("--output", type=OutputPath(file_okay=False), help="Run directory; default: the configuration's.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, or with new masks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(config: str, overrides: tuple[str, ...], output: str | None, resume: bool, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The command itself: quick help, nearest verbs, exit codes."""
 
+import errno
 import importlib
 import json
 import os
@@ -98,6 +99,8 @@ def test_a_verb_like_no_other_points_to_help(lae_tf_command):
         (LAEError("the file is damaged"), 1, "Error: the file is damaged\n"),
         (UsageError("no such run"), 2, "Error: no such run\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "file/out"), 1, "Error: file/out: Not a directory.\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "Error: No space left on device.\n"),
     ],
 )
 def test_errors_are_one_sentence_and_a_code(lae_tf_command, monkeypatch, error, code, shown):
@@ -156,10 +159,39 @@ def test_info_names_the_stack(lae_tf_command):
     assert code == 0 and facts["lae_tf"] == __version__ and facts["stack"] in ("classic", "current")
 
 
-def test_a_file_where_a_folder_should_be_is_one_sentence(lae_tf_command, tiny_manifest, tmp_path):
-    (tmp_path / "file").touch()
-    code, _, error = lae_tf_command("forge", tiny_manifest.parent, tmp_path / "file" / "out", "--methods", "splice")
-    assert code == 1 and error.splitlines()[-1] == f"Error: {tmp_path / 'file' / 'out'}: Not a directory."
+WRITING = [
+    ("benchmark", "p.yaml", "--output"),
+    ("check-data", "m.csv", "--html"),
+    ("evaluate", "run", "m.csv", "--output"),
+    ("explain", "run", "m.csv", "--output"),
+    ("export", "run"),
+    ("export-tasks", "run"),
+    ("forge", "run"),
+    ("frames", "run"),
+    ("loop", "p.yaml", "--output"),
+    ("manifest", "folders", "run", "--output"),
+    ("masks", "diff", "m.csv", "--masks"),
+    ("predict", "run", "m.csv", "--csv"),
+    ("predict", "run", "m.csv", "--heatmaps"),
+    ("predict", "run", "m.csv", "--report"),
+    ("quickstart",),
+    ("score", "run", "m.csv"),
+    ("train", "p.yaml", "--output"),
+]
+
+
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_places_that_cannot_be_written_are_refused_first(lae_tf_command, monkeypatch, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in ("m.csv", "p.yaml"):
+        (tmp_path / name).touch()
+    code, _, error = lae_tf_command(*words, "m.csv/new/out.parquet")
+    assert code == 2 and f"cannot be made, for {tmp_path / 'm.csv'} is no folder" in error.splitlines()[-1]
+    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(tmp_path))  # root may write anywhere
+    code, _, error = lae_tf_command(*words, "new/out.parquet")
+    assert code == 2 and f"new/out.parquet: {tmp_path} cannot be written to" in error.splitlines()[-1]
+    assert sorted(os.listdir(tmp_path)) == ["m.csv", "p.yaml", "run"]
 
 
 def test_whoever_reads_may_stop_reading(tmp_path):
