@@ -74,7 +74,14 @@ def diff(
 def _report(derived: Derived, manifest: str, sources: str | None, folder: Path) -> None:
     click.echo(f"{derived.masks} masks derived, in {folder}")
     if derived.without_source:
-        click.echo(f"{derived.without_source} fakes have no source in {sources or manifest} and stay unlabelled.")
+        click.echo(f"{_named(derived.without_source)} without a source in {sources or manifest}: unlabelled.")
     if derived.without_difference:
-        click.echo(f"{derived.without_difference} fakes differ nowhere, or nearly everywhere, and stay unlabelled.")
+        click.echo(f"{_named(derived.without_difference)} that differ nowhere, or nearly everywhere: unlabelled.")
     click.echo(f"Manifest: {manifest}" + (f" (before: {derived.backup})" if derived.backup else ""))
+
+
+def _named(fakes: list[str]) -> str:
+    from lae_tf.data.images import printable
+
+    more = ", ..." if len(fakes) > 3 else ""
+    return f"{len(fakes)} fakes ({printable(', '.join(fakes[:3]))}{more})"

@@ -45,15 +45,15 @@ class Derived:
 
     Attributes:
         masks: how many fakes have a derived mask now that had none.
-        without_source: fakes left unlabelled because no source was found.
-        without_difference: fakes left unlabelled because nothing, or nearly everything, differs.
+        without_source: files of fakes left unlabelled because no source was found.
+        without_difference: files of fakes left unlabelled because nothing, or nearly everything, differs.
         problems: one sentence for each fake left unlabelled because it or its source cannot be used.
         backup: copy of the manifest as it was before, or None where there was nothing to change.
     """
 
     masks: int
-    without_source: int
-    without_difference: int
+    without_source: list[str]
+    without_difference: list[str]
     problems: list[str]
     backup: str | None
 
@@ -122,6 +122,7 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
             + ("their group's only real image." if sources is None else "an image named as the fake or its group.")
         )
     problems: list[str] = []
+    undrawable: list[str] = []
     drawn: dict[int, str] = {}
     for row, source in tqdm(pairs.items(), desc="difference", unit=" images"):
         fake = frame["path"][row]
@@ -133,19 +134,21 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
         except ImageError as error:
             problems.append(str(error))
             continue
-        if 0 < mask.mean() <= LARGEST_COVERAGE:
-            # The digest tells apart fakes of one name in several folders.
-            name = f"{Path(fake).stem}-{hashlib.sha256(os.fsencode(fake)).hexdigest()[:8]}.png"
-            drawn[row] = os.path.abspath(masks / name)
-            write_png(drawn[row], mask * np.uint8(255))
+        if not 0 < mask.mean() <= LARGEST_COVERAGE:
+            undrawable.append(fake)
+            continue
+        # The digest tells apart fakes of one name in several folders.
+        name = f"{Path(fake).stem}-{hashlib.sha256(os.fsencode(fake)).hexdigest()[:8]}.png"
+        drawn[row] = os.path.abspath(masks / name)
+        write_png(drawn[row], mask * np.uint8(255))
     backup = None
     if drawn:
         frame.loc[list(drawn), "mask"] = list(drawn.values())
         frame.loc[list(drawn), "mask_source"] = "derived"
         backup = str(keep_copy(manifest_path))
         Manifest(frame, manifest.root).write(manifest_path)
-    without_difference = len(pairs) - len(drawn) - len(problems)
-    return Derived(len(drawn), len(rows) - len(pairs), without_difference, problems, backup)
+    alone = [frame["path"][row] for row, source in found.items() if source is None]
+    return Derived(len(drawn), alone, undrawable, problems, backup)
 
 
 class _GroupIndex:
