@@ -84,4 +84,4 @@ def _named(fakes: list[str]) -> str:
     from lae_tf.data.images import printable
 
     more = ", ..." if len(fakes) > 3 else ""
-    return f"{len(fakes)} fakes ({printable(', '.join(fakes[:3]))}{more})"
+    return f"{len(fakes)} fake{'' if len(fakes) == 1 else 's'} ({printable(', '.join(fakes[:3]))}{more})"
