@@ -81,7 +81,8 @@ def _report(derived: Derived, manifest: str, sources: str | None, folder: Path) 
 
 
 def _named(fakes: list[str]) -> str:
+    from lae_tf.data.check.findings import counted
     from lae_tf.data.images import printable
 
     more = ", ..." if len(fakes) > 3 else ""
-    return f"{len(fakes)} fake{'' if len(fakes) == 1 else 's'} ({printable(', '.join(fakes[:3]))}{more})"
+    return f"{counted(len(fakes), 'fake')} ({printable(', '.join(fakes[:3]))}{more})"

@@ -12,14 +12,18 @@ from lae_tf.data.video import find_videos, is_video
 from lae_tf.errors import UsageError
 
 
-def images_below(folder: str | os.PathLike[str]) -> Iterator[str]:
+def images_below(folder: str | os.PathLike[str], without: Path | None = None) -> Iterator[str]:
     """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders.
+
+    Args:
+        folder: where to look.
+        without: sub-folder that is passed over, named as ``folder`` is: both absolute, or both relative.
 
     Raises:
         UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
     """
     for parent, folders, files in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if Path(parent, name) != without)
         for name in folders:
             if os.path.islink(os.path.join(parent, name)):
                 raise UsageError(f"{os.path.join(parent, name)}: is a link to a folder; put the folder itself there.")

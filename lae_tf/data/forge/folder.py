@@ -220,8 +220,7 @@ def _sources(
         if not folder.is_dir():
             raise UsageError(f"{real}: no such folder of real images")
         # the results may lie below the real images, and are no input
-        nested = folder in out.parents
-        files = sorted(path for path in images_below(folder) if not (nested and out in Path(path).parents))
+        files = sorted(images_below(folder, without=out))
         if not files:
             raise UsageError(f"{real}: holds no image ({', '.join(SUFFIXES)})")
     else:
