@@ -19,7 +19,7 @@ class Peer(keras.Model):
 
     A subclass builds ``self.network``, a functional model from images float32 (B, S, S, 3) in [0, 1] to a dict
     with ``logit`` (B, 1) and, if it localises, ``map`` (B, h, w), logits of a forged location; further entries are
-    its own, for :meth:`loss_of`.
+    its own, for :meth:`outputs_of` and :meth:`loss_of`.
 
     Called on images or on a batch dict it returns ``logit`` float32 (B, 1), ``score`` (B, 1) and, if it localises,
     ``attention`` float32 (B, S, S) in [0, 1], both calibrated as LAE's.
@@ -64,6 +64,11 @@ class Peer(keras.Model):
             results["attention"] = self.attention_scale(attention)
         return results
 
+    def outputs_of(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+        """Return what the loss of a batch reads: the network's outputs, unless training needs more than them."""
+        outputs: dict[str, Any] = self.network(batch["image"], training=training)
+        return outputs
+
     def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
         """Return the loss of a batch, a float32 scalar: binary cross-entropy unless a peer has its own."""
         losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["label"], outputs["logit"])
@@ -93,7 +98,7 @@ class Peer(keras.Model):
 
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
         with tf.GradientTape() as tape:
-            outputs = self.network(data["image"], training=True)
+            outputs = self.outputs_of(data, training=True)
             loss = self.loss_of(data, outputs)
         variables = self.trainable_variables
         addons.apply_gradients(self.optimizer, tape.gradient(loss, variables), variables)
@@ -101,7 +106,7 @@ class Peer(keras.Model):
         return self._update(data, loss, outputs["logit"])
 
     def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        outputs = self.network(data["image"], training=False)
+        outputs = self.outputs_of(data, training=False)
         return self._update(data, self.loss_of(data, outputs), outputs["logit"])
 
     def get_compile_config(self) -> None:

@@ -28,7 +28,7 @@ def test_uniform_images_give_finite_gradients(name):
     peer = build_peer(name, 32)
     batch = batch_of(np.broadcast_to(np.float32([0, 0.5, 1, 0.25])[:, None, None, None], (4, 32, 32, 3)))
     with tf.GradientTape() as tape:
-        loss = peer.loss_of(batch, peer.network(batch["image"], training=True))
+        loss = peer.loss_of(batch, peer.outputs_of(batch, training=True))
     gradients = [g for g in tape.gradient(loss, peer.trainable_variables) if g is not None]
     assert gradients
     assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in gradients)
@@ -43,7 +43,7 @@ def test_sizes_between_the_powers_of_two(name, size):
     assert outputs["logit"].shape == (2, 1)
     if "attention" in outputs:
         assert outputs["attention"].shape == (2, size, size)
-    assert np.isfinite(float(peer.loss_of(batch, peer.network(batch["image"], training=False))))
+    assert np.isfinite(float(peer.loss_of(batch, peer.outputs_of(batch, training=False))))
 
 
 @pytest.mark.parametrize("name", ["residual-cnn", "forensictransfer"])
