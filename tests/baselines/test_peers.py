@@ -1,5 +1,8 @@
 """Every peer keeps the one contract; what makes each of them itself holds."""
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -89,6 +92,18 @@ def test_parameters_are_those_of_the_papers():
     assert build_peer("statistics-cnn", SIZE).network.get_layer("hidden").kernel.shape == (256, 1024)
 
 
+def test_parameters_are_those_of_the_documentation():
+    """docs/comparison.md counts what trains at 128 x 128."""
+    text = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    section = text.split("## The peers")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\S+) \| .+? \| ([\d,]+) \|", section, re.M)
+    stated = {name: count.replace(",", "") for name, count in rows}
+    assert set(PEERS) <= set(stated)
+    for name in PEERS:
+        variables = build_peer(name, 128).trainable_variables
+        assert sum(int(np.prod(variable.shape)) for variable in variables) == int(stated[name]), name
+
+
 def test_the_constraint_holds_after_every_update(batch):
     peer = built("constrained-cnn", learning_rate=0.01)
     for _ in range(4):
@@ -115,6 +130,18 @@ def test_map_statistics_against_numpy():
     maps = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
     expected = np.concatenate([f(maps, axis=(1, 2)) for f in (np.mean, np.var, np.max, np.min)], axis=-1)
     np.testing.assert_allclose(MapStatistics()(maps), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_forensictransfer_decodes_the_half_of_its_own_class(batch):
+    peer = built("forensictransfer")
+    maps = peer.network(batch["image"])["maps"]
+    label = np.asarray(batch["label"])
+    kept = np.array(maps)
+    kept[label[:, 0] == 0, ..., 64:] = 0  # the latter half is that of fakes
+    kept[label[:, 0] == 1, ..., :64] = 0
+    decoded = peer.outputs_of(batch, training=False)["decoded"]
+    np.testing.assert_allclose(decoded, peer.decoder(kept), rtol=1e-5, atol=1e-6)
+    assert decoded.shape == (8, SIZE, SIZE, 9)
 
 
 def test_ffd_reads_known_masks_only(batch):
@@ -149,15 +176,16 @@ class Recorder(Peer):
 
     def build_network(self, image_size):
         image = image_input(image_size)
-        x = keras.layers.Conv2D(4, 3, activation="relu")(image)
+        x = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.BatchNormalization(name="norm")(image))
         return keras.Model(image, {"logit": logit_of(keras.layers.GlobalAveragePooling2D()(x))})
 
     def train_step(self, data):
+        self.means.append(data["image"].numpy().mean(axis=(0, 1, 2)))
         self.batches.append((data["label"].numpy()[:, 0], data["mask"].numpy().mean(axis=(1, 2, 3))))
         return super().train_step(data)
 
     def compile(self, optimizer):
-        self.batches = []
+        self.batches, self.means = [], []
         super().compile(optimizer, run_eagerly=True)
 
 
@@ -177,3 +205,6 @@ def test_a_peer_on_forged_images_alone_sees_no_fake_of_the_data_set(tiny_config,
         np.testing.assert_array_equal(masks > 0, labels == 1)  # fakes of the data set come without masks here
     assert decision["validation_images"] == 20  # ten real images and a forgery of each
     assert 0 < decision["threshold"] < 1
+    # Eight steps suffice to know the images' mean, of which the moving one starts at 0.
+    moving = np.asarray(peer.network.get_layer("norm").moving_mean)
+    assert (np.abs(moving - np.mean(peer.means, axis=0)) < 0.1 * moving).all()
