@@ -66,7 +66,9 @@ def evaluation_table(
     A method's row takes that method's fakes together with all real images of the same split, pooled: its
     accuracy is the share of right decisions among them and so depends on how many there are of each
     (balanced_accuracy does not). The reals are the same in every row of a split, so rows are not independent;
-    the summaries' intervals respect this, because all rows of a split share the bootstrap draws.
+    the summaries' intervals respect this, because all rows of a split share the bootstrap draws. Every draw is
+    weighed to the row's own ratio of fakes to reals, which is the choice of whoever made the data and no matter of
+    chance (ours). A draw without a method's fakes says nothing of it, nor of a mean that it belongs to.
 
     Args:
         frame: one row per image with path, label (0/1), group, method ("" for reals), split, score and any of
@@ -114,10 +116,12 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
         labels = frame["label"].to_numpy(dtype=float)
         scores = frame["score"].to_numpy(dtype=float)
         methods = _methods(frame, seen)
+        # The frame as it is comes first: it tells what is undefined in every draw.
+        weights = np.vstack([np.ones(len(frame)), weights])
         rows: dict[str, dict[str, Array]] = {}
         for method in methods:
             chosen = np.flatnonzero(_members(frame, method))
-            among = weights[:, chosen]
+            among = _at_own_ratio(labels[chosen], weights[:, chosen])
             rows[method] = weighted_metrics(labels[chosen], scores[chosen], threshold, among)
             for name in LOCALISATION_METRICS:
                 if name in frame:
@@ -130,7 +134,7 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
                 rows[UNSEEN_MEAN] = _mean_row(unknown)
             if known and unknown:
                 rows[DROP] = {m: v - rows[UNSEEN_MEAN][m] for m, v in rows[SEEN_MEAN].items()}
-        return {(method, name): values for method, row in rows.items() for name, values in row.items()}
+        return {(method, name): values[1:] for method, row in rows.items() for name, values in row.items()}
 
     return statistic
 
@@ -222,6 +226,17 @@ def _counts(units: pd.DataFrame, method: str, seen: Collection[str]) -> dict[str
     return {"seen": state, "reals": int(reals.sum()), "fakes": int(fakes.sum()), "groups": int(groups)}
 
 
+def _at_own_ratio(labels: Array, weights: Array) -> Array:
+    """Scale each draw's fakes and reals to as many as the first weighting has; a draw that lacks one of them to NaN."""
+    scaled = np.empty_like(weights)
+    for label in (0, 1):
+        of_class = labels == label
+        counts = weights[:, of_class].sum(axis=1)
+        scale = np.divide(counts[0], counts, out=np.full(len(weights), np.nan), where=counts > 0)
+        scaled[:, of_class] = weights[:, of_class] * scale[:, None]
+    return scaled
+
+
 def _weighted_mean(values: Array, weights: Array) -> Array:
     defined = ~np.isnan(values)
     total = weights[:, defined].sum(axis=1)
@@ -230,12 +245,12 @@ def _weighted_mean(values: Array, weights: Array) -> Array:
 
 
 def _mean_row(rows: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    """Unweighted mean over methods, leaving out a method where the metric is undefined."""
+    """Unweighted mean over methods, leaving out a method where the metric is undefined on the frame as it is."""
     means = {}
     for name in rows[0]:
         values = np.stack([row[name] for row in rows])
-        count = np.sum(~np.isnan(values), axis=0)
-        means[name] = np.divide(np.nansum(values, axis=0), count, out=np.full(values.shape[1], np.nan), where=count > 0)
+        defined = values[~np.isnan(values[:, 0])]
+        means[name] = defined.mean(axis=0) if len(defined) else values[0]
     return means
 
 

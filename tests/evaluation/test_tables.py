@@ -126,6 +126,26 @@ def test_the_drop_is_drawn_jointly():
     assert row(table, "drop")[["auroc", "auroc_low", "auroc_high"]].tolist() == pytest.approx([0, 0, 0])
 
 
+def test_the_ratio_of_fakes_to_reals_is_no_matter_of_chance():
+    # Groups of a single class, so that draws differ in their ratio; "real" to everything is right on 40 of 80.
+    frame = scores().assign(score=0.1, group=lambda f: f["path"])
+    found = row(table_of(frame), "unseen mean")
+    assert found[["accuracy", "accuracy_low", "accuracy_high"]].tolist() == pytest.approx([0.5] * 3)
+    assert found["brier_low"] == pytest.approx(found["brier_high"])
+
+
+def test_a_draw_without_a_methods_fakes_says_nothing_of_the_mean():
+    """Every real image and blend is judged rightly; all of inpaint, of one group, wrongly: 3/4 whenever it is drawn."""
+    frame = scores()
+    frame["score"] = frame["method"].isin(["blend", "splice"]).astype(float)
+    frame["group"] = frame["path"].where(frame["method"] != "inpaint", "one person")
+    table = table_of(frame, draws=200)
+    for metric in ("balanced_accuracy", "auroc"):
+        found = row(table, "unseen mean")
+        assert found[[metric, f"{metric}_low", f"{metric}_high"]].tolist() == pytest.approx([0.75] * 3)
+    assert row(table, "drop")[["auroc", "auroc_low", "auroc_high"]].tolist() == pytest.approx([0.25] * 3)
+
+
 def test_splits_stay_apart():
     both = pd.concat([scores(seed=1, split="val"), scores(seed=2, split="test")])
     table = table_of(both)
