@@ -1,4 +1,4 @@
-"""The constrained convolutional network (Bayar and Stamm 2016; the deeper form of their 2018 paper)."""
+"""The constrained convolutional network (Bayar and Stamm 2016), in the deeper form of their paper of 2018."""
 
 from __future__ import annotations
 

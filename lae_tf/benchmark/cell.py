@@ -23,6 +23,7 @@ from lae_tf.config import Config
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.environment import describe
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.training.calibrate import decision_threshold
@@ -30,6 +31,7 @@ from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
 REQUEST, SETTINGS, RESULT = "cell.json", "settings.json", "result.json"
+SOFTWARE = ("lae_tf", "python", "tensorflow", "keras")
 TIMED_BATCHES = 10
 FORGED = "(made on the fly)"  # in place of a method's name
 SCORES, VALIDATION, PANELS, ROBUSTNESS = "scores.csv", "validation.csv", "panels.npz", "robustness.csv"
@@ -84,6 +86,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         "images_per_second": _images_per_second(model, decodable, batch_size),
         "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
         "data": data["sha256"],
+        "software": {name: version for name, version in describe().items() if name in SOFTWARE},
         "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
     }
     if peer is None and config.data.self_forged:

@@ -19,7 +19,6 @@ from lae_tf.atomic import write_text
 from lae_tf.benchmark import compare
 from lae_tf.benchmark.cell import PANELS
 from lae_tf.benchmark.protocol import OWN, Cell, Protocol
-from lae_tf.environment import describe
 from lae_tf.evaluation import plots
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.panels import overlay
@@ -52,13 +51,13 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
         "seen": protocol.train_methods,
         "seeds": protocol.seeds,
         "best_peer": best,
+        "software": _software(outcomes),
         "table": json.loads(table.to_json(orient="records")),
         "differences": json.loads(paired.to_json(orient="records")),
         "costs": json.loads(cost.to_json(orient="records")),
         "robustness": json.loads(robust.to_json(orient="records")),
     }
     write_text(folder / "comparison.json", json.dumps(record, indent=2))
-    environment = describe()
     finished = sorted({number for outcome in outcomes for number in outcome.results})
     return write_report(
         folder / "comparison.html",
@@ -68,10 +67,19 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
         provenance={
             "command": shlex.join(["lae-tf", *sys.argv[1:]]),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-            "stack": f"{environment['stack']} (TensorFlow {environment['tensorflow']}, Keras {environment['keras']})",
+            "cells made by": "; ".join(_software(outcomes)),
             "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
         },
     )
+
+
+def _software(outcomes: Sequence[compare.Outcome]) -> list[str]:
+    """Return the versions that the cells ran with, each once: numbers of two stacks or versions may differ."""
+    known = [result.get("software") for outcome in outcomes for result in outcome.results.values()]
+    said = {
+        ", ".join(f"{name} {version}" for name, version in each.items()) if each else "not recorded" for each in known
+    }
+    return sorted(said)
 
 
 def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best: str | None) -> str:
@@ -171,13 +179,19 @@ def _sections(
         for name in (UNSEEN_MEAN, SEEN_MEAN)
         if (table["method"] == name).any()
     ]
+    pictures = [Picture(plots.png(figure), "Accuracy.", "Accuracy of all models", wide=True)]
     drop = table[table["method"] == DROP]
     if len(drop):
+        lost = {
+            row["model"]: Interval(*row[["accuracy", "accuracy_low", "accuracy_high"]]) for _, row in drop.iterrows()
+        }
+        figure = plots.bars_with_intervals({"drop": lost}, "accuracy, seen minus unseen")
+        pictures.append(Picture(plots.png(figure), "Drop: what a model loses on unseen methods.", "Drop of all models"))
         narrow = _as_differences(_narrow(drop, _COLUMNS)).drop(columns="method")
         summary.append(Table(narrow, "drop: seen mean minus unseen mean"))
     sections = [
         Section("Result", how, cards=cards, tables=summary),
-        Section("Each method", pictures=[Picture(plots.png(figure), "Accuracy.", "Accuracy of all models", wide=True)]),
+        Section("Each method", pictures=pictures),
         Section("ROC curves", pictures=_roc_pictures(outcomes, seen)),
     ]
     if len(paired):

@@ -47,6 +47,8 @@ class Protocol(Section):
         title: of the task.
         manifest: CSV or Parquet file, relative to the data root.
         train_methods: manipulations to train and validate on; all others of the test split are unseen.
+        unseen_methods: these others by name, if the test split is to be held to them; a method that is spelt in two
+            ways would otherwise be two.
         seeds: each gives every model a run of its own.
         models: ``lae`` and names of peers.
         training: sections of a run's configuration; LAE uses all of them, the peers ``data``, ``augment``, the sum
@@ -60,6 +62,7 @@ class Protocol(Section):
     title: str
     manifest: str
     train_methods: Annotated[tuple[str, ...], Field(min_length=1)]
+    unseen_methods: tuple[str, ...] = ()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0, 1, 2)
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (OWN, *PEERS)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -101,7 +104,7 @@ class Protocol(Section):
         cls._sections(training)
         return values
 
-    @field_validator("seeds", "models", "train_methods")
+    @field_validator("seeds", "models", "train_methods", "unseen_methods")
     @classmethod
     def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         repeated = sorted({value for value in values if values.count(value) > 1})
@@ -163,6 +166,12 @@ class Protocol(Section):
             raise LAEError(
                 f"{self.manifest}: split 'test' has no method but {', '.join(sorted(tested))}, which training sees; "
                 "the comparison needs an unseen one."
+            )
+        unseen = tested - set(self.train_methods)
+        if self.unseen_methods and unseen != set(self.unseen_methods):
+            raise UsageError(
+                f"{self.manifest}: the unseen methods of split 'test' are {', '.join(sorted(unseen))}; unseen_methods "
+                f"names {', '.join(self.unseen_methods)}. Name the same, or leave it out to test on all."
             )
 
     def cells(self, data_root: str | Path, folder: Path) -> Iterator[Cell]:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -49,8 +50,15 @@ def test_compare_resume_and_report(protocol):
     assert "LAE minus the best peer (lae-encoder)" in first.stdout and "| **lae** |" in first.stdout
     page = (out / "comparison.html").read_text()
     assert page.count("AUROC under ") == page.count("Accuracy under ") > 0
-    assert "Where they look" in page and "Robustness" in page and "The same images for all" in page
+    assert (
+        "Drop of all models" in page
+        and "Where they look" in page
+        and "Robustness" in page
+        and "The same images for all" in page
+    )
     record = json.loads((out / "comparison.json").read_text())
+    (software,) = record["software"]
+    assert f"tensorflow {metadata.version('tensorflow')}" in software and software in page
     # LAE validates on forgeries too, so that it appears at the peers' threshold as well.
     assert {row["model"] for row in record["table"]} == {
         "lae",
@@ -176,6 +184,7 @@ def test_a_cell_that_another_process_runs_is_left_alone(protocol):
     [
         ({"train_methods": ["noise", "colour"]}, "needs an unseen one"),
         ({"train_methods": ["nose"]}, "nose"),
+        ({"unseen_methods": ["color"]}, "the unseen methods of split 'test' are colour; unseen_methods"),
         ({"training": {"data": {"image_size": 40}}}, "multiples of 16 from 32 to 256"),
     ],
 )
