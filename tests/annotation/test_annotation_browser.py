@@ -184,10 +184,8 @@ def test_stroke_is_on_disk_and_comes_back(page):
     assert page.verdicts() == {}
 
 
-def test_what_another_tab_drew_is_kept_and_shown(page):
-    page.set_size(5)
-    page.drag((8, 7), (30, 9))
-    page.check_saved()
+def draw_elsewhere(page):
+    """Store another mask of the first image, as another tab would, and return it."""
     other = np.zeros((HEIGHT, WIDTH), np.uint8)
     other[2:6, 30:38] = 1
     png = io.BytesIO()
@@ -195,12 +193,35 @@ def test_what_another_tab_drew_is_kept_and_shown(page):
     headers = {"Content-Type": "image/png"}
     request = urllib.request.Request(f"{page.url}api/masks/0", png.getvalue(), headers, method="PUT")
     urllib.request.urlopen(request, timeout=10).close()
+    return other
+
+
+def test_what_another_tab_drew_is_kept_and_shown(page):
+    page.set_size(5)
+    page.drag((8, 7), (30, 9))
+    page.check_saved()
+    other = draw_elsewhere(page)
     page.drag((10, 20), (20, 20))
     WebDriverWait(page.driver, 10).until(lambda _: "changed elsewhere" in page.text("message"))
     np.testing.assert_array_equal(page.on_disk(), 255 * other)
     np.testing.assert_array_equal(page.drawn(), other)
     page.drag((10, 20), (20, 20))
     assert page.check_saved().sum() > other.sum()
+
+
+def test_what_another_tab_drew_is_not_called_done_unseen(page):
+    """Enter comes while the stroke is still on its way."""
+    page.driver.execute_script(
+        "const send = window.fetch; window.fetch = async (...request) => {"
+        "  await new Promise((resolve) => setTimeout(resolve, 300)); return send(...request); };"
+    )
+    other = draw_elsewhere(page)
+    page.drag((10, 20), (20, 20))
+    page.press(Keys.ENTER)
+    WebDriverWait(page.driver, 10).until(lambda _: "changed elsewhere" in page.text("message"))
+    WebDriverWait(page.driver, 10).until(lambda _: np.array_equal(page.drawn(), other))
+    assert page.text("progress-text").startswith("0 of") and page.text("badge") == ""
+    np.testing.assert_array_equal(page.on_disk(), 255 * other)
 
 
 def test_single_pixel_and_image_corners(page):

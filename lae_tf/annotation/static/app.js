@@ -108,8 +108,7 @@ async function open(wanted) {
   if (busy || wanted < 0 || wanted >= items.length) return;
   setBusy(true);
   try {
-    await leave();
-    index = wanted;
+    if (await leave()) index = wanted; // else this image once more, with what is on disk
     mask = attention = null;
     view.open(null);
     const item = items[index];
@@ -139,11 +138,11 @@ function setBusy(value) {
   $("stage").setAttribute("aria-busy", value);
 }
 
-// Everything drawn is on disk before another image is opened.
+// Everything drawn is on disk before another image is opened; returns false where that was refused.
 async function leave() {
   if (gesture === "stroke") endStroke();
   setPoints([]);
-  await saver.flush();
+  return saver.flush();
 }
 
 // Returns the first channel of a picture, brought to the image's size bilinearly, as bytes.
@@ -170,9 +169,10 @@ function done() {
 
 async function decide(verdict) {
   setBusy(true);
+  let kept = false;
   try {
-    await leave();
-    items[index].verdict = await putVerdict(index, verdict);
+    kept = await leave();
+    if (kept) items[index].verdict = await putVerdict(index, verdict); // of what its author has seen
   } catch (error) {
     message(`Not stored: ${error.message}`);
     return;
@@ -180,7 +180,7 @@ async function decide(verdict) {
     setBusy(false);
     refresh();
   }
-  const next = nextUndecided(index);
+  const next = kept ? nextUndecided(index) : index;
   if (next !== null) await open(next);
   else message("Every image is decided. Close this page, end the command with Ctrl+C, then: lae-tf import-masks", "good");
 }

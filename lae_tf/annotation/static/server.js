@@ -36,6 +36,7 @@ export class Saver {
     this.revision = null; // of the mask on disk, over which the next one is drawn
     this.pending = null;
     this.running = null;
+    this.lost = false; // whether something was refused since the last flush
   }
 
   get isIdle() {
@@ -48,9 +49,12 @@ export class Saver {
     this.running ??= this.#run().finally(() => { this.running = null; });
   }
 
-  // Resolves when everything is on disk.
+  // Resolves when nothing waits any more: to true if everything is on disk, to false if something was refused.
   async flush() {
     while (this.running) await this.running;
+    const kept = !this.lost;
+    this.lost = false;
+    return kept;
   }
 
   async #run() {
@@ -68,6 +72,7 @@ export class Saver {
       } catch (error) {
         if (error.isRefusal) {
           this.pending = null;
+          this.lost = true;
           this.refused(snapshot.index, error.message);
           return;
         }
