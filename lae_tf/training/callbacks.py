@@ -59,14 +59,16 @@ class Checkpoint(keras.callbacks.Callback):
         run: where to save.
         stage: name of the stage.
         patience: epochs without a better one before training stops; 0 never stops.
+        masks: what the stage's record will say of the masks that it began with; kept in the state.
         state: what an interrupted run left, or None.
     """
 
-    def __init__(self, run: Run, stage: str, patience: int, state: dict[str, Any] | None = None):
+    def __init__(self, run: Run, stage: str, patience: int, masks: dict[str, Any], state: dict[str, Any] | None = None):
         super().__init__()
         self.run = run
         self.stage = stage
         self.patience = patience
+        self.masks = masks
         state = state or {}
         self.best: list[float] | None = state.get("best")
         self.waited: int = state.get("waited", 0)
@@ -83,7 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         save_model(self.model, self.run.checkpoints / last)
         stop = bool(self.patience and self.waited >= self.patience)
         state = {"stage": self.stage, "epochs": epoch + 1, "checkpoint": last, "best": self.best}
-        self.run.write_json(STATE_FILE, {**state, "waited": self.waited, "stopped": stop})
+        self.run.write_json(STATE_FILE, {**state, **self.masks, "waited": self.waited, "stopped": stop})
         for older in self.run.checkpoints.glob(f"{self.stage}-[0-9]*.keras"):
             if older.name != last:
                 older.unlink()

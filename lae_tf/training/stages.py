@@ -86,23 +86,27 @@ def _train_stages(
     if cluster is not None:
         share_start(cluster, strategy, run, config, manifest)
     require_marked(manifest.frame["mask"][manifest.mask_state == "annotated"].tolist())
-    masks = _masks_digest(manifest.select(split="train"))
+    digest = _masks_digest(manifest.select(split="train"))
     manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
     state = run.read_json(STATE_FILE)
-    for stage in plan(config, train_part, finished, masks):
+    while stages := plan(config, train_part, finished, digest):
+        stage = stages[0]
         # A state of an earlier stage is that stage's end.
         left = state if state and state["stage"] == stage.name else None
+        masks = {"annotated": _annotated(train_part), "masks": digest}
+        if left:  # masks that came after its start call for a stage of their own
+            masks = {name: left.get(name, value) for name, value in masks.items()}
         model = _start(run, config, finished, left)
         if left:
             model.jit_compile = config.hardware.xla  # the one setting that a saved model does not hold
         else:
             compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
         model = place(model, strategy)
-        _fit(run, config, stage, model, train_part, validation, left, strategy, cluster)
-        finished.append({"stage": stage.name, "annotated": _annotated(train_part), "masks": masks})
+        _fit(run, config, stage, model, train_part, validation, masks, left, strategy, cluster)
+        finished.append({"stage": stage.name, **masks})
         run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
         run.write_json(STAGES_FILE, finished)
         run.write_json("data.json", data)
@@ -254,6 +258,7 @@ def _fit(
     model: LAE,
     train_part: Manifest,
     validation: Manifest,
+    masks: dict[str, Any],
     state: dict[str, Any] | None,
     strategy: tf.distribute.Strategy,
     cluster: Cluster | None,
@@ -281,7 +286,7 @@ def _fit(
             progress,
             StopDiverged(stage.name),
             MetricsLog(run, stage.name, finished, _examples(validation, model)),
-            Checkpoint(run, stage.name, settings.patience, state),
+            Checkpoint(run, stage.name, settings.patience, masks, state),
         ]
         if cluster is not None:
             fit(strategy, model, dataset, steps, held_out, batch_size, epochs, callbacks)

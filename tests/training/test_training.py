@@ -304,7 +304,7 @@ class SavedModel:
 
 def test_training_stops_when_it_no_longer_improves(tmp_path):
     run = Run(tmp_path)
-    checkpoint = Checkpoint(run, "pretrain", patience=2)
+    checkpoint = Checkpoint(run, "pretrain", patience=2, masks={})
     model = SavedModel()
     checkpoint.set_model(model)
     epochs = [(0.7, 0.5), (0.8, 0.6), (0.8, 0.7), (0.8, 0.61)]  # the second is best: ties go to the lower loss
@@ -321,7 +321,7 @@ def test_training_stops_when_it_no_longer_improves(tmp_path):
         state["checkpoint"],
     }
     # A resumed run remembers how long it has waited.
-    again = Checkpoint(run, "pretrain", patience=2, state={**state, "waited": 1})
+    again = Checkpoint(run, "pretrain", patience=2, masks={}, state={**state, "waited": 1})
     again.set_model(model)
     again.on_epoch_end(4, {"val_auroc": 0.75, "val_latent_loss": 0.1})
     assert model.stop_training
@@ -348,6 +348,28 @@ def test_corrected_masks_are_trained_on(tmp_path, lae_tf_command):
     assert code == 0 and "Nothing to train" not in err
     assert [stage["stage"] for stage in run.read_json("checkpoints/stages.json")] == ["pretrain", "align", "align-2"]
     assert run.read_json("data.json") == before  # the manifest is the same
+
+
+def test_masks_drawn_while_a_stage_was_interrupted_get_a_stage_of_their_own(tmp_path, monkeypatch):
+    """Stage 2 is stopped after the first of two epochs; what comes then has had one epoch at most."""
+    manifest = write_dataset(tmp_path / "data", {"train": (8, 2, 2), "val": (4, 2, 0)})
+    config = make_config(manifest, tmp_path / "run", pretrain={"epochs": 1}, align={"epochs": 2})
+    save = Checkpoint.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        save(self, epoch, logs)
+        if self.stage == "align":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", save)
+    mask = next(iter(sorted((tmp_path / "data").glob("train-*-mask.png"))))
+    write_png(mask, np.full((32, 32), 255, np.uint8))
+    run = train(config, resume=True)
+    assert [row["stage"] for row in run.read_metrics()] == ["pretrain", "align", "align", "align-2", "align-2"]
+    assert [stage["stage"] for stage in run.read_json("checkpoints/stages.json")] == ["pretrain", "align", "align-2"]
 
 
 def test_output_is_a_path_and_no_yaml(tmp_path, tiny_manifest, lae_tf_command):
