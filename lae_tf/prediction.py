@@ -74,7 +74,10 @@ def _load(path: str, model: LAE) -> Prediction:
         data = normalise(read_bytes(path), path)
     except ImageError as error:
         return Prediction(path, error=str(error))
-    image = model.preprocessor.resize(model.preprocessor.decode(tf.constant(data)))
+    try:
+        image = model.preprocessor.resize(model.preprocessor.decode(tf.constant(data)))
+    except tf.errors.InvalidArgumentError as error:  # one decoder may accept what the other does not
+        return Prediction(path, error=f"{path}: cannot be decoded: {' '.join(error.message.split())}")
     return Prediction(path, image=image.numpy())
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -32,14 +33,17 @@ from lae_tf.errors import ImageError, UsageError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 1 << 30
+MAX_PNG_SIDE = 1_000_000  # libpng's own limit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Suffixes by which images are found in a folder; what a file really holds is told by its first bytes."""
 
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
 # The classes are called directly: Image.open would also try formats that run other programs (EPS), and
 # would warn of large images before this module can refuse them.
 _FORMATS: tuple[tuple[tuple[bytes, ...], type[ImageFile.ImageFile]], ...] = (
     ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
-    ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
+    ((_PNG_START,), PngImagePlugin.PngImageFile),
     ((b"BM",), BmpImagePlugin.BmpImageFile),
     ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
     ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
@@ -185,6 +189,8 @@ def _decode(data: bytes, name: str) -> ImageFile.ImageFile:
         raise ImageError(f"{name}: has {width} x {height} pixels, more than the limit of {MAX_PIXELS}")
     if width * height == 0:
         raise ImageError(f"{name}: has no pixels ({width} x {height})")
+    if max(width, height) > MAX_PNG_SIDE:
+        raise ImageError(f"{name}: has {width} x {height} pixels, a side over the limit of {MAX_PNG_SIDE}")
     try:
         if readers[0] is PngImagePlugin.PngImageFile:
             # load() stops at the last pixel, TensorFlow insists on the checksums and the end marker
@@ -204,7 +210,7 @@ def _reason(error: Exception) -> str:
 def _graph_decodes(data: bytes, image: ImageFile.ImageFile) -> bool:
     """Whether the graph decodes a file to the pixels that Pillow makes of it; if not, it is re-encoded.
 
-    It does so for every upright PNG, and for an upright JPEG that
+    It does so for an upright PNG whose chunks libpng accepts (see :func:`_plain_png`), and for an upright JPEG that
 
     - is Huffman-coded with 8 bits (see :func:`_huffman_coded`), as libjpeg in TensorFlow can decode nothing else,
     - has its end marker, without which TensorFlow refuses what Pillow completes,
@@ -221,7 +227,19 @@ def _graph_decodes(data: bytes, image: ImageFile.ImageFile) -> bool:
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
         return ends and _huffman_coded(data) and (image.mode != "CMYK" or "adobe" in image.info)
-    return isinstance(image, PngImagePlugin.PngImageFile)
+    return isinstance(image, PngImagePlugin.PngImageFile) and _plain_png(data)
+
+
+def _plain_png(data: bytes) -> bool:
+    """Whether a PNG has the chunks of the specification, in its order; Pillow reads over many a fault in them."""
+    kinds, position = "", len(_PNG_START)
+    while position + 8 <= len(data) and not kinds.endswith("E"):
+        name = data[position + 4 : position + 8]
+        # Ancillary chunks have a small first letter; what is critical and unknown, libpng refuses.
+        kinds += _PNG_CHUNKS.get(name, "a" if name[:1].islower() else "x")
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    palette = "P" if data[25] == 3 else "P?"
+    return re.fullmatch(f"Ha*(?:{palette})a*D+a*E", kinds) is not None
 
 
 def _huffman_coded(data: bytes) -> bool:

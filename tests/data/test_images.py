@@ -76,7 +76,14 @@ UNCHANGED = {
     "png 48 bit": cv2.imencode(".png", PIXELS[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
     "png animated": encode(RGB, "PNG", save_all=True, append_images=[RGB.rotate(180)]),
 }
+_PALETTE = encode(RGB.quantize(64), "PNG")
+_PALETTE_CHUNK = _PALETTE[_PALETTE.index(b"PLTE") - 4 : _PALETTE.index(b"IDAT") - 4]
+_PNG = UNCHANGED["png"]
 REENCODED = {
+    # What Pillow reads and libpng refuses.
+    "png two headers": _PNG[:33] + _PNG[8:33] + _PNG[33:],
+    "png two palettes": _PALETTE.replace(_PALETTE_CHUNK, 2 * _PALETTE_CHUNK),
+    "png unknown critical chunk": _PNG[:33] + png_chunk(b"XxXx", b"?") + _PNG[33:],
     "webp": encode(RGB, "WEBP", lossless=True),
     "webp alpha": encode(RGBA, "WEBP", lossless=True, exact=True),
     "tiff": encode(RGB, "TIFF"),
@@ -158,6 +165,7 @@ def test_cmyk_without_adobe_marker_goes_through_pillow():
         (REENCODED["gif"][:40], "damaged"),
         (b"\xff\xd8\xff", "damaged"),
         (b"BM", "damaged"),
+        (png_header(1_500_000, 4) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b""), "a side over the limit"),
         (png_header(0, 5) + png_chunk(b"IEND", b""), "is damaged|no pixels"),
         (encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "32-bit values"),
     ],
