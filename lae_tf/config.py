@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lae_tf.atomic import write_text
 from lae_tf.errors import ProblemsError, UsageError
+
+# PyYAML lets through what its constructors make of a bad date or number, and of brackets within brackets.
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 200
+_repr.maxlevel = 2
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -236,7 +243,7 @@ class Config(Section):
             ConfigError: unknown keys or bad values; all are listed.
         """
         path = Path(path)
-        is_manifest = path.suffix in (".csv", ".parquet")
+        is_manifest = path.suffix.lower() in (".csv", ".parquet")
         values = {"data": {"manifest": path.name}} if is_manifest else read_yaml(path, "data")
         for override in overrides:
             _override(values, override)
@@ -273,7 +280,7 @@ def read_yaml(path: Path, required: str) -> dict[str, Any]:
         raise UsageError(f"{path}: no such configuration file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}).") from None
-    except yaml.YAMLError as error:
+    except YAML_ERRORS as error:
         raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping with at least '{required}'.")
@@ -286,7 +293,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: expected key=value, for example --set align.epochs=5.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except YAML_ERRORS:
         raise UsageError(f"--set {override}: '{text}' is not a YAML value.") from None
     set_key(values, key, value, subject=f"--set {override}")
 
@@ -307,6 +314,11 @@ def set_key(values: dict[str, Any], key: str, value: Any, subject: str) -> None:
     values[last] = value
 
 
+def shown(value: Any) -> str:
+    """Return a value for an error, cut: a few lines of YAML may stand for gigabytes."""
+    return _repr.repr(value)
+
+
 def problem(section: Any, details: Any) -> str:
     """Return one sentence for one of pydantic's error records on a :class:`Section`, with the nearest known key."""
     location = [str(part) for part in details["loc"]]
@@ -321,4 +333,4 @@ def problem(section: Any, details: Any) -> str:
         return f"{where}: missing."
     if details["type"] == "value_error":  # of several keys together
         return f"{where}: {details['ctx']['error']}.".removeprefix(": ")
-    return f"{where}: {details['msg']}; found {details['input']!r}."
+    return f"{where}: {details['msg']}; found {shown(details['input'])}."

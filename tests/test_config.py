@@ -125,6 +125,9 @@ def test_a_relative_manifest_is_relative_to_the_configuration(tmp_path, monkeypa
     [
         ("data: !!python/object/apply:os.system ['touch pwned']\n", "YAML"),
         ("data: [unclosed\n", "YAML"),
+        ("output: 2024-02-30\n", "YAML"),  # PyYAML takes it for a date
+        ("seed: 0b_\n", "YAML"),
+        ("data: " + 3000 * "[", "YAML"),
         ("- a\n- b\n", "list"),
         ("", "NoneType"),
     ],
@@ -134,6 +137,14 @@ def test_what_is_not_a_plain_mapping_is_refused(tmp_path, monkeypatch, text, fou
     with pytest.raises(UsageError, match=found):
         Config.read(write(tmp_path, text))
     assert not (tmp_path / "pwned").exists()
+
+
+def test_aliases_within_aliases_do_not_fill_the_error(tmp_path):
+    """Each line says the one before eight times: the whole would take gigabytes."""
+    lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 12)]
+    with pytest.raises(ConfigError) as caught:
+        Config.read(write(tmp_path, "\n".join([*lines, "data: {manifest: m.csv}", "seed: *a11", ""])))
+    assert "seed: Input should be a valid integer" in str(caught.value) and len(str(caught.value)) < 5000
 
 
 def test_unreadable_files_are_refused(tmp_path):
@@ -158,6 +169,7 @@ def test_a_configuration_cannot_be_changed():
 
 
 def test_a_manifest_stands_for_its_configuration(tmp_path):
+    assert Config.read(tmp_path / "DATA.CSV").data.manifest == str(tmp_path / "DATA.CSV")
     path = tmp_path / "data.csv"
     config = Config.read(path, ["align.epochs=5"])
     assert config.data.manifest == str(path) and config.align.epochs == 5

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lae_tf.baselines import PEER_SIZES, PEERS
-from lae_tf.config import Config, ConfigError, Section, problem, read_yaml, set_key
+from lae_tf.config import Config, ConfigError, Section, problem, read_yaml, set_key, shown
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 
@@ -77,7 +77,7 @@ class Protocol(Section):
             if name in ("seed", "output"):
                 raise ValueError(f"'{name}' belongs to the comparison; leave it out")
             if not isinstance(section, dict):
-                raise ValueError(f"'{name}' must be a section with keys of its own, found {section!r}")
+                raise ValueError(f"'{name}' must be a section with keys of its own, found {shown(section)}")
         for name in ("manifest", "train_methods"):
             if name in values.get("data", {}):
                 raise ValueError(f"'data.{name}' belongs to the comparison; set '{name}' beside 'training' instead")
@@ -100,7 +100,7 @@ class Protocol(Section):
             raise ValueError(f"'{unknown[0]}' is not a key of the protocol")
         training = values.get("training", {})
         if not isinstance(training, dict):
-            raise ValueError(f"'training' must hold sections, found {training!r}")
+            raise ValueError(f"'training' must hold sections, found {shown(training)}")
         cls._sections(training)
         return values
 

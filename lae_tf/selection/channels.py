@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lae_tf.config import YAML_ERRORS
 from lae_tf.errors import UsageError
 from lae_tf.selection.pool import ChannelActivity, Features
 
 VERDICTS = {"keep": 0.0, "superficial": 1.0}
-SUPERFICIAL_FROM = 0.5
 TOP_IMAGES = 6
 
 
@@ -130,7 +130,7 @@ def read_verdicts(path: Path, channels: int) -> dict[int, str]:
     """
     try:
         values: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, *YAML_ERRORS) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping such as '17: superficial'.")
