@@ -6,17 +6,17 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, WebPImagePlugin
 
 from lae_tf.serving.errors import invalid
 from lae_tf.serving.request_body import Limits
 
 SUFFIX = "image_bytes"
+_JPEG = b"\xff\xd8"
 _PNG = b"\x89PNG\r\n\x1a\n"
 # What TensorFlow's decoders read, and WebP, which newer ones add. The classes are called directly: they read
 # no more than the header, and Pillow's own pixel limit, which warns first, is another.
 _FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
     (b"GIF8", GifImagePlugin.GifImageFile),
     (b"RIFF", WebPImagePlugin.WebPImageFile),
@@ -53,6 +53,8 @@ def _size(data: bytes) -> tuple[int, int]:
     if data.startswith(_PNG):
         # Not by Pillow, which refuses some damage that TensorFlow's decoder reads over.
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data.startswith(_JPEG):
+        return _jpeg_size(data)
     for magic, plugin in _FORMATS:
         if data.startswith(magic):
             try:
@@ -60,4 +62,23 @@ def _size(data: bytes) -> tuple[int, int]:
             except Exception:
                 # Pillow's plugins raise errors of many types for damaged headers.
                 break
+    return 0, 0
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of a JPEG's frame header, found as libjpeg finds it: Pillow gives up where it goes on."""
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0:
+        marker = data[position + 1 : position + 2]
+        if not marker or marker in b"\xda\xd9":  # pixels, or the end
+            break
+        if marker == b"\xff":  # a fill byte
+            position += 1
+        elif marker == b"\x01" or b"\xd0" <= marker <= b"\xd8" or marker == b"\x00":  # nothing follows these
+            position += 2
+        elif b"\xc0" <= marker <= b"\xcf" and marker not in b"\xc4\xc8\xcc":
+            height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        else:
+            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
     return 0, 0

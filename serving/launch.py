@@ -24,6 +24,7 @@ from lae_tf.serving.server import RestApi
 
 # Graceful: long enough for a request that just began, short enough for an operator.
 _SHUTDOWN_SECONDS = 30
+_MAX_QUEUED = 512  # requests that wait without batching
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,6 @@ class Options:
     Attributes:
         host, port: where to listen; port 0 takes a free one.
         batching: None runs each request alone.
-        threads: requests that run at one time without batching.
-        max_queued: requests that may wait without batching.
         poll_seconds: time between two looks for new versions; 0 looks once.
         metrics_path, token, cors: see :class:`lae_tf.serving.server.RestApi`.
         demo: serve a page at ``/demo`` where people try the models.
@@ -44,8 +43,6 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8501
     batching: BatchingParameters | None = None
-    threads: int = os.cpu_count() or 1
-    max_queued: int = 512
     poll_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)
     metrics_path: str | None = None
@@ -115,7 +112,7 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
     except BaseException:
         listener.close()
         raise
-    batcher = Batcher(options.batching, options.threads, options.max_queued)
+    batcher = Batcher(options.batching, os.cpu_count() or 1, _MAX_QUEUED)
     demo = DemoPage([config.name for config in configs], bool(options.token)) if options.demo else None
     app = RestApi(models, batcher, options.limits, options.metrics_path, options.token, options.cors, demo)
     config = uvicorn.Config(

@@ -16,6 +16,7 @@ _JPEG = (0, b"\xff\xd8\xff")
 _PNG = (0, b"\x89PNG\r\n\x1a\n")
 _BMP = (0, b"BM")
 _WEBP = (8, b"WEBP")
+_LEADING_SEGMENTS = 64  # of a JPEG, among which EXIF is looked for
 _LARGEST = 2**31 - 1  # of a side, so that the product of two stays within int64
 _FINE, _UNKNOWN, _TOO_LARGE, _DAMAGED = range(4)
 _PROBLEMS = {
@@ -170,7 +171,8 @@ def exif_orientation(data: tf.Tensor) -> tf.Tensor:
         segment = read(position)
         return (position + 2 + tf.maximum(2, segment[2] * 256 + segment[3]),)
 
-    position = tf.while_loop(searching, following, (tf.constant(2),))[0]
+    # Cameras write EXIF first; a file of nothing but segments must not occupy a server.
+    position = tf.while_loop(searching, following, (tf.constant(2),), maximum_iterations=_LEADING_SEGMENTS)[0]
     segment = read(position)
     found = tf.reduce_all(segment[4:] == list(b"Exif\0\0"))
     return tf.cond(

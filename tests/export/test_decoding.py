@@ -112,6 +112,14 @@ def test_orientation_is_found_behind_other_tags_and_segments(orientation):
     assert orientation(data[:2] + comment + data[2:]) == 6
 
 
+def test_a_file_of_nothing_but_segments_is_given_up(orientation):
+    """Among the first 64 segments EXIF is found; a server must not walk through millions."""
+    data = encode("JPEG", exif=exif_segment(6))
+    exif_first = data.index(b"\xff\xe1")
+    for count, expected in ((60, 6), (70, 1)):
+        assert orientation(data[:exif_first] + b"\xff\xe5\0\2" * count + data[exif_first:]) == expected
+
+
 @pytest.mark.parametrize(
     "segment",
     [

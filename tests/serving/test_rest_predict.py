@@ -174,6 +174,21 @@ def test_images_over_the_pixel_limit_are_refused(limited):
     assert answer.status == 400 and "101 x 100 pixels" in answer.error
 
 
+def test_a_jpeg_whose_size_pillow_does_not_find_is_refused_too(limited):
+    """A marker without a length before the frame header: Pillow gives up, libjpeg passes over it."""
+
+    def jpeg(width, height):
+        buffer = io.BytesIO()
+        Image.new("RGB", (width, height)).save(buffer, "JPEG")
+        data = buffer.getvalue()
+        at = data.index(b"\xff\xc0")
+        return {"b64": base64.b64encode(data[:at] + b"\xff\x01" + data[at:]).decode()}
+
+    assert limited.post({"instances": [jpeg(100, 100)]}, "pixels").status == 200
+    answer = limited.post({"instances": [jpeg(101, 100)]}, "pixels")
+    assert answer.status == 400 and "101 x 100 pixels" in answer.error
+
+
 def test_more_images_than_a_request_may_have_are_refused(limited):
     answer = limited.post({"instances": [png(1, 1)] * 257}, "pixels")
     assert answer.status == 400 and "has 257 images; this server accepts 256 a request" in answer.error
