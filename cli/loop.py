@@ -23,7 +23,7 @@ from lae_tf.cli.output_path import OutputPath
 )
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Split a single budget evenly.")
 @click.option("--strategy", "strategies", multiple=True, default=("channel-concept", "random"), show_default=True)
-@click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), default=(0,), show_default=True)
+@click.option("--seed", "seeds", multiple=True, type=click.IntRange(0, 2**31 - 1), default=(0,), show_default=True)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the configuration.")
 @click.option("--output", type=OutputPath(file_okay=False), help="Default: the configuration's output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON.")

@@ -12,7 +12,9 @@ from lae_tf.cli.output_path import OutputPath
 
 @click.command("quickstart")
 @click.argument("output", type=OutputPath(file_okay=False))
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the data and the training.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the data and the training."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(output: str, seed: int, as_json: bool) -> None:
     """Train and evaluate on real photographs, a few minutes on two cores.

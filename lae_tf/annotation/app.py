@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -152,8 +153,8 @@ class _Page:
         if request.headers.get("content-type") != "application/json":
             return PlainTextResponse("a verdict is sent as application/json", 415)
         try:
-            verdict = (await request.json())["verdict"]
-        except (ValueError, KeyError, TypeError):
+            verdict = json.loads(await _body(request))["verdict"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             return PlainTextResponse('expected {"verdict": ...}', 400)
         await run_in_threadpool(self._store.save_verdict, item, verdict)
         return JSONResponse({"verdict": self._store.verdict(item)})
@@ -190,7 +191,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise UsageError(f"the mask has more than {LARGEST_BODY} bytes")
+            raise UsageError(f"the request has more than {LARGEST_BODY} bytes")
     return bytes(body)
 
 

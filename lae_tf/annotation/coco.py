@@ -156,7 +156,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     for part in segmentation:
         try:
             points = np.array(part, dtype=float).reshape(-1, 2)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             points = np.zeros((0, 2))
         if len(points) < 3 or not np.isfinite(points).all():
             raise UsageError("has a polygon that is not a list of at least three points x, y")

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+FARTHEST = 1e9
+"""Pixels from the corner to which points are drawn near: differences of larger numbers may overflow."""
+
 
 def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Fill one closed polygon.
@@ -22,7 +25,7 @@ def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
     Returns:
         uint8 (height, width) in {0, 1}.
     """
-    points = np.asarray(points, dtype=float)
+    points = np.clip(np.asarray(points, dtype=float), -FARTHEST, FARTHEST)
     toggles = np.zeros((height, width + 1), np.uint8)
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
         if y0 > y1:

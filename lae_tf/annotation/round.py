@@ -43,7 +43,7 @@ class Round:
             UsageError: no run, no such round, or a damaged selection.
         """
         opened = Run.open(run)
-        numbers = sorted(int(folder.name) for folder in opened.rounds.glob("[0-9]*") if folder.name.isdecimal())
+        numbers = opened.round_numbers()
         if not numbers:
             raise UsageError(f"{run}: no images are selected yet; run 'lae-tf select {run}' first.")
         if number is not None and number not in numbers:

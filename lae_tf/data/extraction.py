@@ -19,8 +19,9 @@ from tqdm import tqdm
 from lae_tf.atomic import write_bytes
 from lae_tf.data.crops import find_track, read_crops
 from lae_tf.data.faces import Track
+from lae_tf.data.finding import find_videos
 from lae_tf.data.images import write_png
-from lae_tf.data.video import Selection, find_videos
+from lae_tf.data.video import Selection
 from lae_tf.errors import UsageError, VideoError
 
 RECORD = "frames.json"

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lae_tf.data.images import is_image_name, require_text
-from lae_tf.data.video import find_videos, is_video
+from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
+from lae_tf.data.video import is_video
 from lae_tf.errors import UsageError
 
 
@@ -22,24 +23,28 @@ def images_below(folder: str | os.PathLike[str], without: Path | None = None) ->
     Raises:
         UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
     """
+    return (require_text(path) for path in _files_below(folder, without) if is_image_name(os.path.basename(path)))
+
+
+def _files_below(folder: str | os.PathLike[str], without: Path | None = None) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if Path(parent, name) != without)
         for name in folders:
             if os.path.islink(os.path.join(parent, name)):
                 raise UsageError(f"{os.path.join(parent, name)}: is a link to a folder; put the folder itself there.")
-        yield from (require_text(os.path.join(parent, name)) for name in sorted(files) if is_image_name(name))
+        yield from (os.path.join(parent, name) for name in sorted(files))
 
 
 def find_images(paths: Iterable[str]) -> list[str]:
     """Expand files, folders (recursively, by suffix) and glob patterns to a sorted list without repeats.
 
     Raises:
-        UsageError: a path matches nothing.
+        UsageError: a path matches nothing, or a folder holds a link to another one.
     """
     found: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
-            files = sorted(str(file) for file in Path(path).rglob("*") if is_image_name(file.name))
+            files = sorted(file for file in _files_below(path) if is_image_name(os.path.basename(file)))
         elif Path(path).exists():
             files = [path]
         else:
@@ -48,6 +53,20 @@ def find_images(paths: Iterable[str]) -> list[str]:
             raise UsageError(f"{path}: no such file, and no images found there.")
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def find_videos(source: str | os.PathLike[str]) -> list[Path]:
+    """Return a video itself, or the videos below a folder, sorted.
+
+    Raises:
+        UsageError: there are none, or the folder holds a link to another one.
+    """
+    if os.path.isfile(source):
+        return [Path(source)]
+    found = sorted(Path(path) for path in _files_below(source) if is_video(path))
+    if not found:
+        raise UsageError(f"{source}: holds no video ({', '.join(VIDEO_SUFFIXES)})")
+    return found
 
 
 def videos_among(paths: Iterable[str]) -> list[str]:
@@ -72,7 +91,7 @@ def _videos_of(path: str) -> list[str]:
     if not Path(path).is_dir():
         candidates = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
         return [file for file in candidates if is_video(file)]
-    if any(is_image_name(file.name) for file in Path(path).rglob("*")):
+    if any(is_image_name(os.path.basename(file)) for file in _files_below(path)):
         return []
     try:
         return [str(file) for file in find_videos(path)]

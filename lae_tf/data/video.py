@@ -11,7 +11,6 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,21 +79,6 @@ class Frame:
     index: int
     time: float
     image: np.ndarray
-
-
-def find_videos(source: str | os.PathLike[str]) -> list[Path]:
-    """Return a video itself, or the videos below a folder, sorted.
-
-    Raises:
-        UsageError: there are none.
-    """
-    source = Path(source)
-    if source.is_file():
-        return [source]
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise UsageError(f"{source}: holds no video ({', '.join(SUFFIXES)})")
-    return found
 
 
 def is_video(path: str) -> bool:

@@ -52,11 +52,6 @@ class Preprocessor(keras.layers.Layer):
             images = tf.image.resize(images, size, method="bilinear", antialias=True)
         return tf.clip_by_value(images, 0.0, 1.0)
 
-    def decode_batch(self, data: Any) -> Any:
-        """Decode and resize a batch of encoded images (string (B,)) to float32 (B, S, S, 3)."""
-        shape = tf.TensorSpec((self.image_size, self.image_size, 3), tf.float32)
-        return tf.map_fn(lambda one: self.resize(self.decode(one)), data, fn_output_signature=shape)
-
     def call(self, images: Any) -> Any:
         return self.resize(images)
 

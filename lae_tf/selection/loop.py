@@ -67,13 +67,17 @@ def run_study(study: Study) -> pd.DataFrame:
         One row per seed, strategy and share, with the measures of ``MEASURES``.
 
     Raises:
-        UsageError: unknown strategy, shares that do not increase, a manifest without masks, or a folder with another
-            study.
+        UsageError: unknown strategy, a strategy or seed named twice, shares that do not increase, a manifest without
+            masks, or a folder with another study.
     """
     data = study.config.data.model_copy(update={"mask_share": None})
     study = replace(study, config=study.config.model_copy(update={"data": data}))
     for name in study.strategies:
         get_strategy(name)
+    for values in (study.strategies, study.seeds):
+        repeated = [value for value in values if values.count(value) > 1]
+        if repeated:
+            raise UsageError(f"'{repeated[0]}' is named twice, and would count as two results.")
     if list(study.shares) != sorted(set(study.shares)) or not all(0 < share <= 1 for share in study.shares):
         raise UsageError(f"budgets must increase and lie in (0, 100 %]; found {study.shares}.")
     oracle = training_manifest(study.config)

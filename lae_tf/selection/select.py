@@ -153,7 +153,7 @@ def select_round(
     waiting = frozenset(read for read, path in own.items() if path in pending | judged)
     seed = config.seed if seed is None else seed
     choice = choose(model, manifest, allowed.left, strategy, seed, per_group, similarity, verdicts, waiting, batch_size)
-    number = 1 + max((int(folder.name) for folder in run.rounds.glob("[0-9]*") if folder.name.isdigit()), default=0)
+    number = 1 + max(run.round_numbers(), default=0)
     folder = run.rounds / str(number)
     temporary = run.rounds / f".{number}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -190,7 +190,7 @@ def asked_paths(run: Run) -> tuple[set[str], set[str]]:
     """
     asked: set[str] = set()
     judged: set[str] = set()
-    for folder in run.rounds.glob("[0-9]*"):
+    for folder in (run.rounds / str(number) for number in run.round_numbers()):
         with (folder / "selection.csv").open(newline="", encoding="utf-8") as rows:
             asked |= {row["path"] for row in csv.DictReader(rows)}
         if (folder / "import.json").is_file():

@@ -95,6 +95,11 @@ class Run:
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    def round_numbers(self) -> list[int]:
+        """Return the numbers of the rounds of selection, rising; other folders among them are passed over."""
+        names = (folder.name for folder in self.rounds.glob("[1-9]*"))
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run atomically."""
         write_text(self.path / name, json.dumps(value, indent=2))

@@ -56,6 +56,15 @@ def drawn():
     return mask
 
 
+def test_a_verdict_of_any_size_or_depth_is_refused(client, monkeypatch):
+    monkeypatch.setattr("lae_tf.annotation.app.LARGEST_BODY", 200_000)
+    headers = {"Content-Type": "application/json"}
+    deep = client.put("/api/verdicts/0", content=b"[" * 100_000, headers=headers)
+    assert deep.status_code == 400
+    huge = client.put("/api/verdicts/0", content=b" " * 200_001, headers=headers)
+    assert huge.status_code == 422 and "more than" in huge.text
+
+
 def put_verdict(client, index, verdict):
     return client.put(f"/api/verdicts/{index}", json={"verdict": verdict})
 

@@ -59,6 +59,13 @@ def ellipse() -> np.ndarray:
     return np.stack([14.3 + 11.1 * np.cos(angle), 9.7 + 7.3 * np.sin(angle)], axis=1)
 
 
+def test_points_far_away_do_not_overflow():
+    """A triangle with a side of 2e308 along y = 5, whose tip is below: it covers all rows from there on."""
+    mask = fill_polygon(np.array([[-1e308, 5], [1e308, 5], [3, 1e308]]), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(mask[:5], 0)
+    np.testing.assert_array_equal(mask[5:], 1)
+
+
 def test_simple_outline_agrees_with_matplotlib():
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     centres = np.stack([x.ravel(), y.ravel()], axis=1) + 0.5

@@ -59,6 +59,13 @@ def test_hidden_companions_of_files_are_no_images(tmp_path):
     assert find_images([str(tmp_path)]) == [str(tmp_path / "a.png")]
 
 
+def test_linked_folders_are_refused_rather_than_left_out(tmp_path, photos):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "more").symlink_to(photos)
+    with pytest.raises(UsageError, match="more: is a link to a folder"):
+        find_images([str(tmp_path)])
+
+
 def test_globs_files_and_folders_together_repeat_nothing(photos):
     one = str(next(photos.glob("*.png")))
     assert find_images([one, str(photos / "*.png"), str(photos)]) == list(

@@ -162,6 +162,12 @@ class TestCelebDF:
         assert any("YouTube-real/00009" in sentence for sentence in built.unmatched)
         assert set(table["split"]) == {"train", "val", "test"}
 
+    def test_names_without_a_donor(self, root):
+        self.make(root)
+        fill(root / "Celeb-synthesis/extra", ["0"], edited())
+        table = rows(build("celeb-df", root), root)
+        assert table.loc["Celeb-synthesis/extra/0.png", "group"] == "extra"
+
     def test_damaged_list(self, root):
         self.make(root)
         (root / "List_of_testing_videos.txt").write_text("Celeb-real/id0_0000.mp4\n")
@@ -177,11 +183,12 @@ class TestDFDC:
             "ccc.mp4": {"label": "REAL", "split": splits[1]},
             "ddd.mp4": {"label": "FAKE", "split": splits[2], "original": "zzz.mp4"},
             "eee.mp4": {"label": "REAL", "split": splits[1]},
+            "fff.mp4": {"label": "FAKE", "split": splits[0], "original": 5},
         }
         part = root / "dfdc_train_part_0"
         for name in ("aaa", "ccc", "xxx"):
             fill(part / name, ["0"], picture())
-        for name in ("bbb", "ddd"):
+        for name in ("bbb", "ddd", "fff"):
             fill(part / name, ["0"], edited())
         (part / "metadata.json").write_text(json.dumps(facts))
 
@@ -191,18 +198,24 @@ class TestDFDC:
         table = rows(built, root)
         assert dict(table["group"]) == {
             f"dfdc_train_part_0/{name}/0.png": group
-            for name, group in {"aaa": "aaa", "bbb": "aaa", "ccc": "ccc", "ddd": "zzz"}.items()
+            for name, group in {"aaa": "aaa", "bbb": "aaa", "ccc": "ccc", "ddd": "zzz", "fff": "5"}.items()
         }
         assert built.unmatched == [
             "dfdc_train_part_0/eee.mp4: in metadata.json, but has no frames",
             "dfdc_train_part_0/xxx: is not in metadata.json",
             "dfdc_train_part_0/ddd: its original zzz is not there",
+            "dfdc_train_part_0/fff: its original 5 is not there",
         ]
 
     def test_splits_of_the_metadata(self, root):
         self.make(root, splits=("train", "validation", "test"))
         table = rows(build("dfdc", root), root)
-        assert dict(zip(table["group"], table["split"], strict=True)) == {"aaa": "train", "ccc": "val", "zzz": "test"}
+        assert dict(zip(table["group"], table["split"], strict=True)) == {
+            "aaa": "train",
+            "ccc": "val",
+            "zzz": "test",
+            "5": "train",
+        }
 
     def test_unknown_label(self, root):
         self.make(root)
@@ -388,6 +401,21 @@ class TestCoco:
         text = "\n".join(built.unmatched)
         for part in ("'../secret.png' is not there", "image 99", "unlisted.png", "1000000 x 1000000"):
             assert part in text
+
+    @pytest.mark.parametrize(
+        ("old", "new", "said"),
+        [
+            ('"height": 1000000', '"height": 1e999', "is not a COCO file"),
+            ('"name": "splice"', '"name": "\\ud800"', "cannot be read as JSON"),
+        ],
+    )
+    def test_numbers_and_names_beyond_all_files(self, root, old, new, said):
+        fill(root / "images", ["a", "b", "c"], picture())
+        text = json.dumps(self.content())
+        assert old in text
+        (root / "annotations.json").write_text(text.replace(old, new))
+        with pytest.raises(UsageError, match=said):
+            build("coco", root)
 
     def test_no_coco_file(self, root):
         (root / "a.json").write_text("[]")

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from video_files import level, picture, write_video
 
-from lae_tf.data.video import Selection, find_videos, read_frames
+from lae_tf.data.finding import find_videos
+from lae_tf.data.video import Selection, read_frames
 from lae_tf.errors import UsageError, VideoError
 
 

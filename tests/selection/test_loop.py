@@ -58,6 +58,9 @@ def test_study_end_to_end(study: Study, monkeypatch: pytest.MonkeyPatch) -> None
     pd.testing.assert_frame_equal(run_study(hiding), table)
     with pytest.raises(UsageError, match=r"other settings \(budgets was \[0\.1, 0\.2\], now \[0\.1, 0\.3\]\)"):
         run_study(replace(study, shares=(0.1, 0.3)))
+    for twice in ({"seeds": (0, 0)}, {"strategies": ("random", "random")}):
+        with pytest.raises(UsageError, match="is named twice"):
+            run_study(replace(study, **twice))
 
 
 def test_fakes_whose_mask_is_not_known_are_not_asked_for(tmp_path) -> None:  # type: ignore[no-untyped-def]

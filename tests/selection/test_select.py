@@ -117,6 +117,7 @@ def test_empty_pool_and_missing_model_change_nothing(run: Run) -> None:
     part = train_part(run)
     pool = part.frame["path"][part.mask_state == "unlabelled"].tolist()
     (run.rounds / "1").mkdir(parents=True)
+    (run.rounds / "1-old").mkdir()  # no round
     asked = pd.DataFrame({"rank": range(1, len(pool) + 1), "path": pool, "utility": 0, "strategy": "", "reason": ""})
     asked.to_csv(run.rounds / "1" / "selection.csv", index=False)
     with pytest.raises(LAEError, match="pool is empty"):
@@ -124,7 +125,7 @@ def test_empty_pool_and_missing_model_change_nothing(run: Run) -> None:
     run.model_path.unlink()
     with pytest.raises(UsageError, match="not trained yet"):
         select_round(run, "2%", "random")
-    assert [folder.name for folder in run.rounds.iterdir()] == ["1"]
+    assert {folder.name for folder in run.rounds.iterdir()} == {"1", "1-old"}
 
 
 def test_features_against_the_model(run: Run) -> None:

@@ -63,8 +63,8 @@ def original_video(root: Path, video: PurePosixPath) -> str | None:
 
 def _target(name: str) -> str:
     """Return the video that ``<target>_<donor>_<number>`` was made from."""
-    first, *_, last = name.split("_")
-    return f"{first}_{last}" if "_" in name else name
+    parts = name.split("_")
+    return f"{parts[0]}_{parts[-1]}" if len(parts) > 1 else name
 
 
 def _keep_apart(found: Found, groups: set[str]) -> None:

@@ -56,7 +56,7 @@ def _read(file: Path, root: Path, found: Found, listed: set[str], write_mask: Ca
             regions[str(annotation["image_id"])].append(annotation)
         sizes = {key: (int(image["height"]), int(image["width"])) for key, image in images.items()}
         names = {key: str(image["file_name"]) for key, image in images.items()}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UsageError(
             f"{file}: is not a COCO file; expected categories, images (with file_name, height, width) and annotations."
         ) from None

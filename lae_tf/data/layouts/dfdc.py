@@ -44,7 +44,7 @@ def find(root: Path) -> Found:
         if facts["label"] == "REAL":
             found.samples += [Sample(path, name, split=split) for path in frames.values()]
             continue
-        original = Path(facts.get("original") or name).stem
+        original = Path(str(facts.get("original") or name)).stem
         source = videos.get(original, ("", {}, {}))[2]
         if not source:
             found.unmatched.append(f"{place}/{name}: its original {original} is not there")

@@ -114,7 +114,11 @@ def read_json(path: Path) -> Any:
         UsageError: it cannot be read or is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half of a character, which no file can be named by, must be refused
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as JSON: {error}") from None
 
