@@ -155,8 +155,8 @@ def _sections(
         cards.append(Card("LAE minus best peer, accuracy", f"{difference['accuracy']:+.3f}", _points(difference)))
     how = (
         "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Means over seeds; "
-        "the 95 % intervals come from a bootstrap over groups and seeds, at the test set's ratio of fakes to real images, "
-        "and with one seed know nothing of how much starts differ. "
+        "the 95 % intervals come from a bootstrap over groups and seeds, at the test set's ratio of fakes to real "
+        "images, and with one seed know nothing of how much starts differ. "
         f"'{compare.ALWAYS_REAL}' is no model, but the accuracy of that one answer."
     )
     if (table["model"] == compare.KNOWN_THRESHOLD).any():
