@@ -417,6 +417,16 @@ class TestCoco:
         with pytest.raises(UsageError, match=said):
             build("coco", root)
 
+    def test_a_failure_leaves_no_masks_behind(self, root):
+        fill(root / "images", ["a"], picture())
+        content = self.content()
+        content["images"], content["annotations"] = content["images"][:1], content["annotations"][:1]
+        (root / "annotations.json").write_text(json.dumps(content))
+        before = sorted(root.parent.rglob("*"))
+        with pytest.raises(UsageError, match="cannot fill the splits"):
+            build("coco", root, shares=(0.7, 0.1, 0.2))
+        assert sorted(root.parent.rglob("*")) == before
+
     def test_no_coco_file(self, root):
         (root / "a.json").write_text("[]")
         with pytest.raises(UsageError, match="not a COCO file"):

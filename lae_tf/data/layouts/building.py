@@ -91,14 +91,47 @@ def build_manifest(
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
     require_suffix(output)
-    masks = output.with_name(f"{output.stem}-masks")
+    masks = _Masks(output.with_name(f"{output.stem}-masks"))
+    try:
+        return _build(kind, root, output, masks, compression, shares, seed, derive, progress)
+    except BaseException:
+        masks.remove()
+        raise
 
-    def write_mask(name: str, mask: np.ndarray) -> str:
+
+class _Masks:
+    """Writes masks to a folder, and takes back those that were not there before."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._new: list[Path] = []
+
+    def write(self, name: str, mask: np.ndarray) -> str:
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
-        path = masks / f"{name.replace('/', '_')[-80:]}-{digest}.png"
+        path = self._folder / f"{name.replace('/', '_')[-80:]}-{digest}.png"
+        if not path.exists():
+            self._new.append(path)
         write_png(path, mask * np.uint8(255))
         return str(path)
 
+    def remove(self) -> None:
+        for path in self._new:
+            path.unlink(missing_ok=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+
+def _build(
+    kind: str,
+    root: Path,
+    output: Path,
+    masks: _Masks,
+    compression: str | None,
+    shares: tuple[float, float, float],
+    seed: int,
+    derive: bool,
+    progress: bool,
+) -> Built:
     finders = {
         "faceforensics++": lambda: faceforensics.find(root, compression),
         "celeb-df": lambda: celeb_df.find(root),
@@ -106,7 +139,7 @@ def build_manifest(
         "pairs": lambda: folders.find_pairs(root),
         "folders": lambda: folders.find_folders(root),
         "casia": lambda: casia.find(root),
-        "coco": lambda: coco.find(root, write_mask),
+        "coco": lambda: coco.find(root, masks.write),
     }
     found: Found = finders[kind]()
     samples, crossing = assign(found.samples, shares, seed)
@@ -114,7 +147,7 @@ def build_manifest(
     human = {"coco": "human"}.get(kind, "")
     made = {sample.path: human for sample in samples if sample.mask}
     if derive:
-        derived, failures = _derive(samples, root, write_mask, progress)
+        derived, failures = _derive(samples, root, masks.write, progress)
         unmatched += failures
         made.update(dict.fromkeys(derived, "derived"))
     frame = pd.DataFrame(
