@@ -44,7 +44,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
-            files = sorted(file for file in _files_below(path) if is_image_name(os.path.basename(file)))
+            files = sorted(str(Path(file)) for file in _files_below(path) if is_image_name(os.path.basename(file)))
         elif Path(path).exists():
             files = [path]
         else:

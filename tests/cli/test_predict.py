@@ -59,6 +59,13 @@ def test_hidden_companions_of_files_are_no_images(tmp_path):
     assert find_images([str(tmp_path)]) == [str(tmp_path / "a.png")]
 
 
+def test_the_folder_itself_is_not_named_in_paths(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "sub" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["."]) == ["sub/a.png"] == find_images(["./sub"])
+
+
 def test_linked_folders_are_refused_rather_than_left_out(tmp_path, photos):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "more").symlink_to(photos)
