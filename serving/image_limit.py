@@ -12,6 +12,7 @@ from lae_tf.serving.errors import invalid
 from lae_tf.serving.request_body import Limits
 
 SUFFIX = "image_bytes"
+_MOST_MARKERS = 10_000  # that are passed over to find a JPEG's size
 _JPEG = b"\xff\xd8"
 _PNG = b"\x89PNG\r\n\x1a\n"
 # What TensorFlow's decoders read, and WebP, which newer ones add. The classes are called directly: they read
@@ -33,7 +34,7 @@ def check_images(inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
         limits: of their number and of width times height.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, too many images, or one of more pixels.
+        ServingError: INVALID_ARGUMENT, too many images, one of more pixels, or a JPEG that hides how many it has.
     """
     for name, value in inputs.items():
         if value.dtype != object or not name.endswith(SUFFIX):
@@ -41,7 +42,10 @@ def check_images(inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
         if value.size > limits.images:
             raise invalid(f"Input {name} has {value.size} images; this server accepts {limits.images} a request")
         for index, data in enumerate(value.ravel().tolist()):
-            width, height = _size(data)
+            size = _size(data)
+            if size is None:
+                raise invalid(f"Image {index} of input {name} has more than {_MOST_MARKERS} markers before its size")
+            width, height = size
             if width * height > limits.image_pixels:
                 raise invalid(
                     f"Image {index} of input {name} has {width} x {height} pixels; this server accepts "
@@ -49,7 +53,8 @@ def check_images(inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
                 )
 
 
-def _size(data: bytes) -> tuple[int, int]:
+def _size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height, (0, 0) where there is no header to read them from, None where it is out of reach."""
     if data.startswith(_PNG):
         # Not by Pillow, which refuses some damage that TensorFlow's decoder reads over.
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
@@ -65,13 +70,14 @@ def _size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return width and height of a JPEG's frame header, found as libjpeg finds it: Pillow gives up where it goes on."""
     position = 2
-    while (position := data.find(b"\xff", position)) >= 0:
+    for _ in range(_MOST_MARKERS):
+        position = data.find(b"\xff", position)
         marker = data[position + 1 : position + 2]
-        if not marker or marker in b"\xda\xd9":  # pixels, or the end
-            break
+        if position < 0 or not marker or marker in b"\xda\xd9":  # no marker, pixels, or the end
+            return 0, 0
         if marker == b"\xff":  # a fill byte
             position += 1
         elif marker == b"\x01" or b"\xd0" <= marker <= b"\xd8" or marker == b"\x00":  # nothing follows these
@@ -81,4 +87,4 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             return int.from_bytes(width, "big"), int.from_bytes(height, "big")
         else:
             position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
-    return 0, 0
+    return None

@@ -177,16 +177,18 @@ def test_images_over_the_pixel_limit_are_refused(limited):
 def test_a_jpeg_whose_size_pillow_does_not_find_is_refused_too(limited):
     """A marker without a length before the frame header: Pillow gives up, libjpeg passes over it."""
 
-    def jpeg(width, height):
+    def jpeg(width, height, hidden_by=b"\xff\x01"):
         buffer = io.BytesIO()
         Image.new("RGB", (width, height)).save(buffer, "JPEG")
         data = buffer.getvalue()
         at = data.index(b"\xff\xc0")
-        return {"b64": base64.b64encode(data[:at] + b"\xff\x01" + data[at:]).decode()}
+        return {"b64": base64.b64encode(data[:at] + hidden_by + data[at:]).decode()}
 
     assert limited.post({"instances": [jpeg(100, 100)]}, "pixels").status == 200
     answer = limited.post({"instances": [jpeg(101, 100)]}, "pixels")
     assert answer.status == 400 and "101 x 100 pixels" in answer.error
+    answer = limited.post({"instances": [jpeg(101, 100, b"\xff\x01" * 10_000)]}, "pixels")
+    assert answer.status == 400 and "has more than 10000 markers before its size" in answer.error
 
 
 def test_more_images_than_a_request_may_have_are_refused(limited):
