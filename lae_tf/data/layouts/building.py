@@ -91,16 +91,53 @@ def build_manifest(
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
     require_suffix(output)
-    masks = _Masks(output.with_name(f"{output.stem}-masks"))
-    try:
-        return _build(kind, root, output, masks, compression, shares, seed, derive, progress)
-    except BaseException:
-        masks.remove()
-        raise
+    with _Masks(output.with_name(f"{output.stem}-masks")) as masks:
+        finders = {
+            "faceforensics++": lambda: faceforensics.find(root, compression),
+            "celeb-df": lambda: celeb_df.find(root),
+            "dfdc": lambda: dfdc.find(root),
+            "pairs": lambda: folders.find_pairs(root),
+            "folders": lambda: folders.find_folders(root),
+            "casia": lambda: casia.find(root),
+            "coco": lambda: coco.find(root, masks.write),
+        }
+        found: Found = finders[kind]()
+        samples, crossing = assign(found.samples, shares, seed)
+        unmatched = found.unmatched + crossing
+        human = {"coco": "human"}.get(kind, "")
+        made = {sample.path: human for sample in samples if sample.mask}
+        if derive:
+            derived, failures = _derive(samples, root, masks.write, progress)
+            unmatched += failures
+            made.update(dict.fromkeys(derived, "derived"))
+        frame = pd.DataFrame(
+            {
+                "path": [sample.path for sample in samples],
+                "label": ["fake" if sample.method else "real" for sample in samples],
+                "mask": [sample.mask for sample in samples],
+                "group": [sample.group for sample in samples],
+                "method": [sample.method for sample in samples],
+                "split": [sample.split for sample in samples],
+                "mask_source": [made.get(sample.path, "") for sample in samples],
+            }
+        )
+        manifest = Manifest.from_frame(frame, output.parent)
+        # It may name masks that people drew, which the data set itself knows nothing of.
+        backup = keep_copy(output) if output.is_file() else None
+        manifest.write(output)
+    if backup is not None and backup.read_bytes() == output.read_bytes():
+        backup.unlink()
+        backup = None
+    report = output.with_name(f"{output.stem}-unmatched.txt")
+    report.unlink(missing_ok=True)
+    if unmatched:
+        write_bytes(report, ("\n".join(unmatched) + "\n").encode("utf-8", "surrogateescape"))
+    derived_masks = sum(value == "derived" for value in made.values())
+    return Built(manifest, unmatched, str(report) if unmatched else "", derived_masks, str(backup or ""))
 
 
 class _Masks:
-    """Writes masks to a folder, and takes back those that were not there before."""
+    """Writes masks to a folder, and where the work fails takes back those that were not there before."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -114,66 +151,16 @@ class _Masks:
         write_png(path, mask * np.uint8(255))
         return str(path)
 
-    def remove(self) -> None:
+    def __enter__(self) -> _Masks:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            return
         for path in self._new:
             path.unlink(missing_ok=True)
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
-
-
-def _build(
-    kind: str,
-    root: Path,
-    output: Path,
-    masks: _Masks,
-    compression: str | None,
-    shares: tuple[float, float, float],
-    seed: int,
-    derive: bool,
-    progress: bool,
-) -> Built:
-    finders = {
-        "faceforensics++": lambda: faceforensics.find(root, compression),
-        "celeb-df": lambda: celeb_df.find(root),
-        "dfdc": lambda: dfdc.find(root),
-        "pairs": lambda: folders.find_pairs(root),
-        "folders": lambda: folders.find_folders(root),
-        "casia": lambda: casia.find(root),
-        "coco": lambda: coco.find(root, masks.write),
-    }
-    found: Found = finders[kind]()
-    samples, crossing = assign(found.samples, shares, seed)
-    unmatched = found.unmatched + crossing
-    human = {"coco": "human"}.get(kind, "")
-    made = {sample.path: human for sample in samples if sample.mask}
-    if derive:
-        derived, failures = _derive(samples, root, masks.write, progress)
-        unmatched += failures
-        made.update(dict.fromkeys(derived, "derived"))
-    frame = pd.DataFrame(
-        {
-            "path": [sample.path for sample in samples],
-            "label": ["fake" if sample.method else "real" for sample in samples],
-            "mask": [sample.mask for sample in samples],
-            "group": [sample.group for sample in samples],
-            "method": [sample.method for sample in samples],
-            "split": [sample.split for sample in samples],
-            "mask_source": [made.get(sample.path, "") for sample in samples],
-        }
-    )
-    manifest = Manifest.from_frame(frame, output.parent)
-    # It may name masks that people drew, which the data set itself knows nothing of.
-    backup = keep_copy(output) if output.is_file() else None
-    manifest.write(output)
-    if backup is not None and backup.read_bytes() == output.read_bytes():
-        backup.unlink()
-        backup = None
-    report = output.with_name(f"{output.stem}-unmatched.txt")
-    report.unlink(missing_ok=True)
-    if unmatched:
-        write_bytes(report, ("\n".join(unmatched) + "\n").encode("utf-8", "surrogateescape"))
-    derived_masks = sum(value == "derived" for value in made.values())
-    return Built(manifest, unmatched, str(report) if unmatched else "", derived_masks, str(backup or ""))
 
 
 def _derive(samples: list[Sample], root: Path, write_mask, progress: bool) -> tuple[list[str], list[str]]:  # type: ignore[no-untyped-def]
