@@ -72,10 +72,9 @@ def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterato
 def _load(path: str, model: LAE) -> Prediction:
     try:
         data = normalise(read_bytes(path), path)
+        image = model.preprocessor.resize(model.preprocessor.decode(tf.constant(data)))
     except ImageError as error:
         return Prediction(path, error=str(error))
-    try:
-        image = model.preprocessor.resize(model.preprocessor.decode(tf.constant(data)))
     except tf.errors.InvalidArgumentError as error:  # one decoder may accept what the other does not
         return Prediction(path, error=f"{path}: cannot be decoded: {' '.join(error.message.split())}")
     return Prediction(path, image=image.numpy())

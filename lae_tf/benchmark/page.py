@@ -46,12 +46,13 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
     for name, frame in (("comparison", table), ("differences", paired), ("costs", cost), ("robustness", robust)):
         write_text(folder / f"{name}.csv", frame.to_csv(index=False))
     write_text(folder / "comparison.md", markdown(protocol, table, paired, best))
+    software = _software(outcomes)
     record = {
         "title": protocol.title,
         "seen": protocol.train_methods,
         "seeds": protocol.seeds,
         "best_peer": best,
-        "software": _software(outcomes),
+        "software": software,
         "table": json.loads(table.to_json(orient="records")),
         "differences": json.loads(paired.to_json(orient="records")),
         "costs": json.loads(cost.to_json(orient="records")),
@@ -67,7 +68,7 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
         provenance={
             "command": shlex.join(["lae-tf", *sys.argv[1:]]),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-            "cells made by": "; ".join(_software(outcomes)),
+            "cells made by": "; ".join(software),
             "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
         },
     )

@@ -23,7 +23,11 @@ def images_below(folder: str | os.PathLike[str], without: Path | None = None) ->
     Raises:
         UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
     """
-    return (require_text(path) for path in _files_below(folder, without) if is_image_name(os.path.basename(path)))
+    return map(require_text, _images(_files_below(folder, without)))
+
+
+def _images(files: Iterable[str]) -> Iterator[str]:
+    return (path for path in files if is_image_name(os.path.basename(path)))
 
 
 def _files_below(folder: str | os.PathLike[str], without: Path | None = None) -> Iterator[str]:
@@ -44,7 +48,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if Path(path).is_dir():
-            files = sorted(str(Path(file)) for file in _files_below(path) if is_image_name(os.path.basename(file)))
+            files = sorted(str(Path(file)) for file in _images(_files_below(path)))
         elif Path(path).exists():
             files = [path]
         else:
@@ -91,7 +95,7 @@ def _videos_of(path: str) -> list[str]:
     if not Path(path).is_dir():
         candidates = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
         return [file for file in candidates if is_video(file)]
-    if any(is_image_name(os.path.basename(file)) for file in _files_below(path)):
+    if any(True for _ in _images(_files_below(path))):
         return []
     try:
         return [str(file) for file in find_videos(path)]
