@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 
 from lae_tf.atomic import replacing, write_bytes
 from lae_tf.data.crops import Crop, read_crops
+from lae_tf.data.decoding import import_av
 from lae_tf.data.faces import Track
-from lae_tf.data.video import Selection, import_av
+from lae_tf.data.video import Selection
 from lae_tf.errors import VideoError
 from lae_tf.evaluation import panels, plots
 from lae_tf.model.lae import LAE

@@ -1,8 +1,6 @@
-"""Frames of videos: chosen by number, reached by seeking, upright, with their exact times.
+"""Frames of videos: chosen by number, upright, in square pixels, with their exact times.
 
-PyAV decodes: unlike OpenCV's reader it gives every frame's own time, seeks to it exactly, and says what is wrong
-with a damaged file. A first pass over the packets, which decodes nothing, yields the times and the key frames;
-so frames are numbered rightly whatever the frame rate, and only the stretches that hold wanted ones are decoded.
+PyAV decodes: unlike OpenCV's reader it gives every frame's own time, and says what is wrong with a damaged file.
 """
 
 from __future__ import annotations
@@ -11,21 +9,30 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
+import cv2
 import numpy as np
 
+from lae_tf.data.decoding import (
+    Listing,
+    UnlistedFrameError,
+    count_frames,
+    decode,
+    import_av,
+    list_frames,
+    open_video,
+    seek_frames,
+)
 from lae_tf.data.images import MAX_PIXELS
-from lae_tf.errors import MissingExtraError, UsageError, VideoError
+from lae_tf.errors import UsageError, VideoError
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
+    *(".ts", ".m2ts", ".mts", ".flv", ".ogv", ".wmv"),
+)
 """Suffixes by which videos are found in a folder."""
-
-# Formats such as playlists, which open other files and addresses, are refused.
-_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,m4v,h264,hevc",
-}
 
 
 @dataclass(frozen=True)
@@ -96,79 +103,98 @@ def read_frames(path: str | os.PathLike[str], selection: Selection) -> Iterator[
     av = import_av()
     path = os.path.abspath(path)
     try:
-        with av.open(path, options=_OPTIONS) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path}: holds no video stream")
-            stream = container.streams.video[0]
-            if stream.width * stream.height > MAX_PIXELS:
-                raise VideoError(f"{path}: has {stream.width} x {stream.height} pixels, more than {MAX_PIXELS}")
-            stream.codec_context.thread_count = 1  # videos are worked on in parallel
-            # Their times alone: the packets together are as large as the file.
-            packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
-            times = sorted(time for time, _ in packets if time is not None)
-            if not packets:
-                raise VideoError(f"{path}: holds no frames")
-            if len(times) < len(packets) or len(set(times)) < len(times):
-                times, keys = _decoded_times(container, stream), []
-            else:
-                keys = sorted(time for time, is_key in packets if is_key)
-            base = float(stream.time_base)
-            chosen = selection.choose([time * base for time in times])
-            if not chosen:
-                return
-            for number, frame in _decode(container, stream, [times[index] for index in chosen], keys):
-                image = _upright(frame.to_ndarray(format="rgb24"), frame.rotation)
-                yield Frame(chosen[number], (times[chosen[number]] - times[0]) * base, image)
+        yield from _read(path, selection)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise VideoError(f"{path}: is damaged or not a video: {reason}") from error
+        raise VideoError(f"{path}: is damaged, cut off or not a video: {_reason(error)}") from error
 
 
-def _decode(container: Any, stream: Any, wanted: Sequence[int], keys: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """Yield (position in ``wanted``, frame) for the wanted times, by way of the key frames before them."""
-    container.seek(min(wanted[0], 0), stream=stream)
-    frames = container.decode(stream)
-    reached: int | None = None
-    for position, time in enumerate(wanted):
-        key = keys[max(bisect_right(keys, time) - 1, 0)] if keys else None
-        if key is not None and (reached is None or key > reached):
-            container.seek(key, stream=stream)
-            frames = container.decode(stream)
-        for frame in frames:
-            if frame.pts is None or frame.pts < time:
-                continue
-            if frame.is_corrupt:
-                raise ValueError(f"the frame at {frame.time:.2f} s is corrupt")
-            reached = frame.pts
-            yield position, frame
-            break
-        else:
-            raise ValueError(f"ends before its frame at {float(time * stream.time_base):.2f} s")
+def _read(path: str, selection: Selection) -> Iterator[Frame]:
+    av = import_av()
+    listing = list_frames(path)
+    done: list[tuple[int, float]] = []
+    if listing is not None:
+        try:
+            for frame in _by_listing(path, selection, listing):
+                yield frame
+                done.append((frame.index, frame.time))
+            return
+        except (UnlistedFrameError, av.error.InvalidDataError):
+            pass  # a list that holds for the beginning alone
+    yield from _by_counting(path, selection, done)
 
 
-def _decoded_times(container: Any, stream: Any) -> list[int]:
-    """Return the times of all frames of a file whose packets do not tell them."""
-    container.seek(0, stream=stream)
-    times = [frame.pts for frame in container.decode(stream)]
-    if any(time is None for time in times) or not times:
-        raise ValueError("its frames have no times")
-    return sorted(set(times))
+def _by_listing(path: str, selection: Selection, listing: Listing) -> Iterator[Frame]:
+    with open_video(path) as (container, stream):
+        base, stamps = float(stream.time_base), listing.stamps
+        times = [(stamp - stamps[0]) * base for stamp in stamps]
+        chosen = selection.choose(times)
+        frames = seek_frames(container, stream, listing, [stamps[index] for index in chosen])
+        for index, frame in zip(chosen, frames, strict=True):
+            yield Frame(index, times[index], _picture(frame, stream.sample_aspect_ratio))
 
 
-def _upright(image: np.ndarray, rotation: int) -> np.ndarray:
-    """Turn an image by the display rotation, degrees counter-clockwise; other than right angles are left."""
-    return np.ascontiguousarray(np.rot90(image, round(rotation / 90))) if rotation % 90 == 0 else image
+def _by_counting(path: str, selection: Selection, done: Sequence[tuple[int, float]]) -> Iterator[Frame]:
+    """Yield the selected frames but those that were done, by number and time."""
+    times = count_frames(path)
+    if not times:
+        raise ValueError("it holds no frames")
+    times = [time - times[0] for time in times]
+    chosen = selection.choose(times)
+    if [(index, times[index]) for index in chosen[: len(done)]] != list(done):
+        raise ValueError("its frames are not those that it lists")
+    wanted = iter(chosen[len(done) :])
+    index = next(wanted, None)
+    with open_video(path) as (container, stream):
+        for number, frame in enumerate(decode(container, stream)):
+            if number == index:
+                yield Frame(index, times[index], _picture(frame, stream.sample_aspect_ratio))
+                index = next(wanted, None)
+            if index is None:
+                return
 
 
-def import_av() -> Any:
-    """Return PyAV, quiet.
+def _picture(frame: Any, aspect: Fraction | None) -> np.ndarray:
+    """Return a decoded frame as people see it, uint8 (H, W, 3).
 
-    Raises:
-        MissingExtraError: it is not installed.
+    Args:
+        frame: as decoded.
+        aspect: width of a pixel by its height.
     """
-    try:
-        import av
-    except ImportError:
-        raise MissingExtraError("reading videos", "video") from None
-    av.logging.set_level(av.logging.PANIC)
-    return av
+    if frame.is_corrupt:
+        raise ValueError(f"the frame at {frame.time or 0:.2f} s is corrupt")
+    image = frame.to_ndarray(format="rgb24")
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    image = _square(image, float(aspect or 1))
+    return image if matrix is None else _upright(image, np.frombuffer(matrix, np.int32).reshape(3, 3))
+
+
+def _square(image: np.ndarray, aspect: float) -> np.ndarray:
+    """Enlarge one side so that pixels are square."""
+    height, width = image.shape[:2]
+    size = (round(width * max(aspect, 1)), round(height * max(1 / aspect, 1)))
+    if size == (width, height):
+        return image
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"in square pixels it has {size[0]} x {size[1]}, more than {MAX_PIXELS}")
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Turn and mirror an image by its display matrix; turns by other than right angles are left.
+
+    Args:
+        image: uint8 (H, W, 3).
+        matrix: int32 (3, 3); it takes (x, y, 1) as stored, y downwards, from the left, to the place on the screen.
+    """
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    if b == c == 0:
+        across, down = a, d
+    elif a == d == 0:
+        image, across, down = image.transpose(1, 0, 2), c, b
+    else:
+        return image
+    return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
