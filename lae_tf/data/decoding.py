@@ -69,17 +69,27 @@ def open_video(path: str) -> Iterator[tuple[Any, Any]]:
         VideoError: it has no such stream, or one of more than ``MAX_PIXELS`` a frame.
     """
     av = import_av()
-    with av.open(path, options=_OPTIONS) as container:
+    with _open(av, path) as container:
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not streams:
             raise VideoError(f"{path}: holds no video{', only a picture' if container.streams.video else ''}")
         stream = streams[0]
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: its video is of a codec that is not known here")
         if stream.width * stream.height > MAX_PIXELS:
             raise VideoError(f"{path}: has {stream.width} x {stream.height} pixels, more than {MAX_PIXELS}")
         stream.codec_context.thread_count = 1  # videos are worked on in parallel
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change on the way
         yield container, stream
+
+
+def _open(av: Any, path: str) -> Any:
+    """Open a file whatever the encoding of its tags: PyAV does so from version 19 on, and before that if it is told."""
+    try:
+        return av.open(path, options=_OPTIONS, metadata_errors="surrogateescape")
+    except TypeError:
+        return av.open(path, options=_OPTIONS)
 
 
 def list_frames(path: str) -> Listing | None:
