@@ -47,7 +47,7 @@ def command(
     from tqdm import tqdm
 
     from lae_tf.cli.predict import heatmap_names
-    from lae_tf.data.finding import find_images
+    from lae_tf.data.finding import LeftOut, find_images
     from lae_tf.data.images import printable
     from lae_tf.errors import UsageError
     from lae_tf.explain.explaining import explain_files
@@ -57,7 +57,8 @@ def command(
 
     if masks and manifest:
         raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
-    files = find_images(paths)
+    left_out: list[LeftOut] = []
+    files = find_images(paths, left_out)
     truth = nothing_known
     if masks:
         truth = truth_from_folder(masks, files)
@@ -66,7 +67,10 @@ def command(
     model = Run.open(run).load_model()
     writer = ExplanationWriter(Path(output), heatmap_names(files))
     wanted = [name.strip() for name in methods.split(",")] if methods else []
-    images, problems = [], []
+    images = [{"path": one.path, "error": one.sentence} for one in left_out]
+    problems = [one.sentence for one in left_out]
+    for problem in problems:
+        click.echo(f"Skipped: {problem}", err=True)
     explanations = explain_files(model, files, truth, wanted, seed)
     for explanation in tqdm(explanations, total=len(files), desc="explain", unit=" images", file=sys.stderr):
         record = explanation.prediction.record()

@@ -72,6 +72,10 @@ def diff(
 
 
 def _report(derived: Derived, manifest: str, sources: str | None, folder: Path) -> None:
+    from lae_tf.data.images import printable
+
+    for sentence in derived.left_out:
+        click.echo(f"Left out: {printable(sentence)}", err=True)
     click.echo(f"{derived.masks} masks derived, in {folder}")
     if derived.without_source:
         click.echo(f"{_named(derived.without_source)} without a source in {sources or manifest}: unlabelled.")

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ def command(
     """
     from tqdm import tqdm
 
-    from lae_tf.data.finding import find_images, videos_among
+    from lae_tf.data.finding import LeftOut, find_images, videos_among
 
+    left_out: list[LeftOut] = []
     videos = videos_among(paths if server else paths[1:])
     if videos and server:
         raise UsageError("--server scores images; for videos name a RUN in its place.")
@@ -78,16 +79,16 @@ def command(
 
         sys.exit(predict_videos(paths[0], videos, report, annotate, frames, whole, batch_size, as_json))
     if server:
-        files = find_images(paths)
+        files = find_images(paths, left_out)
         predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))
     else:
         run, *rest = paths
         if not rest:
             raise click.UsageError("Missing argument 'PATHS...': give RUN and images, or --server URL and images.")
-        files = find_images(rest)
+        files = find_images(rest, left_out)
         predictions = ask_run(run, files, batch_size)
     names = heatmap_names(files) if heatmaps else {}
-    records, failures = [], 0
+    records, failures = report_left_out(left_out, as_json), len(left_out)
     with tqdm(total=len(files), desc="predict", unit=" images", file=sys.stderr) as bar:
         for prediction in predictions:
             record = prediction.record()
@@ -112,6 +113,16 @@ def command(
         for place in filter(None, (csv_path, heatmaps)):
             click.echo(f"Written: {place}", err=True)
     sys.exit(1 if failures else 0)
+
+
+def report_left_out(left_out: Sequence[Any], as_json: bool) -> list[dict]:
+    """Say what looked like an image in a folder and cannot be read; return a record of each."""
+    records = [{"path": one.path, "error": one.sentence} for one in left_out]
+    for record in records:
+        click.echo(f"Skipped: {record['error']}", err=True)
+        if as_json:
+            click.echo(json.dumps(record))
+    return records
 
 
 def ask_run(run: str, files: list[str], batch_size: int) -> Iterator[Any]:

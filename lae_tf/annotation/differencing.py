@@ -15,7 +15,8 @@ from skimage.filters import apply_hysteresis_threshold
 from tqdm import tqdm
 
 from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
-from lae_tf.data.images import is_image_name, read_image, write_png
+from lae_tf.data.finding import search
+from lae_tf.data.images import read_image, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, UsageError
 
@@ -49,6 +50,7 @@ class Derived:
         without_difference: files of fakes left unlabelled because nothing, or nearly everything, differs.
         problems: one sentence for each fake left unlabelled because it or its source cannot be used.
         backup: copy of the manifest as it was before, or None where there was nothing to change.
+        left_out: one sentence for each source that cannot be read, and each folder of them.
     """
 
     masks: int
@@ -56,6 +58,7 @@ class Derived:
     without_difference: list[str]
     problems: list[str]
     backup: str | None
+    left_out: list[str]
 
 
 def difference_mask(fake: np.ndarray, source: np.ndarray, parameters: Differencing | None = None) -> np.ndarray:
@@ -109,7 +112,8 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
         UsageError: there are no sources, or none of any unlabelled fake.
     """
     manifest = Manifest.read(manifest_path)
-    index = _GroupIndex(manifest.frame) if sources is None else _SourceIndex(sources)
+    left_out: list[str] = []
+    index = _GroupIndex(manifest.frame) if sources is None else _SourceIndex(sources, left_out)
     rows = np.flatnonzero(manifest.mask_state == "unlabelled")
     frame = manifest.frame.copy()
     if "mask_source" not in frame:
@@ -148,7 +152,7 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
         backup = str(keep_copy(manifest_path))
         Manifest(frame, manifest.root).write(manifest_path)
     alone = [frame["path"][row] for row, source in found.items() if source is None]
-    return Derived(len(drawn), alone, undrawable, problems, backup)
+    return Derived(len(drawn), alone, undrawable, problems, backup, left_out)
 
 
 class _GroupIndex:
@@ -166,13 +170,14 @@ class _GroupIndex:
 class _SourceIndex:
     """Finds a fake's source in a folder."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, left_out: list[str]):
         self._by_end: dict[tuple[str, ...], Path] = {}
         self._by_stem: defaultdict[str, list[Path]] = defaultdict(list)
-        for path in sorted(folder.rglob("*")):
-            if is_image_name(path.name) and path.is_file():
-                self._by_end.setdefault(path.relative_to(folder).with_suffix("").parts, path)
-                self._by_stem[path.stem].append(path)
+        contents = search(folder)
+        left_out += [one.sentence for one in contents.unread(videos=False)]
+        for path in sorted(map(Path, contents.images)):
+            self._by_end.setdefault(path.relative_to(folder).with_suffix("").parts, path)
+            self._by_stem[path.stem].append(path)
         if not self._by_end:
             raise UsageError(f"{folder}: holds no images.")
 

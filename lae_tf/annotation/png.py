@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lae_tf.annotation.items import Drawing, ImageNames, Item
+from lae_tf.data.finding import search
 from lae_tf.data.images import read_mask, write_png
 from lae_tf.errors import ImageError, UsageError
 
@@ -44,7 +45,9 @@ def read_folder(folder: Path, names: ImageNames, problems: list[str]) -> Iterato
     Raises:
         UsageError: there are no PNG files.
     """
-    files = sorted(path for path in folder.rglob("[!.]*.[Pp][Nn][Gg]") if path.is_file())
+    contents = search(folder)
+    files = sorted(Path(path) for path in contents.images if path.lower().endswith(".png"))
+    problems += [one.sentence for one in contents.unread(videos=False)]
     if not files:
         raise UsageError(f"{folder}: holds no PNG masks.")
     for path in files:

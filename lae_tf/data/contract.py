@@ -163,9 +163,16 @@ def _file_test() -> Callable[[str], bool]:
         if folder not in folders:
             try:
                 with os.scandir(folder) as entries:
-                    folders[folder] = {entry.name for entry in entries if entry.is_file()}
+                    folders[folder] = {entry.name for entry in entries if _is_file(entry)}
             except (OSError, ValueError):  # no such folder, or a name that no file system takes
                 folders[folder] = set()
         return name in folders[folder]
 
     return exists
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself must not hide its neighbours
+        return False

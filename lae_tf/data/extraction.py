@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lae_tf.atomic import write_bytes
 from lae_tf.data.crops import find_track, read_crops
 from lae_tf.data.faces import Track
-from lae_tf.data.finding import find_videos
+from lae_tf.data.finding import LeftOut, find_videos, walk
 from lae_tf.data.images import write_png
 from lae_tf.data.video import Selection
 from lae_tf.errors import UsageError, VideoError
@@ -80,7 +80,9 @@ def extract(
     if source.is_dir() and out.is_relative_to(source):
         raise UsageError(f"{out}: lies in {source}; give a folder outside of it")
     root = source if source.is_dir() else source.parent
-    videos, problems = _places(find_videos(source), root)
+    left_out: list[LeftOut] = []
+    videos, problems = _places(find_videos(source, left_out), root)
+    problems += [one.sentence for one in left_out]
     if source.is_dir():
         _copy_side_files(root, out)
     originals = {} if original_of is None or whole else {video: original_of(root, video) for video in videos}
@@ -212,8 +214,8 @@ def _folder(video: str) -> str:
 
 
 def _copy_side_files(root: Path, out: Path) -> None:
-    for path in root.rglob("*"):
+    for path in (Path(entry.path) for entry in walk(root)):
         target = out / path.relative_to(root)
-        if path.suffix.lower() in _SIDE_FILES and path.is_file() and path.name != RECORD:
+        if path.suffix.lower() in _SIDE_FILES and os.path.isfile(path) and path.name != RECORD:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

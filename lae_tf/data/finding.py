@@ -1,76 +1,221 @@
-"""Finds the images and videos that a user's paths stand for."""
+"""Finds the images and videos that a user's paths stand for.
+
+Everywhere alike: hidden files and folders are passed over, links to folders are refused, and what looks like an image
+but cannot be read is named. What a name does not tell, the first bytes do.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lae_tf.data.images import is_image_name, require_text
+from lae_tf.data.images import require_text, status_of
+from lae_tf.data.signatures import Content, content_of, is_picture_suffix
 from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
 from lae_tf.data.video import is_video
-from lae_tf.errors import UsageError
+from lae_tf.errors import ImageError, UsageError
 
 
-def images_below(folder: str | os.PathLike[str], without: Path | None = None) -> Iterator[str]:
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that could not be used.
+
+    Attributes:
+        path: of the file or folder.
+        sentence: says why, and names it.
+    """
+
+    path: str
+    sentence: str
+
+
+@dataclass
+class Contents:
+    """What a folder and its sub-folders hold.
+
+    Attributes:
+        images: files, each folder's before those of its sub-folders, sorted by name.
+        videos: files, in the same order.
+        left_out: images and videos that cannot be read, and folders that cannot be looked into.
+    """
+
+    images: list[str] = field(default_factory=list)
+    videos: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def unread(self, videos: bool) -> list[LeftOut]:
+        """Return what was left out, folders and either videos or images."""
+        return [one for one in self.left_out if os.path.isdir(one.path) or _is_video_name(one.path) == videos]
+
+
+def search(folder: str | os.PathLike[str], without: Path | None = None, links: list[str] | None = None) -> Contents:
+    """Find the images and videos in a folder and its sub-folders.
+
+    Args:
+        folder: where to look.
+        without: sub-folder that is passed over, named as ``folder`` is: both absolute, or both relative.
+        links: as in :func:`walk`.
+
+    Raises:
+        UsageError: a link to a folder, which would be left out unseen.
+    """
+    found = Contents()
+    for entry in walk(folder, found.left_out, without, links):
+        try:
+            content = _content(entry)
+        except ImageError as error:
+            found.left_out.append(LeftOut(entry.path, str(error)))
+            continue
+        if content is Content.IMAGE:
+            found.images.append(entry.path)
+        elif content is Content.VIDEO:
+            found.videos.append(entry.path)
+        elif content is Content.UNREADABLE:
+            reason = "is not a JPEG, PNG, BMP, GIF, WebP or TIFF image, or not called so; convert it"
+            found.left_out.append(LeftOut(entry.path, f"{entry.path}: {reason}"))
+    return found
+
+
+def walk(
+    folder: str | os.PathLike[str],
+    left_out: list[LeftOut] | None = None,
+    without: Path | None = None,
+    links: list[str] | None = None,
+) -> Iterator[os.DirEntry[str]]:
+    """Yield what lies in a folder and its sub-folders and is no folder itself, but for what is hidden, sorted.
+
+    A link to a folder on the way to it is passed over: what it leads to is found without it.
+
+    Args:
+        folder: where to look.
+        left_out: gets an entry for each folder that cannot be looked into.
+        without: sub-folder that is passed over.
+        links: gets the links to folders elsewhere, which are not followed; without it they are refused.
+
+    Raises:
+        UsageError: a link to a folder elsewhere.
+    """
+    root = os.path.realpath(folder)
+    waiting = [os.fspath(folder)]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            entries = visible(parent)
+        except OSError as error:
+            if left_out is not None:
+                left_out.append(LeftOut(parent, f"{parent}: cannot be looked into: {error.strerror}"))
+            continue
+        folders = []
+        for entry in entries:
+            if not _is_folder(entry):
+                yield entry
+            elif not entry.is_symlink():
+                folders.append(entry.path)
+            elif _leads_back(entry.path, root):
+                continue
+            elif links is not None:
+                links.append(entry.path)
+            else:
+                raise UsageError(f"{entry.path}: is a link to a folder; put the folder itself there.")
+        waiting += [path for path in reversed(folders) if Path(path) != without]
+
+
+def visible(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    """Return what lies in a folder and is not hidden, sorted by name.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, and links to such, that are not hidden; none where it is none itself."""
+    return [Path(entry.path) for entry in visible(folder) if _is_folder(entry)] if folder.is_dir() else []
+
+
+def images_in(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the images in a folder itself, sorted by name.
+
+    Raises:
+        ImageError: a file is called an image and is none that can be opened.
+        OSError: the folder cannot be looked into.
+    """
+    return [entry.path for entry in visible(folder) if not _is_folder(entry) and _content(entry) is Content.IMAGE]
+
+
+def images_below(
+    folder: str | os.PathLike[str], without: Path | None = None, left_out: list[LeftOut] | None = None
+) -> Iterator[str]:
     """Yield the paths of images in a folder and its sub-folders, sorted, without following links to folders.
 
     Args:
         folder: where to look.
         without: sub-folder that is passed over, named as ``folder`` is: both absolute, or both relative.
+        left_out: gets an entry for each image and folder that cannot be read.
 
     Raises:
         UsageError: a name that is not UTF-8, or a link to a folder, which would be left out unseen.
     """
-    return map(require_text, _images(_files_below(folder, without)))
+    found = search(folder, without)
+    if left_out is not None:
+        left_out += found.unread(videos=False)
+    return map(require_text, found.images)
 
 
-def _images(files: Iterable[str]) -> Iterator[str]:
-    return (path for path in files if is_image_name(os.path.basename(path)))
+def find_images(paths: Iterable[str], left_out: list[LeftOut] | None = None) -> list[str]:
+    """Expand files, folders (recursively, by suffix or content) and glob patterns to a sorted list without repeats.
 
-
-def _files_below(folder: str | os.PathLike[str], without: Path | None = None) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if Path(parent, name) != without)
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                raise UsageError(f"{os.path.join(parent, name)}: is a link to a folder; put the folder itself there.")
-        yield from (os.path.join(parent, name) for name in sorted(files))
-
-
-def find_images(paths: Iterable[str]) -> list[str]:
-    """Expand files, folders (recursively, by suffix) and glob patterns to a sorted list without repeats.
+    Args:
+        paths: as a user gave them.
+        left_out: gets an entry for each image and folder in a folder that cannot be read.
 
     Raises:
         UsageError: a path matches nothing, or a folder holds a link to another one.
     """
     found: dict[str, None] = {}
     for path in paths:
+        unread: list[LeftOut] = []
         if Path(path).is_dir():
-            files = sorted(str(Path(file)) for file in _images(_files_below(path)))
-        elif Path(path).exists():
+            contents = search(path)
+            files, unread = sorted(str(Path(file)) for file in contents.images), contents.unread(videos=False)
+        elif os.path.lexists(path):
             files = [path]
         else:
-            files = sorted(glob.glob(path, recursive=True))
+            files = _matches(path)
         if not files:
-            raise UsageError(f"{path}: no such file, and no images found there.")
+            said = f" Left out: {unread[0].sentence}" if unread else ""
+            raise UsageError(f"{path}: no such file, and no images found there.{said}")
+        if left_out is not None:
+            left_out += unread
         found.update(dict.fromkeys(files))
     return list(found)
 
 
-def find_videos(source: str | os.PathLike[str]) -> list[Path]:
+def find_videos(source: str | os.PathLike[str], left_out: list[LeftOut] | None = None) -> list[Path]:
     """Return a video itself, or the videos below a folder, sorted.
+
+    Args:
+        source: video or folder.
+        left_out: gets an entry for each video and folder in the folder that cannot be read.
 
     Raises:
         UsageError: there are none, or the folder holds a link to another one.
     """
     if os.path.isfile(source):
         return [Path(source)]
-    found = sorted(Path(path) for path in _files_below(source) if is_video(path))
-    if not found:
-        raise UsageError(f"{source}: holds no video ({', '.join(VIDEO_SUFFIXES)})")
-    return found
+    contents = search(source) if os.path.isdir(source) else Contents()
+    unread = contents.unread(videos=True)
+    if not contents.videos:
+        said = f". Left out: {unread[0].sentence}" if unread else ""
+        raise UsageError(f"{source}: holds no video ({', '.join(VIDEO_SUFFIXES)}){said}")
+    if left_out is not None:
+        left_out += unread
+    return sorted(map(Path, contents.videos))
 
 
 def videos_among(paths: Iterable[str]) -> list[str]:
@@ -93,11 +238,63 @@ def videos_among(paths: Iterable[str]) -> list[str]:
 
 def _videos_of(path: str) -> list[str]:
     if not Path(path).is_dir():
-        candidates = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))
-        return [file for file in candidates if is_video(file)]
-    if any(True for _ in _images(_files_below(path))):
-        return []
+        return [file for file in ([path] if Path(path).exists() else _matches(path)) if _is_video(file)]
+    contents = search(path)
+    return [] if contents.images else sorted(str(Path(file)) for file in contents.videos)
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return what fits a pattern, sorted; files that links to folders show in several places only once."""
+    first: dict[tuple[str, str], str] = {}
+    for path in sorted(glob.glob(pattern, recursive=True), key=lambda path: (path.count(os.sep), path)):
+        folder, name = os.path.split(path)
+        first.setdefault((os.path.realpath(folder), name), path)
+    return sorted(first.values())
+
+
+def _content(entry: os.DirEntry[str]) -> Content:
+    """Tell what a file holds.
+
+    Raises:
+        ImageError: it has the name of an image or a video, or no suffix, and is no regular file or cannot be opened.
+    """
+    suffix = os.path.splitext(entry.name)[1].lower()
+    named = is_picture_suffix(suffix) or _is_video_name(entry.name)
     try:
-        return [str(file) for file in find_videos(path)]
-    except UsageError:  # neither: the search for images will say so
-        return []
+        regular = entry.is_file()
+    except OSError:  # a link that leads to itself
+        regular = False
+    if not regular:
+        if named:
+            status_of(entry.path)
+        return Content.OTHER
+    try:
+        return content_of(entry.path)
+    except OSError as error:
+        if named or not suffix:
+            raise ImageError(f"{entry.path}: cannot be read: {error.strerror}") from error
+        return Content.OTHER
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_video(path: str) -> bool:
+    try:
+        return is_video(path) or (os.path.isfile(path) and content_of(path) is Content.VIDEO)
+    except OSError:
+        return False
+
+
+def _is_video_name(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _leads_back(link: str, root: str) -> bool:
+    """Whether a link within a root, a real path, leads to a folder of the root that lies on the way to it."""
+    target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return os.path.commonpath([target, place]) == target and os.path.commonpath([target, root]) == root

@@ -127,9 +127,13 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
     write_bytes(path, _encode_png(Image.fromarray(array)))
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file's name is that of an image; hidden files, such as a Mac's ``._`` companions, are none."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def reads_as_image(head: bytes) -> bool:
+    """Whether a file's first bytes, 18 or more, are those of a format that is read here."""
+    if head.startswith(b"BM"):  # two letters alone begin many a text: the size of the header that follows counts too
+        return int.from_bytes(head[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124)
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    return any(head.startswith(magics) for magics, _ in _FORMATS)
 
 
 def printable(path: str) -> str:

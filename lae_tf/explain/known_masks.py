@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from lae_tf.data.images import is_image_name, read_mask
+from lae_tf.data.finding import images_in
+from lae_tf.data.images import read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 
@@ -42,13 +43,13 @@ def truth_from_folder(folder: str | os.PathLike[str], images: Sequence[str]) -> 
 
     Raises:
         UsageError: two masks of one name, a mask named as two of the images, as none, or an image itself.
+        ImageError: a mask cannot be opened.
     """
     masks: dict[str, str] = {}
-    for file in sorted(Path(folder).iterdir()):
-        if is_image_name(file.name):
-            if file.stem in masks:
-                raise UsageError(f"{folder}: two masks of one name, {Path(masks[file.stem]).name} and {file.name}.")
-            masks[file.stem] = str(file)
+    for file in map(Path, images_in(folder)):
+        if file.stem in masks:
+            raise UsageError(f"{folder}: two masks of one name, {Path(masks[file.stem]).name} and {file.name}.")
+        masks[file.stem] = str(file)
     owners: dict[str, str] = {}
     for image in images:
         name = Path(image).stem

@@ -24,6 +24,7 @@ from types import ModuleType
 
 import pyarrow as pa
 
+from lae_tf.data.finding import visible
 from lae_tf.errors import UsageError
 from lae_tf.scale import parquet, tfrecords
 from lae_tf.scale.shards import Shard
@@ -97,8 +98,9 @@ def _files(path: Path) -> list[str]:
         if not path.is_file():
             raise UsageError(f"{path}: no such Parquet or TFRecord file, and no folder with any.")
         return [str(path)]
-    tables = sorted(map(str, path.glob("*.parquet")))
-    records = sorted(str(file) for file in path.iterdir() if tfrecords.NAME.search(file.name))
+    names = [entry.path for entry in visible(path)]
+    tables = [name for name in names if name.lower().endswith(".parquet")]
+    records = [name for name in names if tfrecords.NAME.search(os.path.basename(name))]
     if tables and records:
         raise UsageError(f"{path}: holds Parquet ({tables[0]}) and TFRecord ({records[0]}); give a folder for each.")
     if not tables and not records:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lae_tf.atomic import write_bytes
 from lae_tf.data.contract import COLUMNS, SPLITS, require_shares
 from lae_tf.data.extraction import holds_frames
-from lae_tf.data.finding import images_below
+from lae_tf.data.finding import LeftOut, images_below
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
@@ -113,10 +113,12 @@ def forge_folder(
         raise UsageError("no method given; name at least one")
     if per_image < 1:
         raise UsageError(f"per_image is {per_image}, expected at least 1")
-    sources = _sources(real, out, groups, group_splits, splits, seed)
+    left_out: list[LeftOut] = []
+    folder, files = _find(real, out, left_out)
+    sources = _sources(folder, files, groups, group_splits, splits, seed)
     _claim(out, request, sources)
 
-    problems: list[str] = []
+    problems = [one.sentence for one in left_out]
     pool = ThreadPoolExecutor(workers)
     try:
 
@@ -207,27 +209,34 @@ def _forge(
     return ""
 
 
-def _sources(
-    real: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    out: Path,
-    groups: Mapping[str, str] | None,
-    group_splits: Mapping[str, str] | None,
-    splits: tuple[float, float, float],
-    seed: int,
-) -> list[_Source]:
+def _find(
+    real: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], out: Path, left_out: list[LeftOut]
+) -> tuple[Path, list[str]]:
+    """Return the folder that all real images lie below, and their absolute paths."""
     if isinstance(real, (str, os.PathLike)):
         folder = Path(os.path.abspath(real))
         if not folder.is_dir():
             raise UsageError(f"{real}: no such folder of real images")
         # the results may lie below the real images, and are no input
-        files = sorted(images_below(folder, without=out))
+        files = sorted(images_below(folder, without=out, left_out=left_out))
         if not files:
-            raise UsageError(f"{real}: holds no image ({', '.join(SUFFIXES)})")
-    else:
-        files = sorted({os.path.abspath(path) for path in real})
-        if not files:
-            raise UsageError("no real images given")
-        folder = Path(os.path.commonpath([os.path.dirname(path) for path in files]))
+            said = f". Left out: {left_out[0].sentence}" if left_out else ""
+            raise UsageError(f"{real}: holds no image ({', '.join(SUFFIXES)}){said}")
+        return folder, files
+    files = sorted({os.path.abspath(path) for path in real})
+    if not files:
+        raise UsageError("no real images given")
+    return Path(os.path.commonpath([os.path.dirname(path) for path in files])), files
+
+
+def _sources(
+    folder: Path,
+    files: Sequence[str],
+    groups: Mapping[str, str] | None,
+    group_splits: Mapping[str, str] | None,
+    splits: tuple[float, float, float],
+    seed: int,
+) -> list[_Source]:
     names = _names(files, folder)
     if groups is None:
         videos = {path: holds_frames(path) for path in set(map(os.path.dirname, files))}

@@ -17,6 +17,7 @@ from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
 from lae_tf.atomic import write_bytes
 from lae_tf.data.images import read_image, write_png
 from lae_tf.data.layouts import casia, celeb_df, coco, dfdc, faceforensics, folders
+from lae_tf.data.layouts.left_over import left_over
 from lae_tf.data.layouts.samples import Found, Sample
 from lae_tf.data.layouts.splits import assign
 from lae_tf.data.manifest import Manifest, require_suffix
@@ -103,7 +104,7 @@ def build_manifest(
         }
         found: Found = finders[kind]()
         samples, crossing = assign(found.samples, shares, seed)
-        unmatched = found.unmatched + crossing
+        unmatched = found.unmatched + left_over(root, found) + crossing
         human = {"coco": "human"}.get(kind, "")
         made = {sample.path: human for sample in samples if sample.mask}
         if derive:

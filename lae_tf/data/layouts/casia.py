@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lae_tf.data.finding import images_below
+from lae_tf.data.finding import images_below, subfolders
 from lae_tf.data.layouts.samples import Components, Found, Sample, by_stem, require_samples, stem
 from lae_tf.errors import UsageError
 
@@ -24,16 +24,16 @@ def find(root: Path) -> Found:
     Raises:
         UsageError: there are no folders ``Au`` and ``Tp``.
     """
-    folders = {entry.name.lower(): entry for entry in root.iterdir() if entry.is_dir()}
+    folders = {entry.name.lower(): entry for entry in subfolders(root)}
     authentic = next((folders[name] for name in _AUTHENTIC if name in folders), None)
     tampered = next((folders[name] for name in _TAMPERED if name in folders), None)
     truth = next((folders[name] for name in sorted(folders) if name == "gt" or "groundtruth" in name), None)
     if authentic is None or tampered is None:
         raise UsageError(f"{root}: expected the folders Au and Tp, and Gt for masks (see docs/layouts.md).")
     found = Found()
-    real = by_stem(images_below(authentic), authentic, found.unmatched)
-    fake = by_stem(images_below(tampered), tampered, found.unmatched)
-    masks = {} if truth is None else _masks(truth, found.unmatched)
+    real = by_stem(images_below(authentic), authentic, found)
+    fake = by_stem(images_below(tampered), tampered, found)
+    masks = {} if truth is None else _masks(truth, found)
     components = Components()
     for path in (*real.values(), *fake.values()):
         components.join(*_parts(stem(path)))
@@ -46,19 +46,20 @@ def find(root: Path) -> Found:
             found.unmatched.append(f"{path}: has no mask {name}_gt.png or {name}.png")
         mask = masks.pop(name, "")
         found.samples.append(Sample(path, components.group(_parts(name)[0]), method, mask=mask))
-    found.unmatched += [f"{path}: mask without an image" for path in masks.values()]
+    for path in masks.values():
+        found.leave_out(f"{path}: mask without an image", [path])
     return require_samples(found, root, "Au/Au_ani_00001.jpg, Tp/Tp_D_..._ani00001_....jpg")
 
 
-def _masks(folder: Path, unmatched: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _masks(folder: Path, found: Found) -> dict[str, str]:
+    masks: dict[str, str] = {}
     for path in images_below(folder):
         name = stem(path).removesuffix("_gt")
-        if name in found:
-            unmatched.append(f"{path}: is a second mask beside {found[name]}; left out")
+        if name in masks:
+            found.leave_out(f"{path}: is a second mask beside {masks[name]}; left out", [path])
         else:
-            found[name] = path
-    return found
+            masks[name] = path
+    return masks
 
 
 def _parts(name: str) -> list[str]:

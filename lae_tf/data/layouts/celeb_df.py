@@ -69,18 +69,17 @@ def _target(name: str) -> str:
 
 def _keep_apart(found: Found, groups: set[str]) -> None:
     """Leave out what the list does not name of a group that it names: a group has one split."""
-    left: dict[str, int] = {}
+    left: dict[str, list[str]] = {}
     kept = []
     for sample in found.samples:
         if sample.group in groups and not sample.split:
-            left[sample.group] = left.get(sample.group, 0) + 1
+            left.setdefault(sample.group, []).append(sample.path)
         else:
             kept.append(sample)
     found.samples = kept
-    found.unmatched += [
-        f"group {group}: {count} images left out, since {_LIST} names other videos of the group"
-        for group, count in sorted(left.items())
-    ]
+    for group, paths in sorted(left.items()):
+        sentence = f"group {group}: {len(paths)} images left out, since {_LIST} names other videos of the group"
+        found.leave_out(sentence, paths)
 
 
 def _read_list(path: Path) -> set[str]:
@@ -94,5 +93,5 @@ def _read_list(path: Path) -> set[str]:
             continue
         if len(words) != 2 or words[0] not in ("0", "1"):
             raise UsageError(f"{path}, line {number}: found '{line}', expected '1 Celeb-real/id0_0000.mp4' or the like")
-        names.add(Path(words[1]).with_suffix("").as_posix())
+        names.add(PurePosixPath(words[1].replace("\\", "/")).with_suffix("").as_posix())
     return names

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from lae_tf.data.finding import walk
 from lae_tf.data.layouts.samples import Found, Sample, clips, missing, read_json, require_samples
 from lae_tf.errors import UsageError
 
@@ -22,29 +23,30 @@ def find(root: Path) -> Found:
     Raises:
         UsageError: nothing found, or damaged metadata.
     """
-    found = Found()
+    found = Found(reason=f"listed in no {_METADATA}")
     videos: dict[str, tuple[str, dict, dict[str, str]]] = {}
-    for path in sorted(root.rglob(_METADATA)):
+    for path in sorted(Path(entry.path) for entry in walk(root) if entry.name == _METADATA):
         frames_of = clips(path.parent)
         place = path.parent.relative_to(root).as_posix()
         listed = _read(path)
         for name, facts in listed.items():
-            stem = Path(name).stem
+            stem = _stem(name)
             if stem not in frames_of:
                 found.unmatched.append(f"{place}/{name}: in {_METADATA}, but has no frames")
             elif stem in videos:
-                found.unmatched.append(f"{place}/{name}: is in {videos[stem][0]} too; left out")
+                sentence = f"{place}/{name}: is in {videos[stem][0]} too; left out"
+                found.leave_out(sentence, frames_of[stem].values())
             else:
                 videos[stem] = (place, facts, frames_of[stem])
-        known = {Path(name).stem for name in listed}
-        found.unmatched += [f"{place}/{name}: is not in {_METADATA}" for name in sorted(frames_of.keys() - known)]
+        for name in sorted(frames_of.keys() - {_stem(name) for name in listed}):
+            found.leave_out(f"{place}/{name}: is not in {_METADATA}", frames_of[name].values())
     several = len({facts.get("split") for _, facts, _ in videos.values()}) > 1
     for name, (place, facts, frames) in videos.items():
         split = _SPLITS.get(str(facts.get("split", "")).lower(), "") if several else ""
         if facts["label"] == "REAL":
             found.samples += [Sample(path, name, split=split) for path in frames.values()]
             continue
-        original = Path(str(facts.get("original") or name)).stem
+        original = _stem(str(facts.get("original") or name))
         source = videos.get(original, ("", {}, {}))[2]
         if not source:
             found.unmatched.append(f"{place}/{name}: its original {original} is not there")
@@ -62,7 +64,12 @@ def original_video(root: Path, video: PurePosixPath) -> str | None:
     """Return the video that the metadata names as the original."""
     facts = _read_cached(root / video.parent / _METADATA).get(video.name, {})
     original = facts.get("original") if facts.get("label") == "FAKE" else None
-    return str(video.parent / PurePosixPath(str(original)).name) if original else None
+    return str(video.parent / PureWindowsPath(str(original)).name) if original else None
+
+
+def _stem(name: str) -> str:
+    """Return a video's name without folder and suffix, whichever system wrote it."""
+    return PureWindowsPath(name).stem
 
 
 @functools.lru_cache(maxsize=64)

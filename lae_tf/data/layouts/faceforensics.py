@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from lae_tf.data.contract import SPLITS
+from lae_tf.data.finding import images_below, subfolders
 from lae_tf.data.layouts.samples import Components, Found, Sample, clips, missing, read_json, require_samples
 from lae_tf.errors import UsageError
 
@@ -43,31 +44,41 @@ def find(root: Path, compression: str | None = None) -> Found:
     for (folder, _, name), frames in originals.items():
         group, split = _place(_members(name, folder == _ACTORS)[0], components, split_of)
         found.samples += [Sample(path, group, split=split) for path in frames.values()]
-    masks_of = {method.name: _masks(method) for method in _folders(root / "manipulated_sequences")}
+    masks_of = {
+        place: _masks(root / place)
+        for method in subfolders(root / "manipulated_sequences")
+        for place in _mask_places(f"manipulated_sequences/{method.name}", compression)
+    }
     used: set[tuple[str, str]] = set()
     for (method, quality, name), frames in fakes.items():
         members = _members(name, "__" in name)
         group, split = _place(members[0], components, split_of)
         folder, target = (_ACTORS, _scene(name)) if "__" in name else ("youtube", members[0])
         source = originals.get((folder, quality, target), {})
-        clip = f"manipulated_sequences/{method}/{quality}/{name}"
+        place = f"manipulated_sequences/{method}"
+        clip = f"{place}/{quality}/{name}"
         if not source:
             found.unmatched.append(f"{clip}: its original {target} ({quality}) is not there")
         else:
             found.unmatched += missing(clip, f"have no frame of the original {target}", frames.keys() - source.keys())
-        masks = masks_of[method].get(name, {})
-        used.add((method, name))
-        if masks_of[method]:
+        drawn = (masks_of[place], masks_of[f"{place}/{quality}"])
+        masks = {frame: path for clips_of in drawn for frame, path in clips_of.get(name, {}).items()}
+        used.update({(place, name), (f"{place}/{quality}", name)})
+        if any(drawn):
             found.unmatched += missing(clip, "have no mask", frames.keys() - masks.keys())
-            found.unmatched += missing(clip, "of the masks have no image", masks.keys() - frames.keys())
+            spare = masks.keys() - frames.keys()
+            found.unmatched += missing(clip, "of the masks have no image", spare)
+            found.explained.update(masks[frame] for frame in spare)
         found.samples += [
             Sample(path, group, method, split, masks.get(frame, ""), source.get(frame, ""))
             for frame, path in frames.items()
         ]
-    for method, masks_by_name in masks_of.items():
+    for place, masks_by_name in masks_of.items():
         for name in sorted(masks_by_name):
-            if (method, name) not in used:
-                found.unmatched.append(f"manipulated_sequences/{method}/masks/{name}: masks of a video without frames")
+            if (place, name) not in used:
+                sentence = f"{place}/masks/{name}: masks of a video without frames"
+                found.leave_out(sentence, masks_by_name[name].values())
+    _name_other_compressions(root, compression, found)
     present = {_members(name, folder == _ACTORS)[0] for folder, _, name in originals}
     absent = sorted(set(split_of) - present)
     if absent and found.samples:
@@ -92,20 +103,40 @@ def _videos(folder: Path, compression: str | None) -> dict[tuple[str, str, str],
     """Return (source or method, compression, video) -> frames by stem."""
     return {
         (entry.name, quality, name): frames
-        for entry in _folders(folder)
-        for quality in COMPRESSIONS
-        if compression in (None, quality)
+        for entry in subfolders(folder)
+        for quality in _chosen(compression)
         for content in _CONTENTS
         for name, frames in clips(entry / quality / content).items()
     }
 
 
-def _masks(method: Path) -> dict[str, dict[str, str]]:
-    return {name: frames for content in _CONTENTS for name, frames in clips(method / "masks" / content).items()}
+def _mask_places(method: str, compression: str | None) -> list[str]:
+    return [method, *(f"{method}/{quality}" for quality in _chosen(compression))]
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+def _chosen(compression: str | None) -> list[str]:
+    return [quality for quality in COMPRESSIONS if compression in (None, quality)]
+
+
+def _masks(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the masks of a method, or of one of its compressions as DeepfakeBench has them, by video and stem."""
+    masks = clips(folder / "masks", without=_CONTENTS)
+    for content in _CONTENTS:
+        masks |= clips(folder / "masks" / content)
+    return masks
+
+
+def _name_other_compressions(root: Path, compression: str | None, found: Found) -> None:
+    """Say how many images there are of each compression that was not asked for."""
+    if compression is None:
+        return
+    for sequences in ("original_sequences", "manipulated_sequences"):
+        for entry in subfolders(root / sequences):
+            for quality in COMPRESSIONS:
+                images = list(images_below(entry / quality)) if quality != compression else []
+                if images:
+                    place = f"{sequences}/{entry.name}/{quality}"
+                    found.leave_out(f"{place}: {len(images)} images left out, not of {compression}", images)
 
 
 def _members(name: str, actors: bool) -> list[str]:

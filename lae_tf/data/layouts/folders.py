@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
 from pathlib import Path
 
 from lae_tf.data.extraction import holds_frames
-from lae_tf.data.finding import images_below
+from lae_tf.data.finding import images_below, subfolders
 from lae_tf.data.layouts.samples import (
     Found,
     Sample,
@@ -35,20 +36,20 @@ def find_pairs(root: Path) -> Found:
     Raises:
         UsageError: no folder of real images, or none of edited ones.
     """
-    folders = _subfolders(root)
+    folders = subfolders(root)
     real = _one_of(folders, _REAL)
     masks = _one_of(folders, _MASKS)
     methods = [entry for entry in folders if entry not in (real, masks) and not _OWN_MASKS.fullmatch(entry.name)]
     if real is None or not methods:
         raise UsageError(f"{root}: expected a folder 'real' and one beside it for each method (see docs/layouts.md).")
     found = Found()
-    originals = by_stem(images_below(real), real, found.unmatched)
+    originals = by_stem(images_below(real), real, found)
     groups = _Groups()
     found.samples += [Sample(path, groups.of(path, real)) for path in originals.values()]
     matched: set[str] = set()
     for method in methods:
-        edited = by_stem(images_below(method), method, found.unmatched)
-        drawn = by_stem(images_below(masks / method.name), masks / method.name, found.unmatched) if masks else {}
+        edited = by_stem(images_below(method), method, found)
+        drawn = by_stem(images_below(masks / method.name), masks / method.name, found) if masks else {}
         for name, path in edited.items():
             source = originals.get(name, "")
             if not source:
@@ -57,7 +58,7 @@ def find_pairs(root: Path) -> Found:
                 found.unmatched.append(f"{path}: has no mask of the stem '{name}'")
             group = groups.of(source, real) if source else groups.of(path, method)
             found.samples.append(Sample(path, group, method.name, mask=drawn.get(name, ""), source=source))
-        found.unmatched += [f"{drawn[name]}: mask without an image" for name in sorted(drawn.keys() - edited.keys())]
+        _name_unused(drawn, edited.keys(), found)
         matched |= edited.keys()
     found.unmatched += [f"{originals[name]}: has no edited image" for name in sorted(originals.keys() - matched)]
     return require_samples(found, root, "real/0001.png and stargan/0001.png")
@@ -73,10 +74,10 @@ def find_folders(root: Path) -> Found:
     Raises:
         UsageError: there is no folder ``real`` or ``fake``.
     """
-    splits = {entry: _SPLITS[entry.name.lower()] for entry in _subfolders(root) if entry.name.lower() in _SPLITS}
+    splits = {entry: _SPLITS[entry.name.lower()] for entry in subfolders(root) if entry.name.lower() in _SPLITS}
     found = Found()
     for base, split in (splits or {root: ""}).items():
-        folders = _subfolders(base)
+        folders = subfolders(base)
         real, fake, masks = (_one_of(folders, names) for names in (_REAL, _FAKE, _MASKS))
         if real is None and fake is None:
             raise UsageError(f"{base}: expected the folders 'real' and 'fake' (see docs/layouts.md).")
@@ -85,8 +86,8 @@ def find_folders(root: Path) -> Found:
             found.samples += [Sample(path, groups.of(path, real), split=split) for path in images_below(real)]
         if fake is None:
             continue
-        drawn = by_stem(images_below(masks), masks, found.unmatched) if masks else {}
-        used = set()
+        drawn = by_stem(images_below(masks), masks, found) if masks else {}
+        used: set[str] = set()
         for path in images_below(fake):
             name = relative_stem(path, fake)
             method = groups.method(path, fake)
@@ -97,7 +98,7 @@ def find_folders(root: Path) -> Found:
             used.add(name)
             group = groups.of(path, fake / method if method else fake)
             found.samples.append(Sample(path, group, method or "fake", split, drawn.get(name, "")))
-        found.unmatched += [f"{drawn[name]}: mask without an image" for name in sorted(drawn.keys() - used)]
+        _name_unused(drawn, used, found)
     return require_samples(found, root, "real/0001.png and fake/0001.png")
 
 
@@ -129,8 +130,9 @@ def _below(path: str, folder: Path) -> str:
     return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _name_unused(drawn: dict[str, str], used: Set[str], found: Found) -> None:
+    for name in sorted(drawn.keys() - used):
+        found.leave_out(f"{drawn[name]}: mask without an image", [drawn[name]])
 
 
 def _one_of(folders: list[Path], names: tuple[str, ...]) -> Path | None:

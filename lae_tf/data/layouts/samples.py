@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lae_tf.data.finding import images_below
-from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
+from lae_tf.data.finding import images_below, search, subfolders
 from lae_tf.errors import UsageError
 
 _NAMED = 3
@@ -43,11 +42,20 @@ class Found:
 
     Attributes:
         samples: the images.
-        unmatched: one sentence for whatever lacks its counterpart.
+        unmatched: one sentence for whatever lacks its counterpart or was left out.
+        explained: files that are neither images nor masks, and that a sentence of ``unmatched`` speaks of.
+        reason: why anything else in the folder is left out, as the end of a sentence.
     """
 
     samples: list[Sample] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
+    explained: set[str] = field(default_factory=set)
+    reason: str = "without a place in this layout"
+
+    def leave_out(self, sentence: str, files: Iterable[str]) -> None:
+        """Leave files out, and say so in one sentence."""
+        self.unmatched.append(sentence)
+        self.explained.update(files)
 
 
 def stem(path: str) -> str:
@@ -60,25 +68,25 @@ def relative_stem(path: str, folder: str | os.PathLike[str]) -> str:
     return os.path.splitext(os.path.relpath(path, folder))[0].replace(os.sep, "/")
 
 
-def by_stem(files: Iterable[str], folder: str | os.PathLike[str], unmatched: list[str]) -> dict[str, str]:
+def by_stem(files: Iterable[str], folder: str | os.PathLike[str], found: Found) -> dict[str, str]:
     """Index files by :func:`relative_stem`; of several with one stem the first counts, the rest are reported."""
-    found: dict[str, str] = {}
+    index: dict[str, str] = {}
     for path in files:
         name = relative_stem(path, folder)
-        if name in found:
-            unmatched.append(f"{path}: has the stem of {found[name]}; left out")
+        if name in index:
+            found.leave_out(f"{path}: has the stem of {index[name]}; left out", [path])
         else:
-            found[name] = path
-    return found
+            index[name] = path
+    return index
 
 
-def clips(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the frames of each video: sub-folder -> stem of the frame -> path."""
-    if not folder.is_dir():
-        return {}
+def clips(folder: Path, without: Iterable[str] = ()) -> dict[str, dict[str, str]]:
+    """Return the frames of each video: sub-folder, but for some -> stem of the frame -> path."""
     found = {}
-    for entry in sorted(folder.iterdir()):
-        frames = {stem(path): path for path in images_below(entry)} if entry.is_dir() else {}
+    for entry in subfolders(folder):
+        if entry.name in without:
+            continue
+        frames = {stem(path): path for path in images_below(entry)}
         if frames:
             found[entry.name] = frames
     return found
@@ -87,10 +95,13 @@ def clips(folder: Path) -> dict[str, dict[str, str]]:
 def missing(subject: str, what: str, names: Iterable[str]) -> list[str]:
     """Return no sentence for no names, else one that counts them and gives the first ones."""
     listed = sorted(names)
-    if not listed:
-        return []
-    more = ", ..." if len(listed) > _NAMED else ""
-    return [f"{subject}: {len(listed)} frames {what} ({', '.join(listed[:_NAMED])}{more})"]
+    return [f"{subject}: {len(listed)} frames {what} ({first_names(listed)})"] if listed else []
+
+
+def first_names(names: Iterable[str]) -> str:
+    """Return the first names, and dots where there are more."""
+    listed = list(names)
+    return ", ".join(listed[:_NAMED]) + (", ..." if len(listed) > _NAMED else "")
 
 
 def require_samples(found: Found, root: Path, expected: str) -> Found:
@@ -101,8 +112,7 @@ def require_samples(found: Found, root: Path, expected: str) -> Found:
     """
     if found.samples:
         return found
-    videos = (name for _, _, files in os.walk(root) for name in files if name.lower().endswith(VIDEO_SUFFIXES))
-    if next(videos, None):
+    if search(root).videos:
         raise UsageError(f"{root}: holds videos, but no frames; run 'lae-tf frames {root} OUT' first, then use OUT.")
     raise UsageError(f"{root}: holds no images in this layout; expected {expected} (see docs/layouts.md).")
 
