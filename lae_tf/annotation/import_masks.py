@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lae_tf.annotation import coco, label_studio, png
+from lae_tf.annotation.coco_file import coco_files
 from lae_tf.annotation.items import Drawing, ImageNames, read_json
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
@@ -32,7 +33,6 @@ RECORD_FILE = "import.json"
 """In the round's folder: what its last import did."""
 
 FORMATS = ("annotations", "label-studio", "coco", "png")
-_CVAT_FILE = Path("annotations") / "instances_default.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def detect_format(source: Path) -> str:
     if source.is_dir():
         if (source / VERDICTS_FILE).is_file():
             return "annotations"
-        return "coco" if (source / _CVAT_FILE).is_file() else "png"
+        return "coco" if coco_files(source) else "png"
     if source.suffix.lower() != ".json":
         raise UsageError(
             f"{source}: expected a JSON file of Label Studio or COCO, or a folder; unpack a ZIP archive first."
@@ -97,7 +97,10 @@ def read_drawings(
     if kind == "png":
         return png.read_folder(source / "masks" if (source / "masks").is_dir() else source, names, problems)
     if kind == "coco":
-        return coco.read_annotations(source / _CVAT_FILE if source.is_dir() else source, names, problems)
+        files = coco_files(source) if source.is_dir() else [source]
+        if not files:
+            raise UsageError(f"{source}: holds no COCO file; expected annotations/instances_*.json or the like.")
+        return chain.from_iterable(coco.read_annotations(file, names, problems) for file in files)
     return label_studio.read_export(source, names, problems)
 
 
@@ -123,15 +126,16 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     require_no_mask_share(selected.data.mask_share)
     manifest = Manifest.read(selected.data.manifest)
     problems: list[str] = []
-    names = ImageNames(selected.items)
+    names = ImageNames(selected.items, manifest.frame["path"])
     staging = selected.masks.with_name(f".{selected.masks.name}-{uuid.uuid4().hex}")
     try:
         drawings = read_drawings(source, kind, selected, names, problems)
         masks, not_fake = _stage(drawings, manifest, selected.masks, staging, problems, starts=kind != "annotations")
         if names.strangers and not names.found:
+            other = "belongs to another run or round; " if names.are_of_another_run() else ""
             raise UsageError(
-                f"{source}: belongs to another run or round; none of its {len(names.strangers)} images, such as "
-                f"'{names.strangers[0]}', is selected in {selected.folder} (nothing is imported)."
+                f"{source}: {other}none of its {len(names.strangers)} images, such as '{names.strangers[0]}', is "
+                f"selected in {selected.folder} (nothing is imported)."
             )
         if not problems and not masks and not not_fake:
             raise UsageError(f"{source}: holds no finished mask or verdict for the selected images.")

@@ -6,14 +6,24 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import chain, takewhile
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from lae_tf.annotation.foreign_names import (
+    Reading,
+    original_stems,
+    path_readings,
+    split_path,
+    upload_stem,
+    url_readings,
+)
 from lae_tf.data.images import read_image
 from lae_tf.errors import UsageError
 
@@ -22,8 +32,8 @@ NOT_FAKE = "not a fake"
 """Labels in other tools: a forged region, and the verdict that there is none."""
 
 _LONGEST_NAME = 80
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
-"""What Label Studio puts before the name of a file that is uploaded to it."""
+_EXPORTED = re.compile(r"\d{4,}-.*-[0-9a-f]{8}", re.DOTALL)
+"""What :attr:`Item.name` looks like."""
 
 
 @dataclass(frozen=True)
@@ -101,59 +111,95 @@ class Drawing:
 class ImageNames:
     """Finds the selected image that a file's name in another tool stands for.
 
-    A name counts without its suffix. It is :attr:`Item.name`, or the end of exactly one selected image's
-    path, in whole components: ``a`` and ``x/a`` stand for ``/data/x/a.png``, ``y/a`` and ``1`` do not. If it
-    is neither, the file may have been uploaded to Label Studio: ``upload/1/0123abcd-a`` stands for ``a``.
+    A name counts without its suffix. It is :attr:`Item.name`, in whichever folder, or the end of exactly one selected
+    image's path, in whole components: ``a`` and ``x/a`` stand for ``/data/x/a.png``, ``y/a`` and ``1`` do not. Of a
+    name that begins at a root of another system, ``C:\\x\\a.png`` or ``s3://bucket/x/a.png``, the first folders may be
+    unknown here: it stands for the one known image whose path has the longest end in common with it. If it is none
+    of these, the file may have been renamed on the way: ``0123abcd-a`` (Label Studio) and ``a_png.rf.0123`` (Roboflow)
+    stand for ``a``.
+
+    Args:
+        items: the selected images.
+        others: other images that a name may stand for, such as the manifest's.
 
     Attributes:
         found: how many of the names asked for were of selected images.
         strangers: the names asked for that were not.
     """
 
-    def __init__(self, items: Sequence[Item]):
+    def __init__(self, items: Sequence[Item], others: Iterable[str] = ()):
         self.found = 0
         self.strangers: list[str] = []
-        self._exported = {item.name: item for item in items}
-        self._by_end: dict[tuple[str, ...], list[Item]] = {}
-        for item in items:
-            parts = _parts(item.image.as_posix())
-            for start in range(len(parts)):
-                self._by_end.setdefault(parts[start:], []).append(item)
+        self._exported = {item.name: str(item.image) for item in items}
+        self._selected = {str(item.image): item for item in items}
+        self._by_stem: defaultdict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+        for path in dict.fromkeys((*self._selected, *others)):
+            parts = split_path(Path(path).as_posix()).parts
+            if parts:
+                self._by_stem[parts[-1]].append((parts, path))
 
-    def find(self, name: str) -> Item | str:
-        """Return the selected image, or one sentence's end that says why there is none."""
-        parts = _parts(name)
-        found = self._find(parts)
-        if not found and parts and _UPLOADED.match(parts[-1]):
-            found = self._find((_UPLOADED.sub("", parts[-1], count=1),))
-        if not found:
+    def find(self, path: str) -> Item | str:
+        """Return the selected image of a path, or one sentence's end that says why there is none."""
+        return self._choose(path, path_readings(path))
+
+    def find_url(self, url: str) -> Item | str:
+        """Return the selected image of a URL in Label Studio, or one sentence's end that says why there is none."""
+        return self._choose(url, url_readings(url))
+
+    def are_of_another_run(self) -> bool:
+        """Whether all names asked for are such as ``export-tasks`` gives, but not those of the selected images."""
+        stems = [{reading.parts[-1] for rank in url_readings(name) for reading in rank} for name in self.strangers]
+        return not self.found and all(
+            any(map(_EXPORTED.fullmatch, (*each, *chain.from_iterable(map(original_stems, each))))) for each in stems
+        )
+
+    def _choose(self, name: str, ranks: Iterable[set[Reading]]) -> Item | str:
+        fits: set[str] = set()
+        stems: set[str] = set()
+        for readings in ranks:
+            stems |= {reading.parts[-1] for reading in readings}
+            fits = fits or {path for reading in readings for path in self._fitting(reading)}
+        originals = set(chain.from_iterable(map(original_stems, stems)))
+        fits = fits or {path for stem in originals for path in self._fitting(Reading((stem,), "", False))}
+        fits = fits or {path for path, item in self._selected.items() if upload_stem(item.image.stem) in originals}
+        if not fits & self._selected.keys():
             self.strangers.append(name)
             return f"'{name}' is not a selected image"
         self.found += 1
-        if len(found) > 1:
-            return f"'{name}' fits {len(found)} selected images, such as {found[0].image} and {found[1].image}"
-        return found[0]
+        if len(fits) > 1:
+            first, second = sorted(fits)[:2]
+            return f"'{name}' fits {len(fits)} images, such as {first} and {second}"
+        return self._selected[fits.pop()]
 
-    def _find(self, parts: tuple[str, ...]) -> Sequence[Item]:
-        if parts and parts[-1] in self._exported:
-            return [self._exported[parts[-1]]]
-        return self._by_end.get(parts, [])
+    def _fitting(self, reading: Reading) -> list[str]:
+        if reading.parts[-1] in self._exported:
+            return [self._exported[reading.parts[-1]]]
+        known = self._by_stem.get(reading.parts[-1], [])
+        if not reading.anchored:
+            end = reading.parts
+            return [path for parts, path in known if path in self._selected and parts[-len(end) :] == end]
+        common = [_common_end(parts, reading.parts) for parts, _ in known]
+        return [path for (_, path), length in zip(known, common, strict=True) if length == max(common)]
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    path = PurePosixPath(name.replace(os.sep, "/"))
-    return tuple(part for part in path.with_suffix("").parts if part != "/") if path.name else ()
+def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file that another tool wrote.
 
     Raises:
-        UsageError: no such file, or not JSON.
+        UsageError: no such file, not JSON, or half of a character, which no file can be named by.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not JSON: {error}") from None
+        raise UsageError(f"{path}: is not JSON, or cannot be read as JSON: {error}") from None

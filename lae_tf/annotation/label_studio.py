@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from lae_tf.errors import ImageError, UsageError
 TASKS_FILE, CONFIG_FILE = "tasks.json", "labeling_config.xml"
 BRUSH, POLYGON, VERDICT, IMAGE = "brush", "polygon", "verdict", "image"
 """Names of the tags in the labelling configuration; regions refer to them."""
+
+WITHOUT_GEOMETRY = {"relation", "textarea", "rating", "number", "datetime", "taxonomy", "pairwise", "ranker", "text"}
+"""Types of results that say something in words or numbers; those of a region repeat its outline."""
 
 LABELING_CONFIG = f"""<View>
   <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"/>
@@ -101,12 +104,12 @@ def read_export(path: Path, names: ImageNames, problems: list[str]) -> Iterator[
     for number, task in enumerate(tasks, start=1):
         source = f"{path}, task {task.get('id', number)}"
         try:
-            name = _file_name(_image_url(task))
+            url = _image_url(task)
             annotations = list(_annotations(task))
         except (KeyError, TypeError, ValueError, AttributeError):
             problems.append(f"{source}: is not a task as Label Studio writes it")
             continue
-        item = names.find(name)
+        item = names.find_url(url)
         if isinstance(item, str):
             if annotations:
                 problems.append(f"{source}: {item}")
@@ -130,12 +133,6 @@ def _image_url(task: dict[str, Any]) -> str:
     return url
 
 
-def _file_name(url: str) -> str:
-    """Return the path in a local-files URL, or in any other."""
-    parts = urlsplit(url)
-    return parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
-
-
 def _annotations(task: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield when each annotation was updated, and its regions as full JSON has them."""
     if "data" in task:
@@ -148,8 +145,10 @@ def _annotations(task: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any
     if task.get("annotation_id") is None:
         return
     regions: list[dict[str, Any]] = []
-    for tag, kind in ((BRUSH, "brushlabels"), (POLYGON, "polygonlabels")):
-        regions += [{"type": kind, "value": value, **value} for value in task.get(tag, [])]
+    for values in task.values():
+        for value in values if isinstance(values, list) else []:
+            kinds = [key for key in value if key.endswith("labels")] if isinstance(value, dict) else []
+            regions += [{"type": kind, "value": value, **value} for kind in kinds[:1]]
     if VERDICT in task:
         chosen = task[VERDICT]
         choices = [chosen] if isinstance(chosen, str) else [name for each in chosen for name in each["choices"]]
@@ -161,9 +160,11 @@ def _unite(regions: Sequence[dict[str, Any]], height: int, width: int) -> np.nda
     mask = np.zeros((height, width), np.uint8)
     drawn = refused = False
     for region in regions:
-        kind, value = region["type"].lower(), region["value"]
+        kind, value = region["type"].lower(), region.get("value")
         if kind == "choices":
-            refused |= NOT_FAKE in value["choices"]
+            refused |= NOT_FAKE in (value.get("choices") or [])
+        elif kind in WITHOUT_GEOMETRY:
+            continue
         elif kind in ("brushlabels", "polygonlabels"):
             mask |= _decode(kind, region, value, height, width)
             drawn = True

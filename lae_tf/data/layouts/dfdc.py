@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from lae_tf.annotation.items import read_json
 from lae_tf.data.finding import walk
-from lae_tf.data.layouts.samples import Found, Sample, clips, missing, read_json, require_samples
+from lae_tf.data.layouts.samples import Found, Sample, clips, missing, require_samples
 from lae_tf.errors import UsageError
 
 _METADATA = "metadata.json"

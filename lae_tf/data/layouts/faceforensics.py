@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from lae_tf.annotation.items import read_json
 from lae_tf.data.contract import SPLITS
 from lae_tf.data.finding import images_below, subfolders
-from lae_tf.data.layouts.samples import Components, Found, Sample, clips, missing, read_json, require_samples
+from lae_tf.data.layouts.samples import Components, Found, Sample, clips, missing, require_samples
 from lae_tf.errors import UsageError
 
 COMPRESSIONS = ("raw", "c0", "c23", "c40")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lae_tf.data.finding import images_below, search, subfolders
 from lae_tf.errors import UsageError
@@ -115,22 +113,6 @@ def require_samples(found: Found, root: Path, expected: str) -> Found:
     if search(root).videos:
         raise UsageError(f"{root}: holds videos, but no frames; run 'lae-tf frames {root} OUT' first, then use OUT.")
     raise UsageError(f"{root}: holds no images in this layout; expected {expected} (see docs/layouts.md).")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UsageError: it cannot be read or is damaged.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text)
-        if "\\ud" in text.lower():  # half of a character, which no file can be named by, must be refused
-            json.dumps(content, ensure_ascii=False).encode()
-        return content
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON: {error}") from None
 
 
 class Components:
