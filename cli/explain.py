@@ -47,8 +47,9 @@ def command(
     from tqdm import tqdm
 
     from lae_tf.cli.predict import heatmap_names
-    from lae_tf.data.finding import LeftOut, find_images
+    from lae_tf.data.finding import find_images
     from lae_tf.data.images import printable
+    from lae_tf.data.walking import LeftOut
     from lae_tf.errors import UsageError
     from lae_tf.explain.explaining import explain_files
     from lae_tf.explain.known_masks import nothing_known, truth_from_folder, truth_from_manifest

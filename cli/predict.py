@@ -63,7 +63,8 @@ def command(
     """
     from tqdm import tqdm
 
-    from lae_tf.data.finding import LeftOut, find_images, videos_among
+    from lae_tf.data.finding import find_images, videos_among
+    from lae_tf.data.walking import LeftOut
 
     left_out: list[LeftOut] = []
     videos = videos_among(paths if server else paths[1:])

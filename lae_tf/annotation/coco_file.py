@@ -13,7 +13,7 @@ import numpy as np
 from lae_tf.annotation.items import read_json
 from lae_tf.annotation.polygons import fill_polygon
 from lae_tf.annotation.rle import decode_coco
-from lae_tf.data.finding import subfolders, visible
+from lae_tf.data.walking import subfolders, visible
 from lae_tf.errors import UsageError
 
 _PLACES = ("instances_*.json", "annotations.json", "result.json", "_annotations.coco.json")

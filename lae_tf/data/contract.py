@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.data.images import read_mask
+from lae_tf.data.walking import is_file
 from lae_tf.errors import ImageError, UsageError
 
 COLUMNS = ("path", "label", "mask", "group", "method", "split")
@@ -163,16 +164,9 @@ def _file_test() -> Callable[[str], bool]:
         if folder not in folders:
             try:
                 with os.scandir(folder) as entries:
-                    folders[folder] = {entry.name for entry in entries if _is_file(entry)}
+                    folders[folder] = {entry.name for entry in entries if is_file(entry)}
             except (OSError, ValueError):  # no such folder, or a name that no file system takes
                 folders[folder] = set()
         return name in folders[folder]
 
     return exists
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link that leads to itself must not hide its neighbours
-        return False

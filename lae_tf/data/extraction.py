@@ -19,9 +19,10 @@ from tqdm import tqdm
 from lae_tf.atomic import write_bytes
 from lae_tf.data.crops import find_track, read_crops
 from lae_tf.data.faces import Track
-from lae_tf.data.finding import LeftOut, find_videos, walk
+from lae_tf.data.finding import find_videos
 from lae_tf.data.images import write_png
 from lae_tf.data.video import Selection
+from lae_tf.data.walking import LeftOut, files_below
 from lae_tf.errors import UsageError, VideoError
 
 RECORD = "frames.json"
@@ -214,7 +215,7 @@ def _folder(video: str) -> str:
 
 
 def _copy_side_files(root: Path, out: Path) -> None:
-    for path in (Path(entry.path) for entry in walk(root)):
+    for path in files_below(root):
         target = out / path.relative_to(root)
         if path.suffix.lower() in _SIDE_FILES and os.path.isfile(path) and path.name != RECORD:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
 """Finds the images and videos that a user's paths stand for.
 
-Everywhere alike: hidden files and folders are passed over, links to folders are refused, and what looks like an image
-but cannot be read is named. What a name does not tell, the first bytes do.
+What a name does not tell, the first bytes do; what looks like an image but cannot be read is named.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +16,11 @@ from lae_tf.data.images import require_text, status_of
 from lae_tf.data.signatures import Content, content_of, is_picture_suffix
 from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
 from lae_tf.data.video import is_video
+from lae_tf.data.walking import LeftOut, is_file, is_folder, visible, walk
 from lae_tf.errors import ImageError, UsageError
 
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A file or folder that could not be used.
-
-    Attributes:
-        path: of the file or folder.
-        sentence: says why, and names it.
-    """
-
-    path: str
-    sentence: str
+_ANYWHERE = re.compile(r"(|.*?/)\*\*(?:/(.*))?", re.DOTALL)
+"""A pattern with ``**`` as one of its folders: what stands before it, and what comes after it."""
 
 
 @dataclass
@@ -57,85 +48,16 @@ def search(folder: str | os.PathLike[str], without: Path | None = None, links: l
     Args:
         folder: where to look.
         without: sub-folder that is passed over, named as ``folder`` is: both absolute, or both relative.
-        links: as in :func:`walk`.
+        links: as in :func:`lae_tf.data.walking.walk`.
 
     Raises:
         UsageError: a link to a folder, which would be left out unseen.
     """
     found = Contents()
-    for entry in walk(folder, found.left_out, without, links):
-        try:
-            content = _content(entry)
-        except ImageError as error:
-            found.left_out.append(LeftOut(entry.path, str(error)))
-            continue
-        if content is Content.IMAGE:
-            found.images.append(entry.path)
-        elif content is Content.VIDEO:
-            found.videos.append(entry.path)
-        elif content is Content.UNREADABLE:
-            reason = "is not a JPEG, PNG, BMP, GIF, WebP or TIFF image, or not called so; convert it"
-            found.left_out.append(LeftOut(entry.path, f"{entry.path}: {reason}"))
-    return found
-
-
-def walk(
-    folder: str | os.PathLike[str],
-    left_out: list[LeftOut] | None = None,
-    without: Path | None = None,
-    links: list[str] | None = None,
-) -> Iterator[os.DirEntry[str]]:
-    """Yield what lies in a folder and its sub-folders and is no folder itself, but for what is hidden, sorted.
-
-    A link to a folder on the way to it is passed over: what it leads to is found without it.
-
-    Args:
-        folder: where to look.
-        left_out: gets an entry for each folder that cannot be looked into.
-        without: sub-folder that is passed over.
-        links: gets the links to folders elsewhere, which are not followed; without it they are refused.
-
-    Raises:
-        UsageError: a link to a folder elsewhere.
-    """
-    root = os.path.realpath(folder)
-    waiting = [os.fspath(folder)]
-    while waiting:
-        parent = waiting.pop()
-        try:
-            entries = visible(parent)
-        except OSError as error:
-            if left_out is not None:
-                left_out.append(LeftOut(parent, f"{parent}: cannot be looked into: {error.strerror}"))
-            continue
-        folders = []
+    for _, entries in walk(folder, found.left_out, without, links):
         for entry in entries:
-            if not _is_folder(entry):
-                yield entry
-            elif not entry.is_symlink():
-                folders.append(entry.path)
-            elif _leads_back(entry.path, root):
-                continue
-            elif links is not None:
-                links.append(entry.path)
-            else:
-                raise UsageError(f"{entry.path}: is a link to a folder; put the folder itself there.")
-        waiting += [path for path in reversed(folders) if Path(path) != without]
-
-
-def visible(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    """Return what lies in a folder and is not hidden, sorted by name.
-
-    Raises:
-        OSError: the folder cannot be looked into.
-    """
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, and links to such, that are not hidden; none where it is none itself."""
-    return [Path(entry.path) for entry in visible(folder) if _is_folder(entry)] if folder.is_dir() else []
+            _sort(entry, found)
+    return found
 
 
 def images_in(folder: str | os.PathLike[str]) -> list[str]:
@@ -145,7 +67,7 @@ def images_in(folder: str | os.PathLike[str]) -> list[str]:
         ImageError: a file is called an image and is none that can be opened.
         OSError: the folder cannot be looked into.
     """
-    return [entry.path for entry in visible(folder) if not _is_folder(entry) and _content(entry) is Content.IMAGE]
+    return [entry.path for entry in visible(folder) if not is_folder(entry) and _content(entry) is Content.IMAGE]
 
 
 def images_below(
@@ -244,12 +166,35 @@ def _videos_of(path: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return what fits a pattern, sorted; files that links to folders show in several places only once."""
-    first: dict[tuple[str, str], str] = {}
-    for path in sorted(glob.glob(pattern, recursive=True), key=lambda path: (path.count(os.sep), path)):
-        folder, name = os.path.split(path)
-        first.setdefault((os.path.realpath(folder), name), path)
-    return sorted(first.values())
+    """Return what fits a pattern, sorted; for ``**``, with which links that go round never end, folders are walked."""
+    parts = _ANYWHERE.fullmatch(pattern)
+    if parts is None:
+        return sorted(glob.glob(pattern))
+    start, end = parts.groups()
+    found: set[str] = set()
+    for base in glob.glob(start) if start else ["."]:
+        for folder, entries in walk(base):
+            place = str(Path(folder))
+            if end:
+                found.update(_matches(os.path.join(glob.escape(place), end)))
+            else:
+                found.update(str(Path(entry.path)) for entry in entries)
+    return sorted(found)
+
+
+def _sort(entry: os.DirEntry[str], found: Contents) -> None:
+    try:
+        content = _content(entry)
+    except ImageError as error:
+        found.left_out.append(LeftOut(entry.path, str(error)))
+        return
+    if content is Content.IMAGE:
+        found.images.append(entry.path)
+    elif content is Content.VIDEO:
+        found.videos.append(entry.path)
+    elif content is Content.UNREADABLE:
+        reason = "is not a JPEG, PNG, BMP, GIF, WebP or TIFF image, or not called so; convert it"
+        found.left_out.append(LeftOut(entry.path, f"{entry.path}: {reason}"))
 
 
 def _content(entry: os.DirEntry[str]) -> Content:
@@ -260,11 +205,7 @@ def _content(entry: os.DirEntry[str]) -> Content:
     """
     suffix = os.path.splitext(entry.name)[1].lower()
     named = is_picture_suffix(suffix) or _is_video_name(entry.name)
-    try:
-        regular = entry.is_file()
-    except OSError:  # a link that leads to itself
-        regular = False
-    if not regular:
+    if not is_file(entry):
         if named:
             status_of(entry.path)
         return Content.OTHER
@@ -276,13 +217,6 @@ def _content(entry: os.DirEntry[str]) -> Content:
         return Content.OTHER
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
 def _is_video(path: str) -> bool:
     try:
         return is_video(path) or (os.path.isfile(path) and content_of(path) is Content.VIDEO)
@@ -292,9 +226,3 @@ def _is_video(path: str) -> bool:
 
 def _is_video_name(path: str) -> bool:
     return path.lower().endswith(VIDEO_SUFFIXES)
-
-
-def _leads_back(link: str, root: str) -> bool:
-    """Whether a link within a root, a real path, leads to a folder of the root that lies on the way to it."""
-    target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
-    return os.path.commonpath([target, place]) == target and os.path.commonpath([target, root]) == root

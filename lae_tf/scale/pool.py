@@ -24,7 +24,7 @@ from types import ModuleType
 
 import pyarrow as pa
 
-from lae_tf.data.finding import visible
+from lae_tf.data.walking import visible
 from lae_tf.errors import UsageError
 from lae_tf.scale import parquet, tfrecords
 from lae_tf.scale.shards import Shard

@@ -115,6 +115,37 @@ def test_other_names_are_problems(read, name):
     assert "not a selected image" in problems[0]
 
 
+@pytest.mark.parametrize("name", ["data\\fake1.png", "C:\\x\\data\\fake1.png", "/x/data/fake1.png", "data%2Ffake1.png"])
+def test_names_of_other_systems(read, name):
+    drawings, problems = read({"segmentation": [BOX]}, names=(name,))
+    assert (list(drawings), problems) == ([1], [])
+
+
+@pytest.mark.parametrize("image", [10, "10", 10.0])
+@pytest.mark.parametrize("category", [1, "1"])
+def test_ids_are_numbers_or_text(read, image, category):
+    drawings, problems = read({"segmentation": [BOX], "image_id": image, "category_id": category})
+    assert not problems
+    np.testing.assert_array_equal(drawings[1], rectangle(4, 3, 12, 15))
+
+
+def test_a_polygon_without_a_list_around_it(read):
+    drawings, _ = read({"segmentation": BOX})
+    np.testing.assert_array_equal(drawings[1], rectangle(4, 3, 12, 15))
+
+
+@pytest.mark.parametrize("width", [None, 0, str(WIDTH)])
+def test_a_size_may_be_missing_or_text(read, width):
+    assert list(read({"segmentation": [BOX]}, width=width)[0]) == [1]
+
+
+def test_two_images_of_one_id_are_refused(items, tmp_path):
+    images = [{"id": key, "file_name": f"fake{key}.png"} for key in (1, "1")]
+    (tmp_path / "x.json").write_text(json.dumps({"images": images, "categories": [], "annotations": []}))
+    with pytest.raises(UsageError, match="two images with the id 1"):
+        list(read_annotations(tmp_path / "x.json", ImageNames(items), []))
+
+
 def test_not_a_fake_of_any_shape_is_a_verdict(read):
     assert read({"category_id": 2, "bbox": [0, 0, 5, 5], "segmentation": []}) == ({1: None}, [])
 

@@ -302,6 +302,57 @@ def test_tasks_of_another_run_that_nobody_annotated_are_refused_too(run, write_r
         import_masks(tmp_path / "out" / "tasks.json", "label-studio", Round.open(other))
 
 
+def coco(names, **fields):
+    """A COCO file whose images each have the same rectangle, of rows 4 to 12 and columns 3 to 15."""
+    box = [3, 4, 15, 4, 15, 12, 3, 12]
+    return {
+        "categories": [{"id": 1, "name": "forged"}],
+        "images": [{"id": n, "file_name": name, "height": HEIGHT, "width": WIDTH} for n, name in enumerate(names)],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "segmentation": [box]} for n in range(len(names))],
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"annotations/instances_train.json": ["fake1.png"], "annotations/instances_val.json": ["fake2.png"]},
+        {"annotations/instances_default.json": ["fake1.png", "fake2.png"]},
+        {"result.json": ["images\\0a1b2c3d-fake1.png", "images\\0a1b2c3d-fake2.png"]},
+        {"train/_annotations.coco.json": ["fake1_png.rf.0a1b.png", "fake2_png.rf.0a1b.png"]},
+    ],
+)
+def test_a_folder_with_coco_files_is_known(run, tmp_path, files):
+    for name, images in files.items():
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text(json.dumps(coco(images)))
+    (tmp_path / "out/annotations/.instances_x.json").parent.mkdir(exist_ok=True)
+    (tmp_path / "out/annotations/.instances_x.json").write_text("hidden")
+    result = CliRunner().invoke(import_verb, [str(run), str(tmp_path / "out"), "--json"], catch_exceptions=False)
+    answer = json.loads(result.output)
+    assert (answer["format"], answer["masks"]) == ("coco", 2)
+    for image in ("fake1.png", "fake2.png"):
+        np.testing.assert_array_equal(pixels(run, image), 255 * rectangle(4, 3, 12, 15))
+
+
+def test_images_that_are_not_found_are_not_said_to_be_of_another_run(run, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(coco(["elsewhere/photo.png"])))
+    with pytest.raises(
+        UsageError, match=r"none of its 1 images, such as 'elsewhere/photo\.png', is selected"
+    ) as raised:
+        import_masks(tmp_path / "x.json", "coco", Round.open(run))
+    assert "another run" not in str(raised.value)
+
+
+def test_hidden_folders_of_masks_are_passed_over(run, tmp_path):
+    source = write_masks(tmp_path / "a", fake1=rectangle(0, 0, 5, 5))
+    write_masks(source / ".ipynb_checkpoints", fake1=rectangle(0, 0, 6, 6))
+    assert import_masks(source, "png", Round.open(run)).masks == 1
+    (source / "fake2.png").symlink_to("fake2.png")
+    with pytest.raises(ProblemsError, match=r"fake2\.png: cannot be read: Too many levels"):
+        import_masks(source, "png", Round.open(run))
+
+
 def test_what_the_page_drew_for_another_run_is_refused(run, write_run, read_tree, tmp_path):
     drawn = Round.open(write_run(tmp_path / "other", reals=1))
     store = AnnotationStore(drawn.annotations, drawn.items)

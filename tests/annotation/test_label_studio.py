@@ -140,6 +140,34 @@ def test_not_a_fake_is_a_verdict_and_no_mask(read, urls):
         assert read([task]) == ({1: None}, [])
 
 
+WORDS = [
+    {"from_id": "a", "to_id": "b", "type": "relation", "direction": "right"},
+    {"id": "a", "type": "textarea", "value": {"text": ["seam"], "format": "rle", "rle": [0]}},
+    {"type": "rating", "value": {"rating": 3}},
+    {"type": "number", "value": {"number": 3}},
+    {"type": "choices", "value": {"choices": ["sure"]}},
+    {"type": "taxonomy", "value": {"taxonomy": [["a", "b"]]}},
+]
+
+
+def test_results_without_an_outline_are_passed_over(read, urls):
+    first, second = np.eye(HEIGHT, WIDTH, dtype=np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    second[3:5, 2:4] = 1
+    strokes = [brush_region(first, "a"), brush_region(second, "b")]
+    drawings, problems = read([full(urls[0], [*strokes, *WORDS]), full(urls[1], [REFUSED, *WORDS])])
+    assert not problems and drawings[2] is None
+    np.testing.assert_array_equal(drawings[1], first | second)
+    words = {"score": 3, "comment": ["a", "b"], "sure": "yes", "list": [1, {"x": 2}]}
+    drawings, problems = read([minimal(urls[0], mine=[flat(stroke) for stroke in strokes], **words)])
+    assert not problems
+    np.testing.assert_array_equal(drawings[1], first | second)
+
+
+def test_words_alone_decide_nothing(read, urls):
+    drawings, problems = read([full(urls[0], WORDS)])
+    assert not drawings and "neither a region nor" in problems[0]
+
+
 def test_the_annotation_updated_last_counts(read, urls):
     one, two = np.eye(HEIGHT, WIDTH, dtype=np.uint8), np.ones((HEIGHT, WIDTH), np.uint8)
     annotations = [

@@ -94,6 +94,25 @@ def test_a_path_that_matches_nothing_is_refused(tmp_path, missing):
         find_images([str(tmp_path / missing)])
 
 
+def test_images_by_content_are_scored_and_the_rest_is_named(trained_run, photos, tmp_path, lae_tf_command):
+    picture = Image.open(next(photos.glob("*.png"))).convert("RGB")
+    for name in ("x.JPG", "photo.jfif", "y.jpe", ".hidden/z.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with (tmp_path / name).open("wb") as file:
+            picture.save(file, "JPEG")
+    command = ("predict", trained_run.path, tmp_path, "--json", "--csv", tmp_path / "scores.csv")
+    code, output, _ = lae_tf_command(*command)
+    records = [json.loads(line) for line in output.splitlines()]
+    assert code == 0 and [os.path.basename(record["path"]) for record in records] == ["photo.jfif", "x.JPG", "y.jpe"]
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    code, output, errors = lae_tf_command(*command)
+    first, *scored = (json.loads(line) for line in output.splitlines())
+    assert code == 1 and len(scored) == 3 and first["path"] == str(tmp_path / "phone.heic")
+    assert f"Skipped: {first['error']}" in errors and "is not a JPEG" in first["error"]
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert [bool(row["error"]) for row in rows] == [True, False, False, False]
+
+
 # --- the library ------------------------------------------------------------------------------------------
 
 

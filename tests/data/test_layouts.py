@@ -112,6 +112,40 @@ class TestFaceForensics:
             overlap = read_mask(path)[mask() > 0].mean()
             assert overlap > 0.9 and read_mask(path).mean() < 0.4
 
+    @pytest.mark.parametrize("place", ["c23/masks", "masks", "c23/masks/frames", "masks/images"])
+    def test_masks_as_deepfakebench_has_them(self, root, place):
+        stems = ("000", "037")
+        fill(root / "original_sequences/youtube/c23/frames/054", stems, picture())
+        fill(root / "manipulated_sequences/Deepfakes/c23/frames/054_071", stems, edited())
+        fill(root / f"manipulated_sequences/Deepfakes/{place}/054_071", stems, mask())
+        (root / "manipulated_sequences/Deepfakes/c23/landmarks/054_071").mkdir(parents=True)
+        np.save(root / "manipulated_sequences/Deepfakes/c23/landmarks/054_071/000.npy", np.zeros(3))
+        built = build("faceforensics++", root)
+        assert not built.unmatched
+        assert [built.manifest.counts()["train"][key] for key in ("real", "fake", "annotated")] == [2, 2, 2]
+        frame = rows(built, root)
+        path = "manipulated_sequences/Deepfakes/c23/frames/054_071/037.png"
+        assert frame.loc[path, "mask"] == f"manipulated_sequences/Deepfakes/{place}/054_071/037.png"
+
+    def test_masks_belong_to_one_compression(self, root):
+        for quality in ("c23", "c40"):
+            fill(root / f"original_sequences/youtube/{quality}/frames/054", ["0"], picture())
+            fill(root / f"manipulated_sequences/FaceSwap/{quality}/frames/054_071", ["0"], edited())
+        fill(root / "manipulated_sequences/FaceSwap/c40/masks/054_071", ["0", "1"], mask())
+        fill(root / "manipulated_sequences/FaceSwap/c40/masks/999_998", ["0"], mask())
+        built = build("faceforensics++", root)
+        fakes = rows(built, root)[lambda table: table["label"] == "fake"]
+        assert fakes["mask"].tolist() == ["", "manipulated_sequences/FaceSwap/c40/masks/054_071/0.png"]
+        assert built.unmatched == [
+            "manipulated_sequences/FaceSwap/c40/054_071: 1 frames of the masks have no image (1)",
+            "manipulated_sequences/FaceSwap/c40/masks/999_998: masks of a video without frames",
+        ]
+
+    def test_other_compressions_are_counted(self, root):
+        faceforensics(root)
+        built = build("faceforensics++", root, compression="c40")
+        assert "manipulated_sequences/Deepfakes/c23: 6 images left out, not of c40" in built.unmatched
+
     def test_actors_are_one_group_in_test(self, root):
         faceforensics(root)
         (root / "train.json").write_text(json.dumps([["000", "003"], ["001", "870"]]))
@@ -161,6 +195,12 @@ class TestCelebDF:
         assert any("id0_0000: 2 images left out" in sentence for sentence in built.unmatched)
         assert any("YouTube-real/00009" in sentence for sentence in built.unmatched)
         assert set(table["split"]) == {"train", "val", "test"}
+
+    def test_a_list_from_windows(self, root):
+        self.make(root)
+        (root / "List_of_testing_videos.txt").write_text("1 YouTube-real\\00000.mp4\r\n")
+        table = rows(build("celeb-df", root), root)
+        assert set(table.loc[table["split"] == "test", "group"]) == {"youtube_00000"}
 
     def test_names_without_a_donor(self, root):
         self.make(root)
@@ -216,6 +256,23 @@ class TestDFDC:
             "zzz": "test",
             "5": "train",
         }
+
+    def test_folders_without_metadata_are_listed(self, root):
+        self.make(root)
+        fill(root / "dfdc_train_part_1/eee", ["0", "1"], picture())
+        (root / "dfdc_train_part_1/.x").mkdir()
+        fill(root / "dfdc_train_part_1/.x", ["0"], picture())
+        said = build("dfdc", root).unmatched
+        assert said[-1] == "dfdc_train_part_1/eee: 2 images left out (0.png, 1.png), listed in no metadata.json"
+        assert not any("/.x" in sentence for sentence in said)
+
+    def test_names_from_windows(self, root):
+        facts = {"part\\aaa.mp4": {"label": "REAL"}, "bbb.mp4": {"label": "FAKE", "original": "part\\aaa.mp4"}}
+        fill(root / "aaa", ["0"], picture())
+        fill(root / "bbb", ["0"], edited())
+        (root / "metadata.json").write_text(json.dumps(facts))
+        built = build("dfdc", root)
+        assert not built.unmatched and set(rows(built, root)["group"]) == {"aaa"}
 
     def test_unknown_label(self, root):
         self.make(root)
@@ -417,6 +474,62 @@ class TestCoco:
         with pytest.raises(UsageError, match=said):
             build("coco", root)
 
+    def listing(self, *names):
+        """A file that lists images by name, each forged as a whole; ids are text here, numbers there."""
+        images = [{"id": str(n), "file_name": name, "height": SIZE, "width": SIZE} for n, name in enumerate(names)]
+        whole = {"category_id": 1, "segmentation": [[0, 0, SIZE, 0, SIZE, SIZE, 0, SIZE]]}
+        drawn = [{"id": n, "image_id": n, **whole} for n in range(len(names))]
+        return json.dumps({"categories": [{"id": "1", "name": "splice"}], "images": images, "annotations": drawn})
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "sub\\é 0.png",
+            "images\\sub\\é 0.png",
+            "C:\\work\\set\\sub\\é 0.png",
+            "/home/ann/images/sub/é 0.png",
+            "..\\images\\sub\\é 0.png",
+            "sub/%C3%A9%200.png",
+            "sub/e\u0301 0.png",
+            "s3://bucket/sub/é 0.png",
+        ],
+    )
+    def test_names_of_other_systems(self, root, name):
+        fill(root / "images/sub", ["é 0"], picture())
+        (root / "annotations").mkdir()
+        (root / "annotations/instances_default.json").write_text(self.listing(name))
+        built = build("coco", root)
+        assert not built.unmatched
+        assert rows(built, root).loc["images/sub/é 0.png", "mask"]
+
+    @pytest.mark.parametrize("places", [("images/train", "images/val"), ("train", "val")])
+    def test_subsets_have_images_of_one_name(self, root, places):
+        (root / "annotations").mkdir()
+        for place in places:
+            fill(root / place, ["0"], picture())
+            (root / f"annotations/instances_{place.split('/')[-1]}.json").write_text(self.listing("0.png"))
+        built = build("coco", root)
+        assert not built.unmatched and set(rows(built, root).index) == {f"{place}/0.png" for place in places}
+
+    def test_roboflow_has_a_file_beside_the_images_of_each_split(self, root):
+        for split in ("train", "valid"):
+            fill(root / split, ["0"], picture())
+            (root / split / "_annotations.coco.json").write_text(self.listing("0.png"))
+        built = build("coco", root)
+        assert not built.unmatched and len(built.manifest) == 2
+
+    def test_of_two_images_that_a_name_may_be_none_is_guessed(self, root):
+        for folder in (".", "images"):
+            fill(root / folder, ["0", "1"], picture())
+        fill(root, ["2"], picture())
+        names = ("0.png", "C:\\a\\images\\1.png", "D:\\b\\images\\1.png", "2.png")
+        (root / "x.json").write_text(self.listing(*names))
+        built = build("coco", root)
+        assert list(rows(built, root).index) == ["2.png"]
+        assert f"'0.png' may be {root}/0.png or {root}/images/0.png; left out" in built.unmatched[0]
+        assert f"both seem to be {root}/images/1.png; left out" in built.unmatched[1]
+        assert built.unmatched[2:] == [f"{root}/1.png: left out, listed in no COCO file"]
+
     def test_a_failure_leaves_no_masks_behind(self, root):
         fill(root / "images", ["a"], picture())
         content = self.content()
@@ -431,6 +544,88 @@ class TestCoco:
         (root / "a.json").write_text("[]")
         with pytest.raises(UsageError, match="not a COCO file"):
             build("coco", root)
+
+
+class TestLeftOver:
+    """Whatever became neither image nor mask is listed, in every layout."""
+
+    def make(self, kind, root):
+        if kind == "faceforensics++":
+            fill(root / "original_sequences/youtube/c23/videos/000", ["0"], picture())
+        elif kind == "celeb-df":
+            fill(root / "Celeb-real/id0_0000", ["0"], picture())
+        elif kind == "dfdc":
+            fill(root / "part_0/aaa", ["0"], picture())
+            (root / "part_0/metadata.json").write_text('{"aaa.mp4": {"label": "REAL"}}')
+        elif kind == "pairs":
+            fill(root / "real", ["0"], picture())
+            fill(root / "glow", ["0"], edited())
+        elif kind == "folders":
+            fill(root / "train/real", ["0"], picture())
+        elif kind == "casia":
+            fill(root / "Au", ["Au_ani_00001"], picture())
+            fill(root / "Tp", ["Tp_S_N_ani00001"], edited())
+            fill(root / "Gt", ["Tp_S_N_ani00001_gt"], mask())
+        else:
+            fill(root / "images", ["0"], picture())
+            images = [{"id": 1, "file_name": "0.png", "height": SIZE, "width": SIZE}]
+            (root / "a.json").write_text(json.dumps({"categories": [], "images": images, "annotations": []}))
+
+    @pytest.mark.parametrize("kind", LAYOUTS)
+    def test_every_layout(self, kind, root):
+        self.make(kind, root)
+        before = build(kind, root)
+        assert not before.unmatched and not before.report
+        stray = root / ("masks/none" if kind == "pairs" else "sub/stray")  # there any folder beside real/ is a method
+        fill(root, ["top"], picture())
+        fill(stray, ["5", "6"], picture())
+        (stray / "7.heic").write_bytes(b"\0\0\0\x18ftypheic")
+        (stray / "8.png").symlink_to("nowhere")
+        fill(root / ".ipynb_checkpoints", ["9"], picture())
+        (root / "clip.mp4").write_bytes(b"x")
+        (root / "loop").symlink_to(".")
+        (root / "notes.txt").write_text("")
+        name = stray.relative_to(root).as_posix()
+        reasons = {"dfdc": "listed in no metadata.json", "coco": "listed in no COCO file"}
+        reason = reasons.get(kind, "without a place in this layout")
+        expected = [
+            f"{root}: 1 videos left out (clip.mp4); a manifest holds images, which 'lae-tf frames' takes from videos",
+            f"{root}/top.png: left out, {reason}",
+            f"{stray}/7.heic: is not a JPEG, PNG, BMP, GIF, WebP or TIFF image, or not called so; convert it",
+            f"{stray}/8.png: cannot be read: No such file or directory",
+            f"{name}: 2 images left out (5.png, 6.png), {reason}",
+        ]
+        if kind not in reasons:  # these two look below the whole folder, and refuse links to others there
+            (root / "elsewhere").symlink_to(root.parent)
+            expected.append(f"{root}/elsewhere: left out, is a link to a folder; put the folder itself there")
+        built = build(kind, root)
+        assert set(built.manifest.frame["path"]) == set(before.manifest.frame["path"])
+        assert sorted(built.unmatched) == sorted(expected)
+        assert (root.parent / "manifest-unmatched.txt").read_text().splitlines() == built.unmatched
+
+    def test_folders_that_links_lead_to_are_used(self, root):
+        fill(root.parent / "disk", ["0"], picture())
+        (root / "real").symlink_to(root.parent / "disk")
+        fill(root / "glow", ["0"], edited())
+        built = build("pairs", root)
+        assert not built.unmatched and len(built.manifest) == 2
+
+    def test_masks_of_this_package_are_no_part_of_the_data_set(self, root):
+        fill(root / "real", ["1"], picture())
+        fill(root / "glow", ["1"], edited())
+        fill(root / "m-masks", ["1"], mask())
+        fill(root / "masks-drawn", ["1"], mask())
+        fill(root / "their-masks", ["1"], mask())
+        (root / "m.csv").write_text("")
+        assert [sentence.split(":")[0] for sentence in build("pairs", root).unmatched] == ["their-masks"]
+
+    def test_hidden_folders_are_no_methods(self, root):
+        fill(root / "train/real", ["1"], picture())
+        fill(root / "train/fake/gan", ["1"], edited())
+        for folder in ("train/real", "train/fake", "train/fake/gan"):
+            fill(root / folder / ".ipynb_checkpoints", ["1-checkpoint"], picture())
+        built = build("folders", root)
+        assert not built.unmatched and set(rows(built, root)["method"]) == {"", "gan"} and len(built.manifest) == 2
 
 
 class TestGroupsAndSplits:

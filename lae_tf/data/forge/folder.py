@@ -17,12 +17,13 @@ from tqdm import tqdm
 from lae_tf.atomic import write_bytes
 from lae_tf.data.contract import COLUMNS, SPLITS, require_shares
 from lae_tf.data.extraction import holds_frames
-from lae_tf.data.finding import LeftOut, images_below
+from lae_tf.data.finding import images_below
 from lae_tf.data.forge.face_swap import DonorError
 from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
 from lae_tf.data.images import SUFFIXES, read_image, status_of, write_png
 from lae_tf.data.manifest import Manifest
+from lae_tf.data.walking import LeftOut
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
 _DONORS = 10  # draws of a donor, as not every image may show a face

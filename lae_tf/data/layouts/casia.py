@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lae_tf.data.finding import images_below, subfolders
+from lae_tf.data.finding import images_below
 from lae_tf.data.layouts.samples import Components, Found, Sample, by_stem, require_samples, stem
+from lae_tf.data.walking import subfolders
 from lae_tf.errors import UsageError
 
 _AUTHENTIC = ("au",)

@@ -14,9 +14,10 @@ from lae_tf.annotation.coco_file import CocoFile, CocoImage, coco_files
 from lae_tf.annotation.foreign_names import Reading, path_readings
 from lae_tf.annotation.items import NOT_FAKE
 from lae_tf.annotation.rle import RLEError
-from lae_tf.data.finding import images_below, visible
+from lae_tf.data.finding import images_below
 from lae_tf.data.images import read_image
 from lae_tf.data.layouts.samples import Found, Sample, relative_stem, require_samples
+from lae_tf.data.walking import visible
 from lae_tf.errors import ImageError, UsageError
 
 

@@ -6,8 +6,8 @@ import functools
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lae_tf.annotation.items import read_json
-from lae_tf.data.finding import walk
 from lae_tf.data.layouts.samples import Found, Sample, clips, missing, require_samples
+from lae_tf.data.walking import files_below
 from lae_tf.errors import UsageError
 
 _METADATA = "metadata.json"
@@ -26,7 +26,7 @@ def find(root: Path) -> Found:
     """
     found = Found(reason=f"listed in no {_METADATA}")
     videos: dict[str, tuple[str, dict, dict[str, str]]] = {}
-    for path in sorted(Path(entry.path) for entry in walk(root) if entry.name == _METADATA):
+    for path in sorted(path for path in files_below(root) if path.name == _METADATA):
         frames_of = clips(path.parent)
         place = path.parent.relative_to(root).as_posix()
         listed = _read(path)

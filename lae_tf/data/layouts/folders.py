@@ -8,7 +8,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from lae_tf.data.extraction import holds_frames
-from lae_tf.data.finding import images_below, subfolders
+from lae_tf.data.finding import images_below
 from lae_tf.data.layouts.samples import (
     Found,
     Sample,
@@ -16,6 +16,7 @@ from lae_tf.data.layouts.samples import (
     relative_stem,
     require_samples,
 )
+from lae_tf.data.walking import subfolders
 from lae_tf.errors import UsageError
 
 _REAL = ("real", "reals", "original", "originals", "0_real")

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lae_tf.data.finding import images_below, search, subfolders
+from lae_tf.data.finding import images_below, search
+from lae_tf.data.walking import subfolders
 from lae_tf.errors import UsageError
 
 _NAMED = 3
