@@ -8,7 +8,7 @@ import sys
 import click
 
 from lae_tf.cli.output_path import OutputPath
-from lae_tf.cli.splits import splits_option
+from lae_tf.cli.splits import division_options
 
 
 def _list_methods(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -36,7 +36,6 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
     help="Ways to forge, separated by commas; 'all' are those that need no face, 'faces' those that need one; "
     "without a value: list them and end.",
 )
-@click.option("--seed", default=0, show_default=True, help="Same seed, same images: same forgeries and splits.")
 @click.option(
     "--per-image",
     type=click.IntRange(min=1),
@@ -44,7 +43,7 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
     show_default=True,
     help="Forgeries per image and method.",
 )
-@splits_option("Shares of the images.")
+@division_options("Shares of the images.", "Same seed, same images: same forgeries and splits.")
 @click.option(
     "--post-process",
     is_flag=True,
@@ -56,9 +55,9 @@ def command(
     real_dir: str,
     out_dir: str,
     methods: str,
-    seed: int,
     per_image: int,
     splits: tuple[float, float, float],
+    seed: int,
     post_process: bool,
     workers: int | None,
     as_json: bool,

@@ -8,6 +8,7 @@ import sys
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.splits import division_options
 
 DEFAULT_COUNT, SHOWN = 32, 20
 
@@ -29,6 +30,7 @@ DEFAULT_COUNT, SHOWN = 32, 20
     help="Write OUT/manifest.csv, and crop fakes and masks as their originals: faceforensics++, celeb-df, dfdc, or "
     "folders for real/ and fake/.",
 )
+@division_options("With --layout: shares of images where the data set gives no splits.", "Of the splits.")
 @click.option("--workers", type=click.IntRange(1), help="Videos at a time; default: one per processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -38,6 +40,8 @@ def command(
     count: int | None,
     whole: bool,
     layout: str | None,
+    splits: tuple[float, float, float],
+    seed: int,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -46,7 +50,8 @@ def command(
     SOURCE is a video or a folder of videos; OUT gets a folder of PNG files for each, in the same tree. The main
     face is followed through the video, so that its crops are steady. Interrupted, the same command goes on
     where it stopped. Videos that cannot be used or show no face are reported and skipped; then the exit code
-    is 1. `lae-tf manifest` writes other manifests of OUT.
+    is 1. `lae-tf manifest` writes other manifests of OUT. With --layout, videos that could not give each split real and
+    fake images are refused before the work.
 
     \b
     Example:
@@ -57,18 +62,25 @@ def command(
 
     from lae_tf.data.extraction import extract
     from lae_tf.data.layouts import build_manifest
-    from lae_tf.data.layouts.originals import original_of, require_video_layout
+    from lae_tf.data.layouts.originals import original_of
+    from lae_tf.data.layouts.rehearsal import require_divisible
     from lae_tf.data.video import Selection
+    from lae_tf.errors import UsageError
 
     if every is None and count is None:
         count = DEFAULT_COUNT
     if layout:
-        require_video_layout(layout)
+        require_divisible(layout, source, out, splits)
     finder = None if layout is None else partial(original_of, layout)
     result = extract(source, out, Selection(every, count), whole=whole, original_of=finder, workers=workers)
     images = sum(result.images.values())
     manifest = str(Path(out, "manifest.csv")) if layout and images else None
-    built = build_manifest(layout, out, manifest) if layout and manifest else None
+    try:
+        built = build_manifest(layout, out, manifest, shares=splits, seed=seed) if layout and manifest else None
+    except UsageError as error:
+        if not result.problems:
+            raise
+        raise UsageError(f"{error}; skipped before: {'; '.join(result.problems[:3])}") from None
     if as_json:
         facts = {
             "out": out,

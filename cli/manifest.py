@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import click
+from click.core import ParameterSource
 
 from lae_tf.cli.output_path import OutputPath
-from lae_tf.cli.splits import splits_option
+from lae_tf.cli.splits import division_options
 
 SHOWN = 20
 
@@ -24,8 +25,11 @@ SHOWN = 20
     help="Manifest to write (.csv, .parquet).",
 )
 @click.option("--compression", type=click.Choice(["raw", "c0", "c23", "c40"]), help="Of faceforensics++; default: all.")
-@splits_option("Shares of images where the data set gives no splits.")
-@click.option("--seed", default=0, show_default=True, help="Of the splits.")
+@division_options(
+    "Shares of images where the data set gives no splits; if not given, splits are left out where too few groups hold "
+    "real and fake images.",
+    "Of the splits.",
+)
 @click.option("--derive-masks", is_flag=True, help="Make missing masks by differencing, where the source is at hand.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -42,16 +46,19 @@ def command(
 
     KIND is faceforensics++, celeb-df, dfdc, pairs, folders, casia or coco; ROOT its folder, or what `lae-tf
     frames` made of it. docs/layouts.md shows the trees. Images and masks are paired by exact stem, and
-    whatever has no counterpart is listed.
+    whatever has no counterpart is listed. Groups are never torn, and splits are alike in labels and methods.
 
     \b
     Example:
       lae-tf frames FaceForensics++ frames --every 10 --layout faceforensics++
       lae-tf manifest faceforensics++ frames -o ffpp.csv
     """
+    from lae_tf.data.contract import SPLITS
     from lae_tf.data.layouts import build_manifest
 
-    built = build_manifest(kind, root, output, compression=compression, shares=splits, seed=seed, derive=derive_masks)
+    asked = click.get_current_context().get_parameter_source("splits") is not ParameterSource.DEFAULT
+    shares = splits if asked else None
+    built = build_manifest(kind, root, output, compression=compression, shares=shares, seed=seed, derive=derive_masks)
     counts = built.manifest.counts()
     if as_json:
         facts = {"manifest": output, "counts": counts, "derived_masks": built.derived, "unmatched": built.unmatched}
@@ -64,6 +71,12 @@ def command(
             f"{numbers['groups']} groups"
         )
     click.echo(f"Manifest: {output}" + (f" (before: {built.backup})" if built.backup else ""))
+    if not asked and (absent := [split for split in SPLITS if split not in counts]):
+        click.echo(
+            f"No {' and no '.join(absent)} split: the data set names none, or too few groups hold real and fake images "
+            "each; add some of what is rare.",
+            err=True,
+        )
     for sentence in built.unmatched[:SHOWN]:
         click.echo(f"Unmatched: {sentence}", err=True)
     if built.unmatched:

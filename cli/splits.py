@@ -1,4 +1,4 @@
-"""The option by which verbs divide images among the splits."""
+"""The options by which verbs divide images among the splits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import click
 
 
-def splits_option(help_text: str) -> Callable[[Any], Any]:
-    """Return the decorator of ``--splits TRAIN VAL TEST``, three shares."""
-    return click.option(
+def division_options(splits_help: str, seed_help: str) -> Callable[[Any], Any]:
+    """Return the decorator of ``--splits TRAIN VAL TEST``, three shares, and ``--seed``."""
+    splits = click.option(
         "--splits",
         type=(float, float, float),
         default=(0.7, 0.1, 0.2),
         show_default=True,
         metavar="TRAIN VAL TEST",
-        help=help_text,
+        help=splits_help,
     )
+    seed = click.option("--seed", default=0, show_default=True, help=seed_help)
+    return lambda command: splits(seed(command))

@@ -85,7 +85,7 @@ def extract(
     videos, problems = _places(find_videos(source, left_out), root)
     problems += [one.sentence for one in left_out]
     if source.is_dir():
-        _copy_side_files(root, out)
+        copy_side_files(root, out)
     originals = {} if original_of is None or whole else {video: original_of(root, video) for video in videos}
     images: dict[str, int] = {}
     without: dict[str, int] = {}
@@ -214,7 +214,8 @@ def _folder(video: str) -> str:
     return os.path.splitext(video)[0]
 
 
-def _copy_side_files(root: Path, out: Path) -> None:
+def copy_side_files(root: Path, out: Path) -> None:
+    """Copy the files by which data sets tell what is what."""
     for path in files_below(root):
         target = out / path.relative_to(root)
         if path.suffix.lower() in _SIDE_FILES and os.path.isfile(path) and path.name != RECORD:

@@ -14,6 +14,8 @@ from lae_tf.data.extraction import RECORD, extract
 from lae_tf.data.images import read_image
 from lae_tf.data.layouts import build_manifest
 from lae_tf.data.layouts.originals import original_of
+from lae_tf.data.layouts.rehearsal import require_divisible
+from lae_tf.data.manifest import Manifest
 from lae_tf.data.video import Selection
 from lae_tf.errors import UsageError, VideoError
 
@@ -139,6 +141,71 @@ class TestFaces:
             shares=(1.0, 0.0, 0.0),
         )  # fmt: skip
         assert built.derived == 2 and len(built.manifest) == 4
+
+
+class TestSplits:
+    @pytest.fixture
+    def three_and_three(self, tmp_path):
+        for number in range(3):
+            write_video(tmp_path / f"in/real/r{number}.mp4", frames=3)
+            write_video(tmp_path / f"in/fake/swap/f{number}.mp4", frames=3)
+        return tmp_path / "in"
+
+    def frames(self, command, source, *options):
+        return command(
+            "frames", source, source.parent / "out", "--whole", "--every", "2", "--layout", "folders", *options
+        )
+
+    def test_each_split_has_both_labels(self, three_and_three, lae_tf_command):
+        code, _, _ = self.frames(lae_tf_command, three_and_three)
+        counts = Manifest.read(three_and_three.parent / "out/manifest.csv").counts()
+        assert code == 0 and {split: (n["real"], n["fake"]) for split, n in counts.items()} == dict.fromkeys(
+            ("train", "val", "test"), (2, 2)
+        )
+
+    def test_shares_and_seed(self, three_and_three, lae_tf_command):
+        homes = []
+        for seed in range(4):
+            code, _, _ = self.frames(lae_tf_command, three_and_three, "--splits", 0.5, 0.5, 0, "--seed", seed)
+            frame = Manifest.read(three_and_three.parent / "out/manifest.csv").frame
+            assert code == 0 and set(frame["split"]) == {"train", "val"}
+            homes.append(dict(zip(frame["group"], frame["split"], strict=True)))
+        assert any(home != homes[0] for home in homes)
+
+    @pytest.mark.parametrize(
+        ("missing", "said"),
+        [(["r0"], "2 groups with real"), (["r0", "r1"], "1 group with real"), (["r0", "r1", "r2"], "no video is real")],
+    )
+    def test_too_few_are_refused_before_the_work(self, three_and_three, lae_tf_command, missing, said):
+        for name in missing:
+            (three_and_three / f"real/{name}.mp4").unlink()
+        code, _, errors = self.frames(lae_tf_command, three_and_three)
+        assert code == 2 and said in errors and "--splits" in errors
+        assert not (three_and_three.parent / "out").exists()
+
+    def test_a_folder_in_another_layout_is_refused_before_the_work(self, tmp_path, lae_tf_command):
+        write_video(tmp_path / "in/authentic/a.mp4", frames=3)
+        code, _, errors = self.frames(lae_tf_command, tmp_path / "in")
+        assert code == 2 and f"{tmp_path}/in: expected the folders 'real' and 'fake'" in errors
+        assert not (tmp_path / "out").exists()
+
+    def test_what_was_extracted_before_counts(self, three_and_three, lae_tf_command):
+        (three_and_three / "real").rename(three_and_three.parent / "later")
+        real = three_and_three.parent / "reals"
+        real.mkdir()
+        (three_and_three.parent / "later").rename(real / "real")
+        assert lae_tf_command("frames", real, three_and_three.parent / "out", "--whole", "--every", "2")[0] == 0
+        assert self.frames(lae_tf_command, three_and_three)[0] == 0
+
+    def test_the_finders_of_other_data_sets_see_what_they_would(self, tmp_path):
+        for name in ("Celeb-real/id0_0001", "Celeb-real/id1_0001", "Celeb-synthesis/id0_id1_0001"):
+            write_video(tmp_path / f"in/{name}.mp4", frames=2)
+        with pytest.raises(UsageError, match="1 group with fake images"):
+            require_divisible("celeb-df", tmp_path / "in", tmp_path / "out", (0.5, 0.5, 0.0))
+        (tmp_path / "in/List_of_testing_videos.txt").write_text(
+            "1 Celeb-real/id0_0001.mp4\n0 Celeb-synthesis/id0_id1_0001.mp4\n"
+        )
+        require_divisible("celeb-df", tmp_path / "in", tmp_path / "out", (1.0, 0.0, 0.0))
 
 
 class TestOriginals:

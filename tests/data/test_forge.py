@@ -1,6 +1,9 @@
 """Forgeries: exact masks, reproducible, resumable, and no leak between splits."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from lae_tf.data.forge import AREA, METHODS, forge_folder, forge_image, generator
 from lae_tf.data.forge.blending import blend, poisson
+from lae_tf.data.forge.folder import _in_company
 from lae_tf.data.forge.pasting import PasteParameters, _crop
 from lae_tf.data.forge.regions import random_region
 from lae_tf.data.images import read_image, read_mask, write_png
@@ -190,6 +194,51 @@ def test_interrupted_run_goes_on_and_ends_the_same(tmp_path):
     assert contents(out) == whole and kept.stat().st_mtime_ns == stamp
 
 
+@pytest.mark.parametrize("record", ["", '{"seed": 1, "per_im', "[]", "\x00" * 40])
+def test_a_record_that_was_half_written_is_written_again_and_nothing_of_unknown_making_kept(tmp_path, record):
+    real = fill(tmp_path / "real", 4)
+    forge_folder(real, tmp_path / "whole", ["copy-move"], 1, progress=False)
+    out = tmp_path / "out"
+    forge_folder(real, out, ["copy-move"], 2, progress=False)  # another seed
+    (out / "forge.json").write_text(record)
+    forge_folder(real, out, ["copy-move"], 1, progress=False)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lae_tf.data.forge import forge_folder
+left, rename = int(sys.argv[1]), os.replace
+def replace(*paths):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    rename(*paths)
+os.replace = Path.replace = replace
+forge_folder(sys.argv[2], sys.argv[3], ["copy-move"], 1, workers=1, progress=False)
+"""
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 5, 12])
+def test_a_kill_at_any_moment_leaves_what_the_next_run_finishes(tmp_path, renamed):
+    """The record is the first of 14 files, then come 4 real images, 4 masks and forgeries in turn, and the manifest."""
+    real = fill(tmp_path / "real", 4)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED, str(renamed), str(real), str(out)]
+    assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
+    assert len(shown(out)) == renamed
+    forge_folder(real, out, ["copy-move"], 1, progress=False)
+    forge_folder(real, whole, ["copy-move"], 1, progress=False)
+    assert shown(out) == shown(whole)
+
+
+def shown(folder):
+    """Contents without hidden files, such as a kill leaves."""
+    return {name: data for name, data in contents(folder).items() if not Path(name).name.startswith(".")}
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -312,11 +361,30 @@ def test_donors_of_a_splice_come_from_the_same_split(tmp_path):
         assert np.flatnonzero(present).tolist() == [colours[row.split]]
 
 
-def test_a_lone_image_in_its_split_cannot_be_spliced_but_the_rest_can(tmp_path):
-    real = fill(tmp_path / "real", 10)
+def test_no_split_lacks_fakes_because_its_only_image_has_no_donor(tmp_path):
+    real = fill(tmp_path / "real", 11)
     result = forge_folder(real, tmp_path / "out", ["splice"], 1, splits=(0.7, 0.1, 0.2), progress=False)
-    assert len(result.problems) == 1 and "needs a second image in the split val" in result.problems[0]
-    assert result.manifest.counts()["train"]["fake"] == 7
+    counts = result.manifest.counts()
+    assert not result.problems and {split: numbers["fake"] for split, numbers in counts.items()} in (
+        {"train": 6, "val": 2, "test": 3},
+        {"train": 7, "val": 2, "test": 2},
+    )
+    files = sorted(real.iterdir())
+    with pytest.raises(UsageError, match=r"5 images cannot give each of the splits .* two, and splice needs .*; add"):
+        forge_folder(files[:5], tmp_path / "few", ["splice"], 1, progress=False)
+    assert not (tmp_path / "few").exists()
+    # with another method beside it the split has fakes, and what could not be forged is reported
+    result = forge_folder(files[:5], tmp_path / "both", ["splice", "copy-move"], 1, progress=False)
+    assert result.problems and all("needs a second image in the split" in problem for problem in result.problems)
+    assert all(numbers["fake"] for numbers in result.manifest.counts().values())
+
+
+def test_groups_of_any_size_are_divided_whole_with_company(tmp_path):
+    for sizes in ({"a": 1}, {"a": 1, "b": 1, "c": 1}, {"a": 5, "b": 1}, {str(i): 1 for i in range(9)}):
+        units = _in_company(sizes, 0)
+        assert sorted(group for members in units.values() for group in members) == sorted(sizes)
+        alone = [members for members in units.values() if sum(sizes[group] for group in members) == 1]
+        assert not alone or len(sizes) == 1
 
 
 def test_default_parameters_ask_for_areas_within_the_documented_range():

@@ -14,6 +14,7 @@ from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.layouts import LAYOUTS, build_manifest
 from lae_tf.data.layouts.samples import Components, Sample
 from lae_tf.data.layouts.splits import assign
+from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 
 SIZE = 32
@@ -185,6 +186,7 @@ class TestCelebDF:
 
     def test_official_list(self, root):
         self.make(root)
+        fill(root / "Celeb-synthesis/id2_id1_0003", ["0"], edited())  # two groups with fakes are left for two splits
         lines = ["1 Celeb-real/id0_0000.mp4", "0 Celeb-synthesis/id0_id1_0000.mp4", "1 YouTube-real/00009.mp4", ""]
         (root / "List_of_testing_videos.txt").write_text("\n".join(lines))
         built = build("celeb-df", root, shares=(0.5, 0.5, 0.0))
@@ -677,6 +679,22 @@ class TestVerb:
         assert sum(numbers["fake"] for numbers in facts["counts"].values()) == 3
         code, output, errors = lae_tf_command("manifest", "pairs", root, "-o", out)
         assert code == 0 and "2 unmatched" in errors and "m-unmatched.txt" in errors
+
+    def test_few_groups_fill_fewer_splits_unless_all_are_asked_for(self, root, lae_tf_command):
+        fill(root / "real", ["1", "2"], picture())
+        fill(root / "fake", ["8", "9"], edited())
+        out = root.parent / "m.csv"
+        code, _, errors = lae_tf_command("manifest", "folders", root, "-o", out)
+        assert code == 0 and "No test split" in errors
+        assert Manifest.read(out).counts().keys() == {"train", "val"}
+        assert all(numbers["real"] == numbers["fake"] == 1 for numbers in Manifest.read(out).counts().values())
+        out.unlink()
+        code, _, errors = lae_tf_command("manifest", "folders", root, "-o", out, "--splits", 0.7, 0.1, 0.2)
+        assert code == 2 and "--splits 0.8 0.2 0" in errors and not out.exists()
+        (root / "fake/9.png").unlink()
+        code, _, errors = lae_tf_command("manifest", "folders", root, "-o", out)
+        assert code == 0 and "No val and no test split" in errors
+        assert Manifest.read(out).counts().keys() == {"train"}
 
     def test_unknown_kind_and_videos_without_frames(self, root, lae_tf_command):
         code, _, errors = lae_tf_command("manifest", "imagenet", root)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,12 @@ from lae_tf.data.forge.methods import find_method, forge_image, generator
 from lae_tf.data.forge.post_processing import PostProcessing, post_process
 from lae_tf.data.images import SUFFIXES, read_image, status_of, write_png
 from lae_tf.data.manifest import Manifest
+from lae_tf.data.splits import DEFAULT_SHARES, divide
 from lae_tf.data.walking import LeftOut
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
 _DONORS = 10  # draws of a donor, as not every image may show a face
+_TEMPORARY = re.compile(r"\.[0-9a-f]+\.tmp(\..*)?")  # names that a kill leaves of files half written
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def forge_folder(
     seed: int,
     *,
     per_image: int = 1,
-    splits: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    splits: tuple[float, float, float] = DEFAULT_SHARES,
     groups: Mapping[str, str] | None = None,
     group_splits: Mapping[str, str] | None = None,
     post_processing: PostProcessing | None = None,
@@ -86,8 +90,8 @@ def forge_folder(
         methods: names in ``METHODS``.
         seed: of the forgeries and of the splits.
         per_image: forgeries per image and method.
-        splits: shares of the groups for training, validation and test; each share above zero gets at least
-            one group.
+        splits: shares of the images for training, validation and test; groups stay whole, and each share above zero
+            gets at least one.
         groups: file -> group, for files in ``real``; without it each image is its own group, and all frames of a
             video extracted by ``lae-tf frames`` are one.
         group_splits: group -> split, instead of ``splits``.
@@ -97,8 +101,8 @@ def forge_folder(
         progress: show a progress bar on stderr.
 
     Raises:
-        UsageError: nothing to read, an unknown method, shares that are not shares, or an ``out_dir`` that
-            holds forgeries made otherwise.
+        UsageError: nothing to read, an unknown method, shares that are not shares, too few groups or donors for the
+            splits, or an ``out_dir`` that holds forgeries made otherwise.
         ProblemsError: no image could be used.
     """
     out = Path(os.path.abspath(out_dir))
@@ -116,8 +120,11 @@ def forge_folder(
         raise UsageError(f"per_image is {per_image}, expected at least 1")
     left_out: list[LeftOut] = []
     folder, files = _find(real, out, left_out)
-    sources = _sources(folder, files, groups, group_splits, splits, seed)
-    _claim(out, request, sources)
+    sources = _sources(folder, files, groups)
+    if group_splits is None:
+        group_splits = _divide(sources, methods, splits, seed)
+    sources = _placed(sources, group_splits)
+    _claim(out, request, sources, per_image)
 
     problems = [one.sentence for one in left_out]
     pool = ThreadPoolExecutor(workers)
@@ -139,13 +146,7 @@ def forge_folder(
 
         usable = run(sources, lambda source: _copy(source, seed, post_processing, out), "read real images")
         donors = {split: [source for source in usable if source.split == split] for split in SPLITS}
-        tasks = [
-            _Task(source, method, k, f"{source.name}/{k + 1}" if per_image > 1 else source.name)
-            for method in methods
-            for source in usable
-            for k in range(per_image)
-        ]
-        made = run(tasks, forge, "forge")
+        made = run(list(_tasks(usable, methods, per_image)), forge, "forge")
     finally:
         pool.shutdown(cancel_futures=True)
     if not made:
@@ -158,6 +159,13 @@ def forge_folder(
     manifest = Manifest.from_frame(pd.DataFrame(rows, columns=list(COLUMNS)), out)
     manifest.write(out / "manifest.csv")
     return Forged(manifest, problems)
+
+
+def _tasks(sources: Sequence[_Source], methods: Iterable[str], per_image: int) -> Iterator[_Task]:
+    for method in methods:
+        for source in sources:
+            for k in range(per_image):
+                yield _Task(source, method, k, f"{source.name}/{k + 1}" if per_image > 1 else source.name)
 
 
 def _copy(source: _Source, seed: int, post_processing: PostProcessing | None, out: Path) -> str:
@@ -230,14 +238,8 @@ def _find(
     return Path(os.path.commonpath([os.path.dirname(path) for path in files])), files
 
 
-def _sources(
-    folder: Path,
-    files: Sequence[str],
-    groups: Mapping[str, str] | None,
-    group_splits: Mapping[str, str] | None,
-    splits: tuple[float, float, float],
-    seed: int,
-) -> list[_Source]:
+def _sources(folder: Path, files: Sequence[str], groups: Mapping[str, str] | None) -> list[_Source]:
+    """Return the real images with their groups, and no split yet."""
     names = _names(files, folder)
     if groups is None:
         videos = {path: holds_frames(path) for path in set(map(os.path.dirname, files))}
@@ -249,11 +251,15 @@ def _sources(
         if missing:
             raise UsageError(f"{missing[0]}: has no group; {len(missing)} of {len(files)} files have none")
         found = [by_path[path] for path in files]
-    assigned = _assign(found, splits, seed) if group_splits is None else group_splits
-    for group in found:
-        if assigned.get(group) not in SPLITS:
-            raise UsageError(f"group '{group}': split is {assigned.get(group)}, expected {', '.join(SPLITS)}")
-    return [_Source(path, name, group, assigned[group]) for path, name, group in zip(files, names, found, strict=True)]
+    return [_Source(path, name, group, "") for path, name, group in zip(files, names, found, strict=True)]
+
+
+def _placed(sources: Sequence[_Source], home: Mapping[str, str]) -> list[_Source]:
+    for source in sources:
+        if home.get(source.group) not in SPLITS:
+            found = home.get(source.group)
+            raise UsageError(f"group '{source.group}': split is {found}, expected {', '.join(SPLITS)}")
+    return [replace(source, split=home[source.group]) for source in sources]
 
 
 def _names(files: Sequence[str], folder: Path) -> list[str]:
@@ -263,19 +269,35 @@ def _names(files: Sequence[str], folder: Path) -> list[str]:
     return plain if len(set(plain)) == len(plain) else [path.as_posix() for path in whole]
 
 
-def _assign(groups: Iterable[str], splits: tuple[float, float, float], seed: int) -> dict[str, str]:
+def _divide(
+    sources: Sequence[_Source], methods: Sequence[str], splits: tuple[float, float, float], seed: int
+) -> dict[str, str]:
     require_shares(splits)
-    order = sorted(set(groups), key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode()).digest())
-    used = [split for split, share in zip(SPLITS, splits, strict=True) if share > 0]
-    if len(order) < len(used):
-        raise UsageError(f"{len(order)} groups cannot fill the splits {', '.join(used)}; add images")
-    counts = {
-        split: max(1, int(share * len(order) + 0.5)) for split, share in zip(SPLITS, splits, strict=True) if share > 0
-    }
-    largest = max(counts, key=lambda split: counts[split])
-    counts[largest] += len(order) - sum(counts.values())
-    labels = [split for split, count in counts.items() for _ in range(count)]
-    return dict(zip(order, labels, strict=True))
+    shares = {split: share for split, share in zip(SPLITS, splits, strict=True) if share > 0}
+    sizes = Counter(source.group for source in sources)
+    units = {group: [group] for group in sizes}
+    if all(find_method(method).needs_donor for method in methods):
+        units = _in_company(sizes, seed)
+        if len(units) < len(shares) <= len(sizes):
+            raise UsageError(
+                f"{len(sources)} images cannot give each of the splits {', '.join(shares)} two, and "
+                f"{', '.join(methods)} needs a second one as donor; add images, ask for fewer splits (--splits), or "
+                "name a method without donors"
+            )
+    numbers = {unit: {"": sum(sizes[group] for group in members)} for unit, members in units.items()}
+    home = divide(numbers, shares, seed)
+    return {group: home[unit] for unit, members in units.items() for group in members}
+
+
+def _in_company(sizes: Mapping[str, int], seed: int) -> dict[str, list[str]]:
+    """Put groups of one image together by twos or threes, so that no split gets an image without a donor."""
+    single = [group for group, size in sizes.items() if size == 1]
+    single.sort(key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode("utf-8", "surrogateescape")).digest())
+    units = {group: [group] for group, size in sizes.items() if size > 1}
+    units |= {single[i]: single[i : i + 2] for i in range(0, len(single) - 1, 2)}
+    if len(single) % 2:
+        units.setdefault(min(units, default=single[-1]), []).append(single[-1])
+    return units
 
 
 def _bytes(path: str) -> int | None:
@@ -286,21 +308,38 @@ def _bytes(path: str) -> int | None:
         return None  # reported when it is read
 
 
-def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source]) -> None:
+def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source], per_image: int) -> None:
     """Make ``out`` the place of these forgeries, or refuse if it is that of others."""
     listing = json.dumps([(source.name, source.group, source.split, _bytes(source.path)) for source in sources])
     request = {**request, "images": len(sources), "listing": hashlib.sha256(listing.encode()).hexdigest()}
     text = json.dumps(request, indent=2)
     record = out / "forge.json"
     if record.is_file():
-        try:
-            earlier = json.loads(record.read_text(encoding="utf-8"))
-        except ValueError:
-            earlier = {}
-        if earlier != json.loads(text):
-            asked = json.loads(text)
+        asked, earlier = json.loads(text), _read_record(record)
+        if earlier is None:
+            # Whatever lies there may have been made otherwise: it is made again, not taken over.
+            for file in _results(sources, request["methods"], per_image):
+                (out / file).unlink(missing_ok=True)
+        elif earlier != asked:
             keys = [key for key in {**asked, **earlier} if earlier.get(key) != asked.get(key)]
             raise UsageError(f"{out}: holds forgeries made otherwise (different {', '.join(keys)}); use another folder")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and not all(_TEMPORARY.fullmatch(entry.name) for entry in out.iterdir()):
         raise UsageError(f"{out}: is not empty and holds no forge.json; use another folder")
     write_bytes(record, (text + "\n").encode())
+
+
+def _read_record(record: Path) -> dict[str, Any] | None:
+    """Return what was asked for, or None if the file is damaged, as after a power cut."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _results(sources: Sequence[_Source], methods: Iterable[str], per_image: int) -> Iterator[str]:
+    """Yield the files that will be written below the folder, manifest apart."""
+    yield from (f"real/{source.name}.png" for source in sources)
+    for task in _tasks(sources, methods, per_image):
+        yield f"{task.method}/{task.name}.png"
+        yield f"masks/{task.method}/{task.name}.png"

@@ -60,7 +60,7 @@ def build_manifest(
     output: str | os.PathLike[str],
     *,
     compression: str | None = None,
-    shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    shares: tuple[float, float, float] | None = None,
     seed: int = 0,
     derive: bool = False,
     progress: bool = True,
@@ -75,13 +75,14 @@ def build_manifest(
         root: the data set's folder.
         output: manifest to write, ``.csv`` or ``.parquet``.
         compression: of FaceForensics++: raw, c0, c23 or c40; None takes all.
-        shares: of images for train, val and test, where the data set gives no splits.
+        shares: of images for train, val and test, where the data set gives no splits; None takes the usual ones, and
+            leaves out test, then val, where not every split could have each label.
         seed: of the splits.
         derive: make masks by differencing for fakes without one whose source is at hand.
         progress: show a progress bar on stderr.
 
     Raises:
-        UsageError: an unknown layout, or a folder that is not in this layout.
+        UsageError: an unknown layout, a folder that is not in this layout, or too few groups for the shares.
         ManifestError: the result breaks the manifest's contract.
     """
     if kind not in LAYOUTS:

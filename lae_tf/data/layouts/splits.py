@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from lae_tf.data.contract import SPLITS, require_shares
 from lae_tf.data.layouts.samples import Sample
-from lae_tf.errors import UsageError
+from lae_tf.data.splits import DEFAULT_SHARES, FEWER_SHARES, Groups, divide, most_splits
 
 
-def assign(samples: Sequence[Sample], shares: tuple[float, float, float], seed: int) -> tuple[list[Sample], list[str]]:
+def assign(
+    samples: Sequence[Sample], shares: tuple[float, float, float] | None, seed: int
+) -> tuple[list[Sample], list[str]]:
     """Give every sample a split.
 
     Groups with a split of the data set keep it. Where the data set puts a group into several splits, the
     last of train, val, test wins and the members in the others are left out. All other groups are divided
-    among the splits that the data set does not name, and go to train if it names each (our rules).
+    among the splits that the data set does not name, by label and method, and go to train if it names each (our rules).
 
     Args:
         samples: their ``split`` is set in place.
-        shares: of images for train, val and test.
+        shares: of images for train, val and test; None takes the usual ones, and leaves out test, then val, where not
+            every split could have each label.
         seed: same seed and groups, same splits.
 
     Returns:
         The samples to use, and one sentence for each group of which members were left out.
 
     Raises:
-        UsageError: the shares are not shares, or there are too few groups.
+        UsageError: the shares are not shares, or too few groups hold one of the labels.
     """
-    require_shares(shares)
+    require_shares(shares or DEFAULT_SHARES)
     given: defaultdict[str, set[str]] = defaultdict(set)
     for sample in samples:
         if sample.split:
@@ -46,39 +48,21 @@ def assign(samples: Sequence[Sample], shares: tuple[float, float, float], seed: 
         f"group {group}: {count} images left out, since others of the group are in the data set's {home[group]} split"
         for group, count in left.items()
     ]
-    sizes = Counter(sample.group for sample in kept if sample.group not in home)
-    named = set(home.values())
-    wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if share > 0 and split not in named}
-    if sizes:
-        if not wanted:
-            wanted = {"train": 1.0}
-        home.update(_divide(sizes, wanted, seed))
+    groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for sample in kept:
+        if sample.group not in home:
+            groups[sample.group][sample.method] += 1
+    if groups:
+        home.update(divide(groups, _wanted(shares, set(home.values()), groups), seed))
     for sample in kept:
         sample.split = home[sample.group]
     return kept, sentences
 
 
-def _divide(sizes: Counter[str], shares: dict[str, float], seed: int) -> dict[str, str]:
-    """Give each group to the split that lacks most, those too large for the smallest split first."""
-    if len(sizes) < len(shares):
-        raise UsageError(f"{len(sizes)} groups cannot fill the splits {', '.join(shares)}; set a share to 0")
-    total, whole = sum(sizes.values()), sum(shares.values())
-    lacking = {split: share / whole * total for split, share in shares.items()}
-    large = min(lacking.values())
-    order = sorted(
-        sizes,
-        key=lambda group: (
-            -max(sizes[group] - large, 0),
-            hashlib.sha256(f"{seed}\0{group}".encode("utf-8", "surrogateescape")).digest(),
-        ),
-    )
-    home: dict[str, str] = {}
-    empty = set(shares)
-    for position, group in enumerate(order):
-        # the last groups are kept for splits that would have none
-        choice = empty if len(order) - position == len(empty) else set(shares)
-        split = max(sorted(choice), key=lambda name: lacking[name])
-        home[group] = split
-        lacking[split] -= sizes[group]
-        empty.discard(split)
-    return home
+def _wanted(shares: tuple[float, float, float] | None, named: set[str], groups: Groups) -> dict[str, float]:
+    """Return the shares of the splits that groups without one are divided among."""
+    for offer in [shares] if shares else [DEFAULT_SHARES, *FEWER_SHARES.values()]:
+        wanted = {split: share for split, share in zip(SPLITS, offer, strict=True) if share > 0 and split not in named}
+        if len(wanted) <= most_splits(groups):
+            break
+    return wanted or {"train": 1.0}
