@@ -58,6 +58,7 @@ setup(
         "click>=8.1",
         "filelock>=3.12",
         "google-crc32c>=1.5",
+        "h5py>=3.8",
         "jinja2>=3.1",
         "matplotlib>=3.8",
         f"opencv-python-headless>=4.8,<4.12; {CLASSIC}",

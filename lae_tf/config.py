@@ -52,7 +52,7 @@ class DataConfig(Section):
     """
 
     manifest: str
-    image_size: int = Field(128, ge=16)
+    image_size: int = Field(128, ge=16, le=4096)
     batch_size: int = Field(16, ge=2)
     train_methods: tuple[str, ...] | None = None
     mask_share: Probability | None = None
@@ -102,8 +102,13 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """Arguments of :class:`lae_tf.model.lae.LAE`; see there."""
 
-    widths: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (24, 48, 96, 128)
-    blocks: int = Field(1, ge=0)
+    widths: Annotated[tuple[Annotated[int, Field(gt=0, le=4096)], ...], Field(min_length=1, max_length=10)] = (
+        24,
+        48,
+        96,
+        128,
+    )
+    blocks: int = Field(1, ge=0, le=64)
     high_pass: bool = True
     contrast: bool = True
     self_correlation: bool = True

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+_LONGEST_LINE = 1000
+_MOST_LINES = 200
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def shortened(text: str) -> str:
+    """Return a line of a message, its middle cut out where it is long, and control characters made visible.
+
+    A message quotes what was found, and files hold whatever their writer liked: a cell of gigabytes, or what
+    takes over a terminal.
+    """
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 4 :]}"
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class LAEError(Exception):
@@ -12,6 +28,10 @@ class LAEError(Exception):
     """
 
     exit_code = 1
+
+    def __init__(self, message: str = ""):
+        lines = message.split("\n", _MOST_LINES)[:_MOST_LINES]
+        super().__init__("\n".join(map(shortened, lines)))
 
 
 class UsageError(LAEError):
@@ -38,7 +58,7 @@ class ProblemsError(LAEError):
     shown = 20
 
     def __init__(self, subject: str, problems: Sequence[str]):
-        self.problems = list(problems)
+        self.problems = [shortened(problem) for problem in problems]
         lines = [f"  {problem}" for problem in self.problems[: self.shown]]
         if len(self.problems) > self.shown:
             lines.append(f"  ... and {len(self.problems) - self.shown} more")

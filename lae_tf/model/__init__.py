@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,10 @@ if TYPE_CHECKING:
 def load_model(path: str | Path, compile: bool = True) -> LAE:
     """Load a ``.keras`` file saved from an :class:`~lae_tf.model.lae.LAE`, weights, optimizer and all.
 
+    The file may come from a stranger: one that is not exactly what an LAE saves is refused before Keras opens it
+    (:mod:`lae_tf.model.archive`). An LAE compiled with losses or an optimizer of your own is refused as well; load it
+    with ``keras.saving.load_model``, which you should do with your own files alone.
+
     Args:
         path: the file.
         compile: bring back losses and optimizer, to train or evaluate; a perceptual loss then needs its weights.
@@ -24,14 +27,23 @@ def load_model(path: str | Path, compile: bool = True) -> LAE:
     """
     import keras
 
+    from lae_tf import addons
+    from lae_tf.model.archive import check_archive
     from lae_tf.model.lae import LAE
 
     if not Path(path).is_file():
         raise LAEError(f"{path}: no such model file; expected a .keras file written by training.")
+    version = check_archive(Path(path))
     try:
-        model = keras.saving.load_model(str(path), compile=compile)
-    except (ValueError, OSError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise LAEError(f"{path}: cannot be read as a Keras model ({str(error).partition(chr(10))[0]}).") from error
+        with addons.all_weights_loaded():
+            model = keras.saving.load_model(str(path), compile=compile)
+    except LAEError:  # names the weights of a perceptual loss
+        raise
+    except Exception as error:  # whatever values that do not fit the model raise, in Keras, TensorFlow or HDF5
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if version.partition(".")[0] != keras.__version__.partition(".")[0]:
+            reason += f"; it was saved by Keras {version}, and this is {keras.__version__}: open it where it was made"
+        raise LAEError(f"{path}: cannot be read as a Keras model ({reason}).") from error
     if not isinstance(model, LAE):
         raise LAEError(f"{path}: holds a {type(model).__name__}, expected an LAE.")
     if not compile:

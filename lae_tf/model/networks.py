@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lae_tf.errors import LAEError
 from lae_tf.model.self_correlation import SelfCorrelation
+from lae_tf.model.weights_file import check_hdf5
 
 # Networks of keras.applications and the input range each one expects, as (scale, offset) on [0, 1] images.
 BACKBONES: dict[str, tuple[str, float, float]] = {
@@ -192,6 +193,7 @@ def build_backbone_encoder(
             include_top=False, weights=None if is_file else weights, input_shape=(image_size, image_size, 3)
         )
         if is_file:
+            check_hdf5(weights, stored_plainly=False)
             network.load_weights(weights)
     except Exception as error:  # Keras raises whatever its downloader or HDF5 raises.
         if weights is None:

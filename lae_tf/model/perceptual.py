@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lae_tf.errors import LAEError
 from lae_tf.model.losses import SampleLoss
+from lae_tf.model.weights_file import check_hdf5
 
 VGG16_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv3")
 
@@ -62,6 +63,7 @@ def _vgg16_features(weights: str) -> Callable[[Any], list[Any]]:
     try:
         network = keras.applications.VGG16(include_top=False, weights=None if Path(weights).is_file() else weights)
         if Path(weights).is_file():
+            check_hdf5(weights, stored_plainly=False)
             network.load_weights(weights)
     except Exception as error:  # Keras raises whatever its downloader or HDF5 raises.
         raise LAEError(

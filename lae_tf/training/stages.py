@@ -247,7 +247,7 @@ def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict
     if state is not None:
         return load_model(run.checkpoints / state["checkpoint"])
     if finished:
-        return load_model(best_checkpoint(run, finished[-1]["stage"]))
+        return load_model(best_checkpoint(run, finished[-1]["stage"]), compile=False)
     return build_model(config)
 
 
