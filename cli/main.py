@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from types import FrameType
 
 import click
 
 from lae_tf import __version__
+from lae_tf.cli.interruption import INTERRUPTED, interrupts_kept, leave, say_interrupted
 from lae_tf.cli.quiet import import_tensorflow
-from lae_tf.errors import LAEError
+from lae_tf.errors import LAEError, shortened
 
 # verb -> (module, function); a verb's module is imported when it is used, so that `--help` stays fast.
 VERBS = {
@@ -53,8 +49,7 @@ WITHOUT_TENSORFLOW = {
     "serve",
 }
 
-INTERRUPTED = 130  # exit code
-INSIST = 5.0  # seconds until a Ctrl-C that did not surface is sent again
+INSIST = 1.0  # seconds until a Ctrl-C that did not surface is sent again
 
 
 class VerbGroup(click.Group):
@@ -97,16 +92,19 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow Addons announces its end of life on every import; the choice of it is documented in the README.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:tensorflow_addons")
-    sys.exit(_run())
+    code = _run()
+    if code == INTERRUPTED and getattr(sys.modules["__main__"], "main", None) is main:  # not within another program
+        leave(code)
+    sys.exit(code)
 
 
 def _run() -> int:
     """Run the command; return its exit code."""
     try:
-        with _interrupts_kept():
+        with interrupts_kept(INSIST):
             cli(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        say_interrupted()
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -119,45 +117,9 @@ def _run() -> int:
         return 1
     except OSError as error:  # a full disk, a folder that must not be written to, a file in a folder's place
         place = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"Error: {place}{error.strerror or error}.", err=True)
+        click.echo(shortened(f"Error: {place}{error.strerror or error}."), err=True)
         return 1
     return 0
-
-
-@contextlib.contextmanager
-def _interrupts_kept() -> Iterator[None]:
-    """See to it that a Ctrl-C surfaces, and as KeyboardInterrupt.
-
-    TensorFlow's C++ turns one that falls within it into a SystemError, and Keras cuts its cause off; where Python
-    ignores errors, in a destructor for example, or a library does, it is lost and has to come again.
-    """
-    interrupted, surfaced = threading.Event(), threading.Event()
-    main_thread = threading.get_ident()
-
-    def insist() -> None:
-        while not surfaced.wait(INSIST):
-            signal.pthread_kill(main_thread, signal.SIGINT)  # unlike interrupt_main, it ends a wait
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        if not interrupted.is_set():
-            interrupted.set()
-            threading.Thread(target=insist, daemon=True).start()
-        signal.default_int_handler(signum, frame)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # of a job in the background it may be ignored
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    except LAEError:
-        raise
-    except Exception:
-        if interrupted.is_set():
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        surfaced.set()
-        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

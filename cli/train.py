@@ -6,6 +6,7 @@ import json
 
 import click
 
+from lae_tf.cli.interruption import resumable
 from lae_tf.cli.output_path import OutputPath
 
 
@@ -29,8 +30,8 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
     """
     from lae_tf.config import Config
     from lae_tf.training.distribution import Cluster
-    from lae_tf.training.run import Run
-    from lae_tf.training.stages import STAGES_FILE, train
+    from lae_tf.training.run import STAGES_FILE, Run
+    from lae_tf.training.stages import train
 
     settings, cluster = Config.read(config, overrides), Cluster.from_environment()
     if output:
@@ -39,6 +40,7 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
         others = [cluster.name(index) for index in range(len(cluster.tasks)) if index != cluster.index]
         click.echo(f"This is {cluster.name(cluster.index)}; it trains with {', '.join(others)}.", err=True)
     earlier = Run(settings.output).read_json(STAGES_FILE)
+    resumable()
     run = train(settings, resume, cluster)
     if earlier is not None and run.read_json(STAGES_FILE) == earlier:
         click.echo("Nothing to train: every stage is done, on the masks that there are.", err=True)

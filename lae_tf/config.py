@@ -270,7 +270,7 @@ class Config(Section):
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`to_yaml` atomically."""
-        write_text(path, self.to_yaml())
+        write_text(path, self.to_yaml(), durable=True)
 
 
 def read_yaml(path: Path, required: str) -> dict[str, Any]:

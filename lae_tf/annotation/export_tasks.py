@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.items import Item
-from lae_tf.atomic import write_bytes
+from lae_tf.atomic import building, write_bytes
 from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 
@@ -43,8 +41,7 @@ def export_tasks(items: Sequence[Item], kind: str, folder: Path, attention: bool
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists already; choose a new folder.")
     folder = folder.absolute()
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
+    with building(folder) as temporary:
         file_names = _copy_images(items, temporary)
         if kind == "label-studio":
             label_studio.write_tasks(temporary, items, file_names, attention)
@@ -55,8 +52,6 @@ def export_tasks(items: Sequence[Item], kind: str, folder: Path, attention: bool
         else:
             png.write_canvases(temporary / MASKS, items, attention)
         os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _copy_images(items: Sequence[Item], folder: Path) -> dict[int, str]:

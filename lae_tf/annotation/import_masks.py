@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, count
@@ -20,7 +19,7 @@ from lae_tf.annotation.coco_file import coco_files
 from lae_tf.annotation.items import Drawing, ImageNames, read_json
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
-from lae_tf.atomic import write_bytes
+from lae_tf.atomic import building, write_bytes
 from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
@@ -122,36 +121,38 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
     Raises:
         ProblemsError: lists everything that is wrong; nothing is changed.
         UsageError: the source or the manifest cannot be used; nothing is changed.
+        LAEError: another command changes the run.
     """
+    with selected.run.locked(), building(selected.masks) as staging:
+        return _import(source, kind, selected, allow_over_budget, staging)
+
+
+def _import(source: Path, kind: str, selected: Round, allow_over_budget: bool, staging: Path) -> Imported:
     require_no_mask_share(selected.data.mask_share)
     manifest = Manifest.read(selected.data.manifest)
     problems: list[str] = []
     names = ImageNames(selected.items, manifest.frame["path"])
-    staging = selected.masks.with_name(f".{selected.masks.name}-{uuid.uuid4().hex}")
-    try:
-        drawings = read_drawings(source, kind, selected, names, problems)
-        masks, not_fake = _stage(drawings, manifest, selected.masks, staging, problems, starts=kind != "annotations")
-        if names.strangers and not names.found:
-            other = "belongs to another run or round; " if names.are_of_another_run() else ""
-            raise UsageError(
-                f"{source}: {other}none of its {len(names.strangers)} images, such as '{names.strangers[0]}', is "
-                f"selected in {selected.folder} (nothing is imported)."
-            )
-        if not problems and not masks and not not_fake:
-            raise UsageError(f"{source}: holds no finished mask or verdict for the selected images.")
-        updated = _with_masks(manifest, {path: selected.masks / name for path, name in masks.items()})
-        share = _share(updated, selected)
-        over = share >= LIMIT and not (allow_over_budget or selected.allow_over_budget)
-        if masks and over:
-            problems.append(
-                f"masks for {100 * share:.2f} % of the training images, which must stay under {100 * LIMIT:g} %; "
-                "import fewer, or add --allow-over-budget"
-            )
-        if problems:
-            raise ProblemsError(f"{source} (nothing is imported)", problems)
-        backup = _commit(updated, staging, list(masks.values()), selected) if masks else None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    drawings = read_drawings(source, kind, selected, names, problems)
+    masks, not_fake = _stage(drawings, manifest, selected.masks, staging, problems, starts=kind != "annotations")
+    if names.strangers and not names.found:
+        other = "belongs to another run or round; " if names.are_of_another_run() else ""
+        raise UsageError(
+            f"{source}: {other}none of its {len(names.strangers)} images, such as '{names.strangers[0]}', is "
+            f"selected in {selected.folder} (nothing is imported)."
+        )
+    if not problems and not masks and not not_fake:
+        raise UsageError(f"{source}: holds no finished mask or verdict for the selected images.")
+    updated = _with_masks(manifest, {path: selected.masks / name for path, name in masks.items()})
+    share = _share(updated, selected)
+    over = share >= LIMIT and not (allow_over_budget or selected.allow_over_budget)
+    if masks and over:
+        problems.append(
+            f"masks for {100 * share:.2f} % of the training images, which must stay under {100 * LIMIT:g} %; "
+            "import fewer, or add --allow-over-budget"
+        )
+    if problems:
+        raise ProblemsError(f"{source} (nothing is imported)", problems)
+    backup = _commit(updated, staging, list(masks.values()), selected) if masks else None
     before = dict(zip(manifest.frame["path"], manifest.frame["mask"], strict=True))
     # Verdicts of an earlier import stand, unless a mask came since.
     not_fake += [path for path in _judged_before(selected) if path not in masks and path not in not_fake]
@@ -165,7 +166,7 @@ def import_masks(source: Path, kind: str, selected: Round, allow_over_budget: bo
         manifest=selected.data.manifest,
         backup=None if backup is None else str(backup),
     )
-    write_bytes(selected.folder / RECORD_FILE, json.dumps(asdict(imported), indent=2).encode("utf-8"))
+    write_bytes(selected.folder / RECORD_FILE, json.dumps(asdict(imported), indent=2).encode("utf-8"), durable=True)
     return imported
 
 
@@ -211,7 +212,7 @@ def _stage(
             not_fake.append(path)
             continue
         masks[path] = _free_name(folder, drawing, drawing.mask)
-        write_png(staging / masks[path], drawing.mask * np.uint8(255))
+        write_png(staging / masks[path], drawing.mask * np.uint8(255), durable=True)
     return masks, not_fake
 
 

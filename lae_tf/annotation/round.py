@@ -20,12 +20,14 @@ class Round:
     """One round.
 
     Attributes:
+        run: the run.
         folder: RUN/rounds/N.
         items: the selected images by rank.
         data: what the run trains on; its manifest is absolute.
         allow_over_budget: whether the selection was allowed to exceed the limit of the budget.
     """
 
+    run: Run
     folder: Path
     items: Sequence[Item]
     data: DataConfig
@@ -51,6 +53,7 @@ class Round:
         folder = opened.rounds.absolute() / str(numbers[-1] if number is None else number)
         settings = folder / "selection.json"
         return cls(
+            run=opened,
             folder=folder,
             items=read_selection(folder),
             data=opened.config.data,

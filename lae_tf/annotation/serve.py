@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
-from filelock import FileLock, Timeout
 
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
 from lae_tf.errors import LAEError
+from lae_tf.locking import locked
 
 
 def serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -30,13 +30,13 @@ def serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: C
         LAEError: the address cannot be used, or another process serves the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(timeout=0)  # until the process ends; each holds the verdicts in memory
-    except Timeout:
-        raise LAEError(
-            f"{folder} is open in another lae-tf annotate; draw on its page, which takes several people, or end it."
-        ) from None
+    refusal = f"{folder} is open in another lae-tf annotate; draw on its page, which takes several people, or end it."
+    # Each process holds the verdicts in memory.
+    with locked(folder.parent / f".{folder.name}.lock", refusal):
+        _serve(items, folder, host, port, announce)
+
+
+def _serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: Callable[[str], None]) -> None:
     app = create_app(items, folder, host)
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -1,6 +1,6 @@
 """The folder that the page in the browser draws into: one PNG per image and ``verdicts.json``.
 
-Every change is on disk, atomically, when its method returns. A mask on disk is never empty.
+Every change is on disk, atomically and durably, when its method returns. A mask on disk is never empty.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class AnnotationStore:
                 raise StaleMaskError("this mask has been changed elsewhere meanwhile")
             drawn = bool(mask.any())
             if drawn:
-                write_png(self.mask_path(item), mask * np.uint8(255))
+                write_png(self.mask_path(item), mask * np.uint8(255), durable=True)
             else:
                 self.mask_path(item).unlink(missing_ok=True)
             if self.verdict(item) in ((SKIPPED, NOT_FAKE) if drawn else (DONE,)):
@@ -117,7 +117,7 @@ class AnnotationStore:
         if verdict is not None:
             verdicts[item.name] = verdict
         text = json.dumps(dict(sorted(verdicts.items())), indent=2)
-        write_bytes(self.folder / VERDICTS_FILE, text.encode("utf-8"))
+        write_bytes(self.folder / VERDICTS_FILE, text.encode("utf-8"), durable=True)
         self._verdicts = verdicts
 
 

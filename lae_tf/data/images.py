@@ -122,9 +122,9 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     return (values > threshold).astype(np.uint8)
 
 
-def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) or (H, W) losslessly and atomically; the folder is created if it is missing."""
-    write_bytes(path, _encode_png(Image.fromarray(array)))
+def write_png(path: str | os.PathLike[str], array: np.ndarray, durable: bool = False) -> None:
+    """Write uint8 (H, W, 3) or (H, W) losslessly, and otherwise as :func:`lae_tf.atomic.write_bytes`."""
+    write_bytes(path, _encode_png(Image.fromarray(array)), durable)
 
 
 def reads_as_image(head: bytes) -> bool:

@@ -192,7 +192,7 @@ class Manifest:
         return paths
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the manifest atomically, its paths relative to the new file's folder.
+        """Write the manifest atomically and durably, its paths relative to the new file's folder.
 
         Args:
             path: CSV (``.csv``) or Parquet (``.parquet``) file; its folder is created if it is missing.
@@ -206,7 +206,7 @@ class Manifest:
             csv=lambda frame: frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"),
             parquet=lambda frame: frame.to_parquet(index=False),
         )
-        write_bytes(path, encode(self._relative_to(path.parent)))
+        write_bytes(path, encode(self._relative_to(path.parent)), durable=True)
 
     def _relative_to(self, folder: Path) -> pd.DataFrame:
         prefix = os.path.join(folder, "")

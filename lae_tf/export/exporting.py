@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lae_tf.atomic import building
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.export.converters import calibration_images, write_onnx, write_tflite
 from lae_tf.export.model_card import describe_model, write_model_card
@@ -104,17 +103,14 @@ def _published(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{target.parent}: cannot be made ({error.strerror}).") from None
-    # Servers that watch the parent take only numbers for versions.
-    work = target.parent / f".{target.name}-{uuid.uuid4().hex}.tmp"
     try:
-        work.mkdir()
-        yield work
-        try:
-            work.rename(target)
-        except OSError as error:
-            raise LAEError(f"{target}: cannot be published ({error.strerror}); nothing was exported.") from error
+        with building(target) as work:  # servers that watch the parent take only numbers for versions
+            yield work
+            try:
+                work.rename(target)
+            except OSError as error:
+                raise LAEError(f"{target}: cannot be published ({error.strerror}); nothing was exported.") from error
     except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
         for folder in missing:
             with contextlib.suppress(OSError):  # not empty: someone else uses it
                 folder.rmdir()

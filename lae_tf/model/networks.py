@@ -192,7 +192,7 @@ def build_backbone_encoder(
         network = getattr(keras.applications, constructor)(
             include_top=False, weights=None if is_file else weights, input_shape=(image_size, image_size, 3)
         )
-        if is_file:
+        if weights is not None and is_file:
             check_hdf5(weights, stored_plainly=False)
             network.load_weights(weights)
     except Exception as error:  # Keras raises whatever its downloader or HDF5 raises.

@@ -26,8 +26,8 @@ from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
 from lae_tf.selection.budget import masks_of
 from lae_tf.selection.select import choose
 from lae_tf.selection.strategies import get_strategy
-from lae_tf.training.run import Run, differences
-from lae_tf.training.stages import STAGES_FILE, best_checkpoint, train, training_manifest
+from lae_tf.training.run import STAGES_FILE, Run, differences
+from lae_tf.training.stages import best_checkpoint, train, training_manifest
 
 NO_MASKS, ALL_MASKS = "no masks", "all masks"
 MEASURES = {

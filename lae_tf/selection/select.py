@@ -6,14 +6,13 @@ import csv
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from lae_tf.atomic import write_text
+from lae_tf.atomic import building, write_text
 from lae_tf.data.images import write_png
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
@@ -136,51 +135,53 @@ def select_round(
         The round's folder.
 
     Raises:
-        LAEError: no model, a run that hides masks, an empty pool, or nothing left of the budget.
+        LAEError: no model, a run that hides masks, an empty pool, nothing left of the budget, or another command
+            that changes the run.
     """
-    config = run.config
-    require_no_mask_share(config.data.mask_share)
-    model = run.load_model()
-    get_strategy(strategy)
-    original = training_manifest(config).select(split="train")
-    asked, judged = asked_paths(run)
-    pending = (asked - judged) & set(original.frame["path"][original.mask_state == "unlabelled"])
-    used = int(original.drawn.sum()) + len(pending)
-    allowed = parse_budget(budget, len(original), used, allow_over_budget)
-    manifest = original.with_files(lambda files: ingest(files, run.image_cache))
-    # Paths in the outputs are the user's own files, not copies in the cache.
-    own = dict(zip(manifest.frame["path"], original.frame["path"], strict=True))
-    waiting = frozenset(read for read, path in own.items() if path in pending | judged)
-    seed = config.seed if seed is None else seed
-    choice = choose(model, manifest, allowed.left, strategy, seed, per_group, similarity, verdicts, waiting, batch_size)
-    number = 1 + max(run.round_numbers(), default=0)
-    folder = run.rounds / str(number)
-    temporary = run.rounds / f".{number}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "attention").mkdir(parents=True)
-    files = [str(choice.pool.frame["path"][row]) for row in choice.rows]
-    write_selection(temporary / "selection.csv", choice, [own[file] for file in files], strategy)
-    settings = {
-        "round": number,
-        "strategy": strategy,
-        "seed": seed,
-        "budget": budget,
-        "per_group": per_group,
-        "similarity": similarity,
-        "verdicts": {str(channel): verdict for channel, verdict in (verdicts or {}).items()},
-        "allow_over_budget": allow_over_budget,
-        "masks_used_before": used,
-        "selected": len(files),
-        "training_images": allowed.training_images,
-        "share_after": (used + len(files)) / allowed.training_images,
-        "model_sha256": hashlib.sha256(run.model_path.read_bytes()).hexdigest(),
-        "manifest_sha256": original.digest(),
-    }
-    write_text(temporary / "selection.json", json.dumps(settings, indent=2))
-    _draw(model, choice, files, temporary)
-    write_gallery(temporary / "channels.html", model, choice)
-    temporary.rename(folder)
-    return folder
+    with run.locked():
+        config = run.config
+        require_no_mask_share(config.data.mask_share)
+        model = run.load_model()
+        get_strategy(strategy)
+        original = training_manifest(config).select(split="train")
+        asked, judged = asked_paths(run)
+        pending = (asked - judged) & set(original.frame["path"][original.mask_state == "unlabelled"])
+        used = int(original.drawn.sum()) + len(pending)
+        allowed = parse_budget(budget, len(original), used, allow_over_budget)
+        manifest = original.with_files(lambda files: ingest(files, run.image_cache))
+        # Paths in the outputs are the user's own files, not copies in the cache.
+        own = dict(zip(manifest.frame["path"], original.frame["path"], strict=True))
+        waiting = frozenset(read for read, path in own.items() if path in pending | judged)
+        seed = config.seed if seed is None else seed
+        choice = choose(
+            model, manifest, allowed.left, strategy, seed, per_group, similarity, verdicts, waiting, batch_size
+        )
+        number = 1 + max(run.round_numbers(), default=0)
+        folder = run.rounds / str(number)
+        files = [str(choice.pool.frame["path"][row]) for row in choice.rows]
+        settings = {
+            "round": number,
+            "strategy": strategy,
+            "seed": seed,
+            "budget": budget,
+            "per_group": per_group,
+            "similarity": similarity,
+            "verdicts": {str(channel): verdict for channel, verdict in (verdicts or {}).items()},
+            "allow_over_budget": allow_over_budget,
+            "masks_used_before": used,
+            "selected": len(files),
+            "training_images": allowed.training_images,
+            "share_after": (used + len(files)) / allowed.training_images,
+            "model_sha256": hashlib.sha256(run.model_path.read_bytes()).hexdigest(),
+            "manifest_sha256": original.digest(),
+        }
+        with building(folder) as temporary:
+            write_selection(temporary / "selection.csv", choice, [own[file] for file in files], strategy)
+            write_text(temporary / "selection.json", json.dumps(settings, indent=2))
+            _draw(model, choice, files, temporary)
+            write_gallery(temporary / "channels.html", model, choice)
+            temporary.rename(folder)
+        return folder
 
 
 def asked_paths(run: Run) -> tuple[set[str], set[str]]:

@@ -14,9 +14,7 @@ from tqdm import tqdm
 
 from lae_tf.atomic import replacing, write_text
 from lae_tf.errors import LAEError
-from lae_tf.training.run import Run
-
-STATE_FILE = "checkpoints/state.json"
+from lae_tf.training.run import STATE_FILE, Run
 
 
 class StopDiverged(keras.callbacks.Callback):
@@ -92,14 +90,28 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.stop_training = stop
 
 
+def save_start(run: Run, stage: str, model: keras.Model, masks: dict[str, Any]) -> dict[str, Any]:
+    """Save a compiled model as a stage's epoch 0, so that one that is stopped in its first epoch can go on.
+
+    Returns:
+        The state.
+    """
+    model.optimizer.build(model.autoencoder_variables)
+    name = f"{stage}-0000.keras"
+    save_model(model, run.checkpoints / name)
+    state = {"stage": stage, "epochs": 0, "checkpoint": name, "best": None, **masks, "waited": 0, "stopped": False}
+    run.write_json(STATE_FILE, state)
+    return state
+
+
 def epoch_rank(logs: dict[str, float], decision_loss: str) -> list[float]:
     """Return what the best epoch has most of: validation AUROC to 4 digits, then the lower decision loss."""
     return [round(float(logs["val_auroc"]), 4), -float(logs[decision_loss])]
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Save a ``.keras`` file atomically."""
-    with replacing(path) as temporary:
+    """Save a ``.keras`` file atomically, so that it outlives a power cut."""
+    with replacing(path, durable=True) as temporary:
         model.save(str(temporary))
 
 

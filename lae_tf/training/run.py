@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lae_tf.atomic import write_text
 from lae_tf.config import Config
 from lae_tf.errors import UsageError
+from lae_tf.locking import locked
 
 if TYPE_CHECKING:
     from lae_tf.model.lae import LAE
+
+
+STAGES_FILE = "checkpoints/stages.json"
+"""One record for each stage that is done."""
+STATE_FILE = "checkpoints/state.json"
+"""How far the last stage has come, and the checkpoint that holds it."""
 
 
 class Run:
@@ -41,25 +51,41 @@ class Run:
                 configuration.
         """
         run = cls(config.output)
-        # A start that failed on its data, before the first epoch, leaves nothing worth keeping.
-        if run.config_path.exists() and (run.checkpoints.exists() or run.model_path.exists()):
+        begun = run.has_begun
+        if run.config_path.exists() and (begun or resume):
             if not resume:
                 raise UsageError(f"{run.path} already holds a run; add --resume to go on, or choose another output.")
             # The folder may have been moved, or be named in another way.
             old, new = (each.model_dump(mode="json", exclude={"output"}) for each in (run.config, config))
             changed = differences(old, new)
-            if changed:
+            if changed and begun:
                 raise UsageError(
                     f"{run.path} was made with another configuration ({'; '.join(changed)}); "
                     "restore it, or choose another output."
                 )
-            return run
+            if not changed:
+                return run
+        if not begun:
+            run.clear()
         run.path.mkdir(parents=True, exist_ok=True)
         from lae_tf.environment import describe
 
         run.write_json("environment.json", describe())
         config.write(run.config_path)
         return run
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an epoch is finished: a start that failed, or was interrupted, leaves nothing worth keeping."""
+        if self.model_path.exists() or (self.path / STAGES_FILE).exists():
+            return True
+        state = self.read_json(STATE_FILE)
+        return state is not None and state["epochs"] > 0
+
+    def clear(self) -> None:
+        """Remove what a start left that has not come to the end of an epoch."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.config_path.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -72,6 +98,17 @@ class Run:
         if not run.config_path.is_file():
             raise UsageError(f"{path}: no run here; expected a folder that 'lae-tf train' made (with config.yaml).")
         return run
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the run meanwhile: training, selecting, importing masks.
+
+        Raises:
+            LAEError: another one is at it.
+        """
+        refusal = f"{self.path} is being changed by another lae-tf command; wait until that ends, or end it."
+        with locked(self.path / ".lock", refusal):
+            yield
 
     @property
     def config(self) -> Config:
@@ -102,7 +139,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run atomically."""
-        write_text(self.path / name, json.dumps(value, indent=2))
+        write_text(self.path / name, json.dumps(value, indent=2), durable=True)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return one dict per finished epoch: stage, epoch, training and validation metrics."""

@@ -22,11 +22,10 @@ from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_model
-from lae_tf.training.callbacks import STATE_FILE, Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model
+from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model, save_start
 from lae_tf.training.distribution import Cluster, fit, place, share_start, strategy_for
-from lae_tf.training.run import Run
+from lae_tf.training.run import STAGES_FILE, STATE_FILE, Run
 
-STAGES_FILE = "checkpoints/stages.json"
 PANEL_EXAMPLES = 8
 
 
@@ -66,13 +65,14 @@ def _train(config: Config, resume: bool, strategy: tf.distribute.Strategy, clust
     manifest = training_manifest(config)
     for split in ("train", "val"):
         _require_both_classes(manifest.select(split=split), split)
-    run = Run.create(config, resume)
-    try:
-        _train_stages(run, config, manifest, strategy, cluster)
-    except LAEError:
-        if not run.checkpoints.exists():
-            run.config_path.unlink()  # nothing was trained: with the cause mended, the run begins anew
-        raise
+    with Run(config.output).locked():
+        run = Run.create(config, resume)
+        try:
+            _train_stages(run, config, manifest, strategy, cluster)
+        except LAEError:
+            if not run.has_begun:
+                run.clear()  # with the cause mended, the run begins anew
+            raise
     return run
 
 
@@ -104,6 +104,7 @@ def _train_stages(
             model.jit_compile = config.hardware.xla  # the one setting that a saved model does not hold
         else:
             compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
+            left = save_start(run, stage.name, model, masks)
         model = place(model, strategy)
         _fit(run, config, stage, model, train_part, validation, masks, left, strategy, cluster)
         finished.append({"stage": stage.name, **masks})
