@@ -54,6 +54,7 @@ setup(
         f"tensorflow>=2.21,<2.22; {CURRENT}",
         f"keras>=3.15,<3.16; {CURRENT}",
         f"numpy>=2; {CURRENT}",
+        "ai-edge-litert>=1.2",
         "tf-keras-vis>=0.8.7",
         "click>=8.1",
         "filelock>=3.12",

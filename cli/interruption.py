@@ -22,12 +22,12 @@ _next_steps: list[str] = []
 def resumable() -> None:
     """Have an interrupted command say that it goes on with ``--resume``."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    _next_steps.append(f"Go on with:  {shlex.join(['lae-tf', *arguments, '--resume'])}")
+    _next_steps.append(f"\nGo on with:  {shlex.join(['lae-tf', *arguments, '--resume'])}")
 
 
 def say_interrupted() -> None:
-    """Say that the command was interrupted, and what to type next."""
-    click.echo("\n".join(["Interrupted.", *_next_steps]), err=True)
+    """Say what to type next, and that the command was interrupted."""
+    click.echo("\n".join([*_next_steps, "Interrupted."]), err=True)
 
 
 def leave(code: int) -> NoReturn:

@@ -30,7 +30,7 @@ def command(output: str, seed: int, as_json: bool) -> None:
     from lae_tf.quickstart import quickstart
 
     run, evaluation, page = quickstart(Path(output), seed)
-    budget = run.read_json("data.json")["mask_budget"]
+    budget = run.require_json("data.json")["mask_budget"]
     if as_json:
         record = json.loads((page.parent / "evaluation.json").read_text(encoding="utf-8"))
         click.echo(json.dumps({"run": str(run.path), "report": str(page), "mask_budget": budget, **record}))

@@ -30,7 +30,8 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
     """
     from lae_tf.config import Config
     from lae_tf.training.distribution import Cluster
-    from lae_tf.training.run import STAGES_FILE, Run
+    from lae_tf.training.records import STAGES_FILE
+    from lae_tf.training.run import Run
     from lae_tf.training.stages import train
 
     settings, cluster = Config.read(config, overrides), Cluster.from_environment()
@@ -48,7 +49,7 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
         chief = cluster.name(0)
         click.echo(json.dumps({"chief": chief}) if as_json else f"Done; {chief} wrote the run.")
         return
-    data, decision = run.read_json("data.json"), run.read_json("calibration.json")
+    data, decision = run.require_json("data.json"), run.require_json("calibration.json")
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_path), "data": data, "decision": decision}))
         return

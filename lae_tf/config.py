@@ -16,6 +16,7 @@ from lae_tf.errors import ProblemsError, UsageError
 
 # PyYAML lets through what its constructors make of a bad date or number, and of brackets within brackets.
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+_LARGEST = 1 << 20  # bytes of a file; PyYAML takes a second for some ten thousands
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 200
 _repr.maxlevel = 2
@@ -280,6 +281,8 @@ def read_yaml(path: Path, required: str) -> dict[str, Any]:
         UsageError: the file is missing, not YAML, or no mapping.
     """
     try:
+        if path.stat().st_size > _LARGEST:
+            raise UsageError(f"{path}: has more than {_LARGEST} bytes; no configuration is as large.")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such configuration file.") from None

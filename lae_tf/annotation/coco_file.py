@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lae_tf.annotation.items import read_json
 from lae_tf.annotation.polygons import fill_polygon
 from lae_tf.annotation.rle import decode_coco
 from lae_tf.data.walking import subfolders, visible
 from lae_tf.errors import UsageError
+from lae_tf.json_files import read_json
 
 _PLACES = ("instances_*.json", "annotations.json", "result.json", "_annotations.coco.json")
 """Names of COCO files: of COCO itself and CVAT, of this package, of Label Studio, of Roboflow."""

@@ -16,20 +16,19 @@ import numpy as np
 
 from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.coco_file import coco_files
-from lae_tf.annotation.items import Drawing, ImageNames, read_json
+from lae_tf.annotation.items import Drawing, ImageNames
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
 from lae_tf.atomic import building, write_bytes
 from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
+from lae_tf.json_files import read_json
 from lae_tf.selection.budget import LIMIT, require_no_mask_share
+from lae_tf.selection.rounds import IMPORT_FILE, not_fakes
 
 LARGEST_COVERAGE = 0.95
 """A mask that covers more of its image is a mistake (ours): inverted, or of an image that is no local forgery."""
-
-RECORD_FILE = "import.json"
-"""In the round's folder: what its last import did."""
 
 FORMATS = ("annotations", "label-studio", "coco", "png")
 
@@ -155,7 +154,7 @@ def _import(source: Path, kind: str, selected: Round, allow_over_budget: bool, s
     backup = _commit(updated, staging, list(masks.values()), selected) if masks else None
     before = dict(zip(manifest.frame["path"], manifest.frame["mask"], strict=True))
     # Verdicts of an earlier import stand, unless a mask came since.
-    not_fake += [path for path in _judged_before(selected) if path not in masks and path not in not_fake]
+    not_fake += [path for path in not_fakes(selected.folder) if path not in masks and path not in not_fake]
     with_mask = set(updated.frame["path"][updated.frame["mask"] != ""])
     imported = Imported(
         masks=len(masks),
@@ -166,16 +165,8 @@ def _import(source: Path, kind: str, selected: Round, allow_over_budget: bool, s
         manifest=selected.data.manifest,
         backup=None if backup is None else str(backup),
     )
-    write_bytes(selected.folder / RECORD_FILE, json.dumps(asdict(imported), indent=2).encode("utf-8"), durable=True)
+    write_bytes(selected.folder / IMPORT_FILE, json.dumps(asdict(imported), indent=2).encode("utf-8"), durable=True)
     return imported
-
-
-def _judged_before(selected: Round) -> list[str]:
-    record = selected.folder / RECORD_FILE
-    if not record.is_file():
-        return []
-    judged: list[str] = json.loads(record.read_text(encoding="utf-8"))["not_fake"]
-    return judged
 
 
 def _stage(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +22,6 @@ from lae_tf.annotation.foreign_names import (
     url_readings,
 )
 from lae_tf.data.images import read_image
-from lae_tf.errors import UsageError
 
 FORGED = "forged"
 NOT_FAKE = "not a fake"
@@ -185,21 +181,3 @@ class ImageNames:
 def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
     pairs = zip(reversed(first), reversed(second), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that another tool wrote.
-
-    Raises:
-        UsageError: no such file, not JSON, or half of a character, which no file can be named by.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text)
-        if "\\ud" in text.lower():
-            json.dumps(content, ensure_ascii=False).encode()
-        return content
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not JSON, or cannot be read as JSON: {error}") from None

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_tf.annotation.items import Item, read_json
+from lae_tf.annotation.items import Item
 from lae_tf.config import DataConfig
 from lae_tf.errors import UsageError
+from lae_tf.json_files import read_object
 from lae_tf.training.run import Run
 
 COLUMNS = ("rank", "path", "utility", "strategy", "reason")
@@ -57,7 +58,7 @@ class Round:
             folder=folder,
             items=read_selection(folder),
             data=opened.config.data,
-            allow_over_budget=settings.is_file() and read_json(settings).get("allow_over_budget") is True,
+            allow_over_budget=settings.is_file() and read_object(settings).get("allow_over_budget") is True,
         )
 
     @property
@@ -99,5 +100,7 @@ def read_selection(folder: Path) -> list[Item]:
         if not row["path"] or rank != number:
             raise UsageError(f"{path}, row {number}: expected rank {number} and the path of an image.")
         attention = folder / "attention" / f"{rank:04d}.png"
-        items.append(Item(rank, Path(row["path"]), row["reason"], utility, attention if attention.is_file() else None))
+        items.append(
+            Item(rank, Path(row["path"]), row["reason"] or "", utility, attention if attention.is_file() else None)
+        )
     return items

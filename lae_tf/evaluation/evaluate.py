@@ -29,6 +29,7 @@ from lae_tf.evaluation.tables import (
     markdown_table,
 )
 from lae_tf.model.lae import LAE
+from lae_tf.training.records import read_record
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
@@ -88,9 +89,9 @@ def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test",
             f"These are images of the split '{split}': on those that a run was trained or calibrated with, numbers say "
             "little about new ones."
         )
+    seen = tuple(run.require_json("data.json")["methods"])
     model = run.load_model()
     frame, meter = score_manifest(model, manifest, run.image_cache, batch_size)
-    seen = tuple(run.read_json("data.json")["methods"])
     threshold = float(model.calibration.threshold)
     table = evaluation_table(frame, threshold, seen, seed=run.config.seed)
     return Evaluation(
@@ -148,7 +149,7 @@ def report_folder(run: Run, evaluation: Evaluation) -> Path:
         record = folder / "evaluation.json"
         if not record.is_file():
             return folder
-        manifests = json.loads(record.read_text(encoding="utf-8")).get("manifests")
+        manifests = read_record(record, record.name).get("manifests")
         if manifests in (None, _absolute(evaluation.files)):  # reports of older versions do not name them
             return folder
         number += 1
@@ -175,8 +176,8 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
         "table": json.loads(json_table(evaluation.table)),
     }
     write_text(folder / "evaluation.json", json.dumps(record, indent=2))
-    data = run.read_json("data.json")
-    environment = run.read_json("environment.json")
+    data = run.require_json("data.json")
+    environment = run.require_json("environment.json")
     split = [] if evaluation.split == "test" else ["--split", evaluation.split]
     return write_report(
         folder / "report.html",

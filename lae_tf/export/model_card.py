@@ -13,6 +13,7 @@ import jinja2
 
 from lae_tf.environment import describe
 from lae_tf.export.parity import Parity
+from lae_tf.training.records import read_record
 from lae_tf.training.run import Run
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -41,7 +42,7 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
         folder: that holds it; every file is listed with its hash.
         parity: what the gate measured.
     """
-    config, data = run.config, run.read_json("data.json")
+    config, data = run.config, run.require_json("data.json")
     return {
         "name": "lae",
         "version": version,
@@ -52,7 +53,7 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
         "limits": list(LIMITS),
         "input": {"image_size": config.data.image_size, "channels": "RGB", "range": [0, 1]},
         "data": {**data, "manifest": Path(data["manifest"]).name},
-        "decision": run.read_json("calibration.json"),
+        "decision": run.require_json("calibration.json"),
         "evaluation": _evaluation(run),
         "parity": {
             "golden_images": parity.images,
@@ -60,7 +61,7 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
             "largest_difference": parity.largest_difference,
         },
         "config": config.model_dump(mode="json", exclude={"output": True, "data": {"manifest"}}),
-        "trained_with": run.read_json("environment.json"),
+        "trained_with": run.require_json("environment.json"),
         "exported_with": describe(),
         "sha256": {"checkpoint": _sha256(run.model_path), **_hashes(folder)},
     }
@@ -82,8 +83,9 @@ def write_model_card(card: dict[str, Any], folder: Path) -> None:
 
 def _evaluation(run: Run) -> dict[str, Any] | None:
     """Return the run's evaluation, or None where there is none of this very decision."""
-    evaluation: dict[str, Any] | None = run.read_json("report/evaluation.json")
-    decision = run.read_json("calibration.json")
+    path = run.report / "evaluation.json"
+    evaluation: dict[str, Any] | None = read_record(path, path.name) if path.is_file() else None
+    decision = run.require_json("calibration.json")
     # After more training the threshold is another, and an older evaluation speaks of another model.
     if evaluation is None or abs(evaluation["threshold"] - decision["threshold"]) > 1e-6:
         return None

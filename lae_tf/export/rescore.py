@@ -1,4 +1,4 @@
-"""Scores golden images with an export, as a program of its own: it imports TensorFlow (or ONNX Runtime) alone.
+"""Scores golden images with an export, as a program of its own: it imports TensorFlow, LiteRT or ONNX Runtime alone.
 
 Usage: rescore.py MODEL GOLDEN. MODEL is a SavedModel's folder, or a ``.tflite`` or ``.onnx`` file; GOLDEN is a
 folder with golden.json. Prints one JSON object: scores and logits, each image on its own (``single``) and all
@@ -28,9 +28,9 @@ def saved_model(path: Path) -> Scorer:
 
 
 def tflite(path: Path) -> Scorer:
-    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = tf.lite.Interpreter(model_path=str(path))
+    interpreter = Interpreter(model_path=str(path))
     runner = interpreter.get_signature_runner()
     return lambda images: runner(image=images)
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from lae_tf.atomic import write_bytes
 from lae_tf.errors import UsageError
+from lae_tf.json_files import read_object
 from lae_tf.scale.pool import Pool
 from lae_tf.scale.scorer import ERRORS, RESULTS, SCORES, Scorer
 from lae_tf.scale.top import Top
@@ -107,7 +108,7 @@ def _resume(parts: Path, pool: Pool, digest: str) -> None:
         shutil.rmtree(parts, ignore_errors=True)  # of a finished run, killed while it tidied up
         write_bytes(record, json.dumps(plan).encode())
         return
-    started = json.loads(record.read_text("utf-8"))
+    started = read_object(record)
     for what, value in plan.items():
         if started.get(what) != value:
             raise UsageError(

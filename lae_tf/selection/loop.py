@@ -23,10 +23,12 @@ from lae_tf.evaluation.evaluate import evaluate_run
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.report import Picture, Section, Table, write_report
 from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
+from lae_tf.json_files import read_object
 from lae_tf.selection.budget import masks_of
 from lae_tf.selection.select import choose
 from lae_tf.selection.strategies import get_strategy
-from lae_tf.training.run import STAGES_FILE, Run, differences
+from lae_tf.training.records import STAGES_FILE
+from lae_tf.training.run import Run, differences
 from lae_tf.training.stages import best_checkpoint, train, training_manifest
 
 NO_MASKS, ALL_MASKS = "no masks", "all masks"
@@ -106,7 +108,7 @@ def _require_same(study: Study, oracle: Manifest) -> None:
     settings = {**config, "budgets": list(study.shares), "data_sha256": oracle.digest()}
     record = study.folder / "study.json"
     if record.is_file():
-        changed = differences(json.loads(record.read_text(encoding="utf-8")), settings)
+        changed = differences(read_object(record), settings)
         if changed:
             raise UsageError(
                 f"{study.folder} holds a study with other settings ({'; '.join(changed)}); restore them, or choose "
@@ -194,7 +196,7 @@ def _measure(study: Study, run: Run, seed: int, strategy: str, masks: int) -> di
     if record is None:
         evaluation = evaluate_run(run, [study.config.data.manifest], batch_size=study.config.data.batch_size)
         record = {"seed": seed, "strategy": strategy, "masks": masks}
-        counts = run.read_json("data.json")["counts"]["train"]
+        counts = run.require_json("data.json")["counts"]["train"]
         record["share"] = masks / (counts["real"] + counts["fake"])
         for prefix, name in (("seen", SEEN_MEAN), ("unseen", UNSEEN_MEAN)):
             row = evaluation.summary(name)

@@ -24,6 +24,7 @@ from lae_tf.selection.budget import parse_budget, require_no_mask_share
 from lae_tf.selection.channels import ChannelConcepts, describe_channels
 from lae_tf.selection.gallery import write_gallery
 from lae_tf.selection.pool import Features, pool_features
+from lae_tf.selection.rounds import not_fakes, selected_paths
 from lae_tf.selection.strategies import diversify, get_strategy
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
@@ -192,10 +193,8 @@ def asked_paths(run: Run) -> tuple[set[str], set[str]]:
     asked: set[str] = set()
     judged: set[str] = set()
     for folder in (run.rounds / str(number) for number in run.round_numbers()):
-        with (folder / "selection.csv").open(newline="", encoding="utf-8") as rows:
-            asked |= {row["path"] for row in csv.DictReader(rows)}
-        if (folder / "import.json").is_file():
-            judged |= set(json.loads((folder / "import.json").read_text(encoding="utf-8"))["not_fake"])
+        asked |= set(selected_paths(folder))
+        judged |= set(not_fakes(folder))
     return asked, judged
 
 

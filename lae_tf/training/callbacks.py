@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from lae_tf.atomic import replacing, write_text
 from lae_tf.errors import LAEError
-from lae_tf.training.run import STATE_FILE, Run
+from lae_tf.training.records import STATE_FILE
+from lae_tf.training.run import Run
 
 
 class StopDiverged(keras.callbacks.Callback):

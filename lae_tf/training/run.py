@@ -13,15 +13,10 @@ from lae_tf.atomic import write_text
 from lae_tf.config import Config
 from lae_tf.errors import UsageError
 from lae_tf.locking import locked
+from lae_tf.training.records import STAGES_FILE, STATE_FILE, read_record, require
 
 if TYPE_CHECKING:
     from lae_tf.model.lae import LAE
-
-
-STAGES_FILE = "checkpoints/stages.json"
-"""One record for each stage that is done."""
-STATE_FILE = "checkpoints/state.json"
-"""How far the last stage has come, and the checkpoint that holds it."""
 
 
 class Run:
@@ -128,9 +123,24 @@ class Run:
         return load_model(self.model_path, compile=False)
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of the run, or return None where it is not there."""
+        """Read a JSON file of the run, or return None where it is not there.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_record(path, name) if path.is_file() else None
+
+    def require_json(self, name: str) -> Any:
+        """Read a JSON file that every trained run has.
+
+        Raises:
+            UsageError: the file is missing or damaged.
+        """
+        value = self.read_json(name)
+        if value is None:
+            raise UsageError(f"{self.path}: has no {name}; finish the run with 'lae-tf train --resume', or restore it.")
+        return value
 
     def round_numbers(self) -> list[int]:
         """Return the numbers of the rounds of selection, rising; other folders among them are passed over."""
@@ -142,12 +152,21 @@ class Run:
         write_text(self.path / name, json.dumps(value, indent=2), durable=True)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return one dict per finished epoch: stage, epoch, training and validation metrics."""
+        """Return one dict per finished epoch: stage, epoch, training and validation metrics.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
         if not self.metrics_path.is_file():
             return []
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A kill may have torn the last line; its epoch is repeated.
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A kill may have torn the last line; its epoch is repeated.
+            rows: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("\n")]
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{self.metrics_path}: is damaged ({error}). Restore the file.") from None
+        require(rows, self.metrics_path, self.metrics_path.name)
+        return rows
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

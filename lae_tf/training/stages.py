@@ -24,7 +24,8 @@ from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model, save_start
 from lae_tf.training.distribution import Cluster, fit, place, share_start, strategy_for
-from lae_tf.training.run import STAGES_FILE, STATE_FILE, Run
+from lae_tf.training.records import STAGES_FILE, STATE_FILE
+from lae_tf.training.run import Run
 
 PANEL_EXAMPLES = 8
 

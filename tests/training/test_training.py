@@ -19,6 +19,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
+from lae_tf.selection.select import select_round
 from lae_tf.training.calibrate import decision_threshold
 from lae_tf.training.callbacks import Checkpoint
 from lae_tf.training.run import Run
@@ -122,7 +123,7 @@ def end(process):
 
 
 def stop_when(process, run, stage, with_signal):
-    """Send a signal as soon as the first epoch of the stage is saved: in the middle of the second."""
+    """Send a signal as soon as the stage's start is saved: before the first epoch, or in the middle of it."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         state = run.read_json("checkpoints/state.json")
@@ -157,6 +158,7 @@ def test_a_run_killed_and_interrupted_ends_like_one_left_alone(tmp_path, tiny_ma
     code, _, err = stop_when(start(tmp_path / "stopped.yaml", "--resume"), run, "align", signal.SIGINT)
     assert code == 130
     assert err.rstrip().splitlines()[-1] == "Interrupted." and "Traceback" not in err
+    assert f"Go on with:  lae-tf train {tmp_path / 'stopped.yaml'} --resume\n" in err
     assert not run.model_path.exists()
     with pytest.raises(UsageError, match="not trained yet"):
         run.load_model()
@@ -174,6 +176,42 @@ def test_a_run_killed_and_interrupted_ends_like_one_left_alone(tmp_path, tiny_ma
     assert len(run.metrics_path.read_text().splitlines()) == 4 + 6
     for one, other in zip(*(runs[name].load_model().get_weights() for name in runs), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_stopped_in_its_first_epoch_goes_on_or_begins_anew(tmp_path, tiny_manifest, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    config = make_config(tiny_manifest, tmp_path / "run", pretrain={"epochs": 1}, align={"epochs": 0})
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("lae_tf.training.stages._fit", stop)
+        train(config)
+    run = Run(config.output)
+    state = run.read_json("checkpoints/state.json")
+    assert (state["stage"], state["epochs"], state["best"]) == ("pretrain", 0, None)
+    start = load_model(run.checkpoints / state["checkpoint"]).get_weights()
+    loaded = []
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("lae_tf.training.stages._fit", lambda *given: (loaded.extend(given[3].get_weights()), stop()))
+        train(config, resume=True)
+    for before, after in zip(start, loaded, strict=True):
+        np.testing.assert_array_equal(before, after)
+    # Nothing of worth is lost, so another configuration may take the folder.
+    other = config.model_copy(update={"seed": 8})
+    assert train(other, resume=True).config.seed == 8
+    with pytest.raises(UsageError, match="already holds a run"):
+        train(other)
+
+
+def test_a_second_command_in_a_run_is_refused(tmp_path, tiny_manifest):
+    config = make_config(tiny_manifest, tmp_path / "run")
+    with Run(config.output).locked():
+        for work in (lambda: train(config), lambda: select_round(Run(config.output), "2%", "random")):
+            with pytest.raises(LAEError, match="run is being changed by another lae-tf command; wait until that ends"):
+                work()
+    assert sorted(path.name for path in tmp_path.glob("run/*")) == [".lock"]
+    with Run(config.output).locked():  # the file of an ended process is no obstacle
+        pass
 
 
 def test_a_finished_run_resumes_to_itself(trained_run, tiny_config):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from lae_tf.annotation.items import read_json
 from lae_tf.data.layouts.samples import Found, Sample, clips, missing, require_samples
 from lae_tf.data.walking import files_below
 from lae_tf.errors import UsageError
+from lae_tf.json_files import read_json
 
 _METADATA = "metadata.json"
 _METHOD = "dfdc"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from lae_tf.annotation.items import read_json
 from lae_tf.data.contract import SPLITS
 from lae_tf.data.finding import images_below
 from lae_tf.data.layouts.samples import Components, Found, Sample, clips, missing, require_samples
 from lae_tf.data.walking import subfolders
 from lae_tf.errors import UsageError
+from lae_tf.json_files import read_json
 
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
 _CONTENTS = ("videos", "frames", "images")
