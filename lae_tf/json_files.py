@@ -13,10 +13,14 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UsageError: it cannot be read, or is not JSON.
+        UsageError: it cannot be read, is not JSON, or holds half of a character, which no file can be named by.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
+from pathlib import Path
 
 import cv2
 import numpy as np
