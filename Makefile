@@ -23,6 +23,7 @@ lint: $(BIN)/.installed-dev
 
 docs: $(BIN)/.installed-dev
 	$(BIN)/python -m lae_tf.cli.reference > docs/cli.md
+	$(BIN)/python -m lae_tf.cli.config_reference > docs/config.md
 
 clean:
 	rm -rf .venv-* build dist *.egg-info quickstart-out

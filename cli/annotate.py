@@ -19,7 +19,7 @@ from lae_tf.errors import MissingExtraError
 @click.option("--no-browser", is_flag=True, help="Print the address, open nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the start-up line as a JSON object.")
 def command(run: str, number: int | None, host: str, port: int, no_browser: bool, as_json: bool) -> None:
-    """Draw masks for the selected images, on a page in the browser.
+    """Draw masks for the selected images, in the browser.
 
     Every stroke is saved at once in RUN/rounds/N/annotations; close the page and go on whenever you like.
     End the command with Ctrl+C.

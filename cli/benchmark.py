@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("benchmark")
@@ -32,10 +33,11 @@ def command(
     seeds: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Compare LAE with its peers: same data, augmentation, steps and input size.
+    """Compare LAE with its peers on manipulations that none has seen.
 
-    Every threshold comes from validation. LAE and sbi forge images on the fly and validate on forgeries too; the
-    comparison shows what LAE's threshold would be without them. Of the data, sbi takes the real images alone.
+    All get the same data, augmentation, steps and input size. Every threshold comes from validation. LAE and sbi
+    forge images on the fly and validate on forgeries too; the comparison shows what LAE's threshold would be without
+    them. Of the data, sbi takes the real images alone.
 
     CONFIG is a protocol (see configs/swap.yaml). Each model and seed runs in a process of its own. Stopped at any
     moment, the same command goes on: what is finished is not run again.
@@ -44,6 +46,7 @@ def command(
     Example:
       lae-tf benchmark configs/swap.yaml --data data --fast
     """
+    import_tensorflow()
     from lae_tf.benchmark.page import write_comparison
     from lae_tf.benchmark.protocol import Protocol
     from lae_tf.benchmark.run import require_same_settings, run_cells

@@ -15,7 +15,7 @@ from lae_tf.cli.output_path import OutputPath
 @click.option("--html", type=OutputPath(dir_okay=False), help="Write a page with samples to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(manifest: str, html: str | None, as_json: bool) -> None:
-    """Check a data set before training: give-aways, leaks, masks, labels.
+    """Check a data set for give-aways, leaks, bad masks and labels.
 
     Looks for corrupt files, missing labels, masks that are empty or misplaced, labels that other images
     contradict, near-identical pictures in different splits, and labels that a trivial classifier can tell from

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("evaluate")
@@ -27,7 +28,7 @@ from lae_tf.cli.output_path import OutputPath
 def command(
     run: str, manifests: tuple[str, ...], split: str, output: str | None, batch_size: int, as_json: bool
 ) -> None:
-    """Evaluate a run on manifests: seen and unseen manipulations side by side.
+    """Evaluate a run on seen and unseen manipulations.
 
     Methods that training used count as seen, all others as unseen. Writes tables, predictions and one HTML page.
 
@@ -35,11 +36,13 @@ def command(
     Example:
       lae-tf evaluate runs/first data/manifest.csv
     """
-    from lae_tf.evaluation.evaluate import evaluate_run, report_folder, write_evaluation
-    from lae_tf.evaluation.tables import format_table
     from lae_tf.training.run import Run
 
     opened = Run.open(run)
+    import_tensorflow()
+    from lae_tf.evaluation.evaluate import evaluate_run, report_folder, write_evaluation
+    from lae_tf.evaluation.tables import format_table
+
     evaluation = evaluate_run(opened, manifests, split, batch_size)
     for caution in evaluation.cautions:
         click.echo(f"Warning: {caution}", err=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("explain")
@@ -33,12 +34,12 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Explain decisions: files, folders or glob patterns.
+    """Explain decisions by several methods, and measure each.
 
-    Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam, smoothgrad, reconstruction_error, and
-    random as a control. Each is measured by deletion and insertion, and against the mask where it is known. Writes
-    one panel per image, tables and OUTPUT/report.html. A file that cannot be read is reported and skipped; the exit
-    code is then 1.
+    PATHS are files, folders or glob patterns. Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam,
+    smoothgrad, reconstruction_error, and random as a control. Each is measured by deletion and insertion, and against
+    the mask where it is known. Writes one panel per image, tables and OUTPUT/report.html. A file that cannot be read
+    is reported and skipped; the exit code is then 1.
 
     \b
     Example:
@@ -51,21 +52,24 @@ def command(
     from lae_tf.data.images import printable
     from lae_tf.data.walking import LeftOut
     from lae_tf.errors import UsageError
-    from lae_tf.explain.explaining import explain_files
-    from lae_tf.explain.known_masks import nothing_known, truth_from_folder, truth_from_manifest
-    from lae_tf.explain.report import ExplanationWriter
     from lae_tf.training.run import Run
 
     if masks and manifest:
         raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
     left_out: list[LeftOut] = []
     files = find_images(paths, left_out)
+    opened = Run.open(run)
+    import_tensorflow()
+    from lae_tf.explain.explaining import explain_files
+    from lae_tf.explain.known_masks import nothing_known, truth_from_folder, truth_from_manifest
+    from lae_tf.explain.report import ExplanationWriter
+
     truth = nothing_known
     if masks:
         truth = truth_from_folder(masks, files)
     elif manifest:
         truth = truth_from_manifest(manifest, files)
-    model = Run.open(run).load_model()
+    model = opened.load_model()
     writer = ExplanationWriter(Path(output), heatmap_names(files))
     wanted = [name.strip() for name in methods.split(",")] if methods else []
     images = [{"path": one.path, "error": one.sentence} for one in left_out]

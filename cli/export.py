@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("export")
@@ -33,17 +34,16 @@ from lae_tf.cli.output_path import OutputPath
 def command(
     run: str, out: Path, version: int | None, form: str, int8: bool, deploy: Path | None, as_json: bool
 ) -> None:
-    """Export a trained run to OUT/lae/N, for TensorFlow Serving and lae-tf serve.
+    """Export a run for TensorFlow Serving, TFLite or ONNX.
 
-    The export is published only if it scores golden images as the checkpoint does, in a fresh process.
+    Writes OUT/lae/N, which `lae-tf serve` takes too. The export is published only if it scores golden images as the
+    checkpoint does, in a fresh process.
 
     \b
     Example:
       lae-tf export runs/first exports --deploy deploy
     """
-    from lae_tf.addons import STACK
     from lae_tf.errors import UsageError
-    from lae_tf.export.exporting import MODEL_NAME, export_run
     from lae_tf.serving.deploy import check_deployment, write_deployment
     from lae_tf.training.run import Run
 
@@ -52,6 +52,10 @@ def command(
         if form != "savedmodel":
             raise UsageError(f"--deploy is for TensorFlow Serving, which takes savedmodel, not {form}.")
         check_deployment(deploy)
+    import_tensorflow()
+    from lae_tf.addons import STACK
+    from lae_tf.export.exporting import MODEL_NAME, export_run
+
     export = export_run(opened, out, version, form, int8)
     deployed = write_deployment(deploy, out / MODEL_NAME, export.version, STACK) if deploy else None
     if as_json:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.splits import division_options
 
 DEFAULT_COUNT, SHOWN = 32, 20
@@ -57,6 +58,7 @@ def command(
     Example:
       lae-tf frames videos/ frames/ --count 16 --layout folders
     """
+    import_tensorflow()
     from functools import partial
     from pathlib import Path
 

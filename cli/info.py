@@ -6,6 +6,8 @@ import json
 
 import click
 
+from lae_tf.cli.quiet import import_tensorflow
+
 
 @click.command("info")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -16,6 +18,7 @@ def command(as_json: bool) -> None:
     Example:
       lae-tf info --json
     """
+    import_tensorflow()
     from lae_tf.environment import describe
 
     facts = describe()

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.overrides import set_option
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("loop")
@@ -24,7 +26,7 @@ from lae_tf.cli.output_path import OutputPath
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Split a single budget evenly.")
 @click.option("--strategy", "strategies", multiple=True, default=("channel-concept", "random"), show_default=True)
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(0, 2**31 - 1), default=(0,), show_default=True)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the configuration.")
+@set_option
 @click.option("--output", type=OutputPath(file_okay=False), help="Default: the configuration's output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON.")
 def command(
@@ -38,10 +40,11 @@ def command(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Run select, reveal, align and evaluate for strategies and seeds, and compare them.
+    """Compare strategies of selection on data whose masks are known.
 
-    Several budgets are cumulative, one a round. A killed study goes on where it stopped when it is started again.
-    All masks of the manifest take part, whatever data.mask_share says.
+    Runs select, reveal, align and evaluate, unattended, for each strategy and seed. CONFIG is that of `lae-tf train`;
+    `lae-tf config` lists its keys. Several budgets are cumulative, one a round. A killed study goes on where it
+    stopped when it is started again. All masks of the manifest take part, whatever data.mask_share says.
 
     \b
     Example:
@@ -49,7 +52,6 @@ def command(
     """
     from lae_tf.config import Config
     from lae_tf.errors import UsageError
-    from lae_tf.selection.loop import Study, run_study, summarise
 
     shares = tuple(share_of(text) for text in budgets)
     if rounds > 1:
@@ -57,6 +59,9 @@ def command(
             raise UsageError("--rounds splits a single --budget; give several budgets or several rounds, not both.")
         shares = tuple(shares[0] * number / rounds for number in range(1, rounds + 1))
     parsed = Config.read(config, overrides)
+    import_tensorflow()
+    from lae_tf.selection.loop import Study, run_study, summarise
+
     study = Study(parsed, Path(output or parsed.output), shares, strategies, seeds)
     table = run_study(study)
     if as_json:

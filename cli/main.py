@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
+from difflib import get_close_matches
 
 import click
 
 from lae_tf import __version__
 from lae_tf.cli.interruption import INTERRUPTED, interrupts_kept, leave, say_interrupted
-from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import LAEError, shortened
 
-# verb -> (module, function); a verb's module is imported when it is used, so that `--help` stays fast.
-VERBS = {
-    "quickstart": "Train and evaluate on real photographs, in a few minutes.",
-    "forge": "Make training forgeries with exact masks from real images.",
-    "frames": "Extract faces, or whole frames, from videos.",
-    "manifest": "Write the manifest of a known data set.",
-    "check-data": "Check a data set before training: give-aways, leaks, masks, labels.",
-    "train": "Train a detector from a configuration.",
-    "select": "Select the images most worth a mask.",
-    "annotate": "Draw masks for the selected images, in the browser.",
-    "export-tasks": "Write selected images as tasks for Label Studio or COCO tools.",
-    "import-masks": "Bring drawn masks into the manifest.",
-    "masks": "Make masks without drawing, by differencing from the sources.",
-    "loop": "Run the selection study unattended, on data whose masks are known.",
-    "evaluate": "Evaluate on seen and unseen manipulations.",
-    "benchmark": "Compare with peers on manipulations that none has seen.",
-    "predict": "Score images and draw heatmaps.",
-    "explain": "Explain decisions by several methods, and measure which to trust.",
-    "score": "Score tables of any size, on this machine or on a cluster.",
-    "export": "Export a run as SavedModel, parity-checked, for TensorFlow Serving.",
-    "serve": "Serve exports with TensorFlow Serving's REST API.",
-    "info": "Print versions, the stack and devices.",
-}
-# predict and serve import it themselves, where they have no server to ask.
-WITHOUT_TENSORFLOW = {
+# A verb's module has its name, its command the summary; it is imported when it is used.
+VERBS = (
+    "quickstart",
     "forge",
+    "frames",
+    "manifest",
     "check-data",
+    "config",
+    "train",
+    "select",
     "annotate",
     "export-tasks",
     "import-masks",
     "masks",
-    "manifest",
+    "loop",
+    "evaluate",
+    "benchmark",
     "predict",
+    "explain",
+    "score",
+    "export",
     "serve",
-}
+    "info",
+)
 
 INSIST = 1.0  # seconds until a Ctrl-C that did not surface is sent again
 
 
 class VerbGroup(click.Group):
-    """A group that knows its verbs' names and summaries without importing them."""
+    """A group that knows its verbs' names without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -66,19 +56,21 @@ class VerbGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
-        from difflib import get_close_matches
-
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
+        if args and args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
             close = get_close_matches(args[0], VERBS, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else " See lae-tf --help."
             raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx=ctx)
-        if args and args[0] in VERBS and args[0] not in WITHOUT_TENSORFLOW and not {"-h", "--help"} & set(args):
-            import_tensorflow()
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(name, summary(self.get_command(ctx, name))) for name in VERBS])
+
+
+def summary(command: click.Command | None) -> str:
+    """Return the first paragraph of a command's help, which is its summary."""
+    help_text = inspect.cleandoc(command.help or "") if command else ""
+    return " ".join(help_text.partition("\n\n")[0].split())
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -102,12 +94,12 @@ def _run() -> int:
     """Run the command; return its exit code."""
     try:
         with interrupts_kept(INSIST):
-            cli(standalone_mode=False)
+            cli(prog_name="lae-tf", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         say_interrupted()
         return INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _with_hint(error).show()
         return error.exit_code
     except LAEError as error:
         click.echo(f"Error: {error}", err=True)
@@ -120,6 +112,25 @@ def _run() -> int:
         click.echo(shortened(f"Error: {place}{error.strerror or error}."), err=True)
         return 1
     return 0
+
+
+def _with_hint(error: click.ClickException) -> click.ClickException:
+    """Return click's own error with what it leaves open: an example, or the option that was perhaps meant."""
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return error
+    if isinstance(error, click.MissingParameter):
+        examples = (context.command.help or "").partition("Example:")[2].splitlines()
+        example = next((line.strip() for line in examples if line.strip().startswith(context.command_path)), "")
+        error.message = example and f"For example: {example}"
+    if isinstance(error, click.NoSuchOption):
+        known = [name for option in context.command.params for name in option.opts]
+        longer = [name for name in known if name.endswith(error.option_name.lstrip("-"))]
+        if longer:  # as in --port, which is --rest-api-port
+            return click.NoSuchOption(error.option_name, f"{error.message} Did you mean {longer[0]}?", ctx=context)
+        if not error.possibilities:
+            error.message += f" See {context.command_path} --help."
+    return error
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("masks")
 def command() -> None:
-    """Make masks without people."""
+    """Make masks without drawing, from the fakes' sources."""
 
 
 @command.command("diff")

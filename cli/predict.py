@@ -50,10 +50,10 @@ def command(
     whole: bool,
     as_json: bool,
 ) -> None:
-    """Score images or videos: files, folders or glob patterns.
+    """Score images or videos, and draw heatmaps.
 
-    SCORE is the probability that an image is fake; LABEL compares it with the threshold chosen on validation.
-    A file that cannot be read is reported and skipped; the exit code is then 1.
+    PATHS are files, folders or glob patterns. SCORE is the probability that an image is fake; LABEL compares it with
+    the threshold chosen on validation. A file that cannot be read is reported and skipped; the exit code is then 1.
 
     \b
     Example:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("quickstart")
@@ -17,7 +18,7 @@ from lae_tf.cli.output_path import OutputPath
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(output: str, seed: int, as_json: bool) -> None:
-    """Train and evaluate on real photographs, a few minutes on two cores.
+    """Train and evaluate on real photographs, in a few minutes.
 
     Forges tiles of photographs that come with scikit-image and scikit-learn, trains on two manipulations with masks
     for under 3 % of the images, and tests on those two and on two that it has never seen.
@@ -26,6 +27,7 @@ def command(output: str, seed: int, as_json: bool) -> None:
     Example:
       lae-tf quickstart quickstart-out
     """
+    import_tensorflow()
     from lae_tf.evaluation.tables import format_table
     from lae_tf.quickstart import quickstart
 

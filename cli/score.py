@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("score")
@@ -45,21 +46,19 @@ def command(
     beam_options: str,
     as_json: bool,
 ) -> None:
-    """Score every image of a Parquet table (columns path, and optionally group and image_bytes) or of TFRecord files.
+    """Score pools of any size, on this machine or on a cluster.
 
-    POOL is a file or a folder of them; memory does not grow with it. Writes OUT with row, path, group, score, label and
-    logit, and what could not be read to OUT.errors.parquet: together exactly one row for each of the pool's. Started
-    again after a kill, it goes on where it stopped. docs/scale.md shows how to use a cluster.
+    POOL is a Parquet table (columns path, and optionally group and image_bytes), a TFRecord file, or a folder of
+    either: every image in it is scored. Memory does not grow with it. Writes OUT with row, path, group, score, label
+    and logit, and what could not be read to OUT.errors.parquet: together exactly one row for each of the pool's.
+    Started again after a kill, it goes on where it stopped. docs/scale.md shows how to use a cluster.
 
     \b
     Example:
       lae-tf score runs/first frames.parquet scores.parquet --top-k 500 --per-group 2
     """
     from lae_tf.errors import UsageError
-    from lae_tf.scale.local import score_pool
     from lae_tf.scale.pool import Pool
-    from lae_tf.scale.scorer import saved_model
-    from lae_tf.scale.top import Top
 
     if per_group and not top_k:
         raise UsageError("--per-group caps the rows of --top-k; give both.")
@@ -67,10 +66,15 @@ def command(
         raise UsageError("--beam-options goes with --engine beam.")
     if not out.endswith(".parquet"):
         raise UsageError(f"{out}: the output ends in .parquet.")
-    top = Top(top_k, per_group) if top_k else None
     opened = Pool.open(pool, shard_rows)
     if per_group and "group" not in opened.columns:
         raise UsageError(f"{pool}: has no column 'group', which --per-group needs.")
+    import_tensorflow()
+    from lae_tf.scale.local import score_pool
+    from lae_tf.scale.scorer import saved_model
+    from lae_tf.scale.top import Top
+
+    top = Top(top_k, per_group) if top_k else None
     with saved_model(model) as (path, digest):
         if engine == "beam":
             from lae_tf.scale.beam import score_with_beam

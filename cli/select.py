@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.quiet import import_tensorflow
+
 
 @click.command("select")
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
@@ -29,20 +31,23 @@ def command(
     batch_size: int,
     as_json: bool,
 ) -> None:
-    """Select the unlabelled fakes of the training split that are most worth a mask.
+    """Select the images most worth a mask.
 
-    Strategies: channel-concept, uncertainty, margin, attention-spread, disagreement, k-center, random.
-    Writes RUN/rounds/N with the list, a contact sheet and a gallery of the model's channels.
+    They are unlabelled fakes of the training split. Strategies: channel-concept, uncertainty, margin,
+    attention-spread, disagreement, k-center, random. Writes RUN/rounds/N with the list, a contact sheet and a gallery
+    of the model's channels.
 
     \b
     Example:
       lae-tf select runs/first --budget 2%
     """
-    from lae_tf.selection.channels import read_verdicts
-    from lae_tf.selection.select import select_round
     from lae_tf.training.run import Run
 
     opened = Run.open(run)
+    import_tensorflow()
+    from lae_tf.selection.channels import read_verdicts
+    from lae_tf.selection.select import select_round
+
     judged = read_verdicts(Path(verdicts), opened.config.model.widths[-1]) if verdicts else None
     folder = select_round(
         opened,

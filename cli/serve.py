@@ -57,7 +57,7 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Serve an export through TensorFlow Serving's REST API, without Docker.
+    """Serve exports through TensorFlow Serving's REST API.
 
     EXPORT_DIR holds numbered versions, or one folder that holds them. New versions are loaded when they
     appear. Options are named after tensorflow_model_server's.

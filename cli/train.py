@@ -8,20 +8,22 @@ import click
 
 from lae_tf.cli.interruption import resumable
 from lae_tf.cli.output_path import OutputPath
+from lae_tf.cli.overrides import set_option
+from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("train")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value, e.g. align.epochs=5.")
+@set_option
 @click.option("--output", type=OutputPath(file_okay=False), help="Run directory; default: the configuration's.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, or with new masks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def command(config: str, overrides: tuple[str, ...], output: str | None, resume: bool, as_json: bool) -> None:
-    """Train a detector: stage 1 decides and reconstructs, stage 2 aligns attention with the masks.
+    """Train a detector from a manifest or a configuration.
 
-    CONFIG is a YAML file, or a manifest (.csv, .parquet), which keeps every default. Stops and resumes at any
-    moment; the run directory holds everything it made. Several machines train together if TF_CONFIG names them
-    (docs/scale.md).
+    Stage 1 decides and reconstructs, stage 2 aligns attention with the masks. CONFIG is a YAML file, or a manifest
+    (.csv, .parquet), which keeps every default; `lae-tf config` lists the keys. Stops and resumes at any moment; the
+    run directory holds everything it made. Several machines train together if TF_CONFIG names them (docs/scale.md).
 
     \b
     Example:
@@ -29,12 +31,15 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
       lae-tf train config.yaml --set pretrain.epochs=5 --output runs/first
     """
     from lae_tf.config import Config
+
+    settings = Config.read(config, overrides)
+    import_tensorflow()
     from lae_tf.training.distribution import Cluster
     from lae_tf.training.records import STAGES_FILE
     from lae_tf.training.run import Run
     from lae_tf.training.stages import train
 
-    settings, cluster = Config.read(config, overrides), Cluster.from_environment()
+    cluster = Cluster.from_environment()
     if output:
         settings = settings.model_copy(update={"output": output})
     if cluster:

@@ -1,8 +1,10 @@
-"""Typed configuration of a run, read from and written to YAML. Unknown keys are refused by name."""
+"""Typed configuration of a run, read from and written to YAML. Unknown keys are refused by name.
+
+The text below a field is its meaning: `lae-tf config`, docs/config.md, the JSON Schema and errors show it.
+"""
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,14 +14,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lae_tf.atomic import write_text
-from lae_tf.errors import ProblemsError, UsageError
-
-# PyYAML lets through what its constructors make of a bad date or number, and of brackets within brackets.
-YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
-_LARGEST = 1 << 20  # bytes of a file; PyYAML takes a second for some ten thousands
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 200
-_repr.maxlevel = 2
+from lae_tf.errors import ProblemsError
+from lae_tf.yaml_values import apply_override, read_yaml, shown
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -35,63 +31,62 @@ class ConfigError(ProblemsError):
 class Section(BaseModel):
     """A frozen part of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
 
 
 class DataConfig(Section):
-    """What to train on.
-
-    Attributes:
-        manifest: CSV or Parquet file; a relative path is relative to the configuration's own folder.
-        image_size: side of the model's input in pixels.
-        batch_size: images a step, over all devices; a multiple of their number.
-        train_methods: manipulations to train and validate on; None means all in the manifest.
-        mask_share: use the masks of at most this share of the training images, drawn at random by the seed;
-            None uses all there are.
-        self_forged: share of every batch that is forged on the fly from real images, with masks that are known
-            for free (they cost no one's time and are not part of the mask budget).
-    """
+    """What to train on."""
 
     manifest: str
+    """CSV or Parquet file; a relative path is relative to the configuration's own folder."""
     image_size: int = Field(128, ge=16, le=4096)
+    """Side of the model's input in pixels, a multiple of the model's stride (8 by default)."""
     batch_size: int = Field(16, ge=2)
+    """Images a step, over all devices; a multiple of their number."""
     train_methods: tuple[str, ...] | None = None
+    """Manipulations to train and validate on; null means all in the manifest."""
     mask_share: Probability | None = None
+    """Use the masks of at most this share of the training images, drawn at random by the seed; null uses all."""
     self_forged: Annotated[float, Field(ge=0, lt=0.5)] = 0.35
+    """Share of every batch that is forged on the fly from real images, with masks that are known for free: they
+    cost no one's time and are not part of the mask budget."""
 
 
 class AugmentConfig(Section):
-    """Paired augmentation of image and mask; real and fake images go through the same.
-
-    Attributes:
-        flip: probability of a horizontal flip.
-        geometry: probability of one joint rotation, translation and crop.
-        rotation: largest angle in degrees.
-        translation: largest shift as a share of the side.
-        crop: largest share of the side cut away (the rest is enlarged).
-        jpeg: probability of JPEG compression.
-        jpeg_quality: lowest and highest quality.
-        blur: probability of a Gaussian blur.
-        blur_sigma: largest sigma in pixels.
-        noise: probability of Gaussian noise.
-        noise_sigma: largest sigma on the [0, 1] scale.
-        colour: probability of brightness, contrast and saturation jitter.
-        colour_strength: largest relative change of each.
-    """
+    """Paired augmentation of image and mask; real and fake images go through the same."""
 
     flip: Probability = 0.5
+    """Probability of a horizontal flip."""
     geometry: Probability = 0.3
+    """Probability of one joint rotation, translation and crop."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Largest angle in degrees."""
     translation: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Largest shift as a share of the side."""
     crop: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest share of the side cut away; the rest is enlarged."""
     jpeg: Probability = 0.2
+    """Probability of JPEG compression."""
     jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = (60, 95)
+    """Lowest and highest quality of that compression."""
     blur: Probability = 0.1
+    """Probability of a Gaussian blur."""
     blur_sigma: Positive = 1.0
+    """Largest sigma of the blur in pixels."""
     noise: Probability = 0.1
+    """Probability of Gaussian noise."""
     noise_sigma: Positive = 0.02
+    """Largest sigma of the noise on the [0, 1] scale."""
     colour: Probability = 0.3
+    """Probability of brightness, contrast and saturation jitter."""
     colour_strength: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest relative change of each."""
 
     @model_validator(mode="after")
     def _check(self) -> AugmentConfig:
@@ -101,7 +96,7 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """Arguments of :class:`lae_tf.model.lae.LAE`; see there."""
+    """Arguments of the model, lae_tf.LAE (docs/method.md)."""
 
     widths: Annotated[tuple[Annotated[int, Field(gt=0, le=4096)], ...], Field(min_length=1, max_length=10)] = (
         24,
@@ -109,50 +104,63 @@ class ModelConfig(Section):
         96,
         128,
     )
+    """Channels of the encoder's stem and stages, two or more; the stride is 2 to the number of stages."""
     blocks: int = Field(1, ge=0, le=64)
+    """Residual blocks per stage."""
     high_pass: bool = True
+    """Give the stem fixed high-pass residuals beside RGB."""
     contrast: bool = True
+    """Let every stage see how far its features are from their mean over the image."""
     self_correlation: bool = True
+    """Give the stem a map of what the image repeats beside RGB."""
     backbone: Literal["xception", "efficientnetv2-b0", "mobilenet-v3"] | None = None
+    """Network of Keras in the encoder's place; it takes the last of the widths alone and sees RGB alone."""
     backbone_weights: str | None = None
+    """Weights of the backbone: a file, imagenet (downloads them), or null for random ones."""
     backbone_stride: Literal[8, 16, 32] = 8
+    """Stride in pixels at which the backbone is cut."""
     head: Literal["lse", "gap", "split"] = "lse"
+    """Pooling of the evidence: log-mean-exp or mean; split is ForensicTransfer's latent."""
     lse_sharpness: Positive = 2.0
+    """r of the log-mean-exp pooling: towards 0 it is the mean, towards infinity the maximum."""
     attention: Literal["grad_cam", "cam"] = "grad_cam"
+    """Where the attention comes from; cam is its closed form, for linear heads (lse, gap) only."""
     attention_slope: Positive = 1.0
+    """w of the attention's T(A) = sigmoid(w (A - t))."""
     attention_threshold: float = 2.0
+    """t of T. A pixel is forged far more rarely than an image is fake: with 2, evidence of 0, where the decision is
+    open, is 12 % attention."""
 
 
 class LossConfig(Section):
-    """Losses by role and the weights of the terms (docs/method.md).
-
-    Attributes:
-        reconstruction: l1, weight of the whole reconstruction term.
-        latent: l2, weight of the decision term.
-        pixel: b1. perceptual_weight: b2. adversarial_weight: b3.
-        decision: ``bce``, ``focal``, or ``activation`` (goes with head ``split``).
-        focal_gamma: focusing parameter of ``focal``.
-        label_smoothing: of ``bce``.
-        perceptual: comparator network, or ``none``.
-        vgg16_weights: ``imagenet`` or a file.
-        adversarial: discriminator loss, or ``none``.
-        alignment: distance between attention and mask; its weight l3 belongs to the stages.
-        alignment_positive_weight: weight of forged cells in ``bce`` alignment.
-    """
+    """Losses by role and the weights of the terms (docs/method.md)."""
 
     reconstruction: NonNegative = 1.0
+    """l1, weight of the whole reconstruction term."""
     latent: NonNegative = 1.0
+    """l2, weight of the decision term."""
     pixel: NonNegative = 1.0
+    """b1, weight of the pixel loss within the reconstruction term."""
     perceptual_weight: NonNegative = 0.1
+    """b2, weight of the perceptual loss within the reconstruction term."""
     adversarial_weight: NonNegative = 0.01
+    """b3, weight of the adversarial loss within the reconstruction term."""
     decision: Literal["bce", "focal", "activation"] = "bce"
+    """Loss of the decision; activation goes with head split, and only with it."""
     focal_gamma: Positive = 2.0
+    """Focusing parameter of the focal loss."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share by which bce moves labels towards 0.5."""
     perceptual: Literal["none", "vgg16", "discriminator"] = "none"
+    """Network that compares image and reconstruction."""
     vgg16_weights: str = "imagenet"
+    """Weights of vgg16: imagenet (downloads them) or a file."""
     adversarial: Literal["none", "hinge", "non-saturating"] = "none"
+    """Loss of the discriminator."""
     alignment: Literal["bce", "l1", "dice", "iou"] = "bce"
+    """Distance between attention and mask; its weight l3 belongs to the stages."""
     alignment_positive_weight: Positive = 1.0
+    """Weight of forged cells in the bce alignment; 1 weighs them as all others."""
 
     @model_validator(mode="after")
     def _check(self) -> LossConfig:
@@ -162,44 +170,38 @@ class LossConfig(Section):
 
 
 class StageConfig(Section):
-    """One training stage.
-
-    Attributes:
-        epochs: at most; 0 skips the stage.
-        learning_rate: peak; it warms up over the first 5 % of the steps and decays to zero by a cosine.
-        weight_decay: of AdamW.
-        alignment: l3. A mask says more than a label: with 10, the first epochs learn several times as much as with 1.
-        patience: epochs without a better validation AUROC (of equal ones, decision loss) before the stage ends early;
-            0 never does.
-    """
+    """One training stage."""
 
     epochs: int = Field(ge=0)
+    """Epochs at most; 0 skips the stage."""
     learning_rate: Positive = 1e-3
+    """Peak; it warms up over the first 5 % of the steps and decays to zero by a cosine."""
     weight_decay: NonNegative = 1e-4
+    """Weight decay of AdamW."""
     alignment: NonNegative = 10.0
+    """l3, weight of the alignment. A mask says more than a label: with 10, the first epochs learn several times as
+    much as with 1."""
     patience: int = Field(0, ge=0)
+    """Epochs without a better validation AUROC (of equal ones, decision loss) before the stage ends early; 0: never."""
 
 
 class PretrainConfig(StageConfig):
-    """Stage 1. Its alignment needs no person's mask: real images, and forgeries made on the fly.
-
-    Short, because stage 2 teaches more. A run that will get no masks has this stage alone, and wants more epochs of it.
-    """
+    """Stage 1. Its alignment needs no person's mask: real images, and forgeries made on the fly."""
 
     epochs: int = Field(10, ge=0)
+    """Epochs at most; 0 skips the stage. Few, because stage 2 teaches more: a run that will get no masks has this stage
+    alone, and wants more."""
 
 
 class AlignConfig(StageConfig):
-    """Stage 2, when there are annotated fakes.
-
-    Attributes:
-        annotated: share of each batch drawn from annotated fakes.
-        real: share drawn from real images; the rest are forged (``data.self_forged``), then unlabelled fakes.
-    """
+    """Stage 2, when there are annotated fakes."""
 
     epochs: int = Field(20, ge=0)
+    """Epochs at most; 0 skips the stage."""
     annotated: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    """Share of each batch drawn from annotated fakes."""
     real: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share drawn from real images; the rest are forged (data.self_forged), then unlabelled fakes."""
 
     @model_validator(mode="after")
     def _check(self) -> AlignConfig:
@@ -209,27 +211,26 @@ class AlignConfig(StageConfig):
 
 
 class HardwareConfig(Section):
-    """How to compute.
-
-    Attributes:
-        precision: Keras precision policy.
-        distribute: ``mirrored`` uses every GPU of this machine. Of several machines, which the environment variable
-            TF_CONFIG names for ``lae-tf train`` (docs/scale.md), every GPU is used without it.
-        deterministic: bit-equal runs on one machine; turns XLA off and costs speed on GPUs.
-        xla: compile the training step; slower on CPUs.
-    """
+    """How to compute."""
 
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras' precision policy."""
     distribute: Literal["none", "mirrored"] = "none"
+    """mirrored uses every GPU of this machine. Of several machines, which the environment variable TF_CONFIG names for
+    lae-tf train (docs/scale.md), every GPU is used without it."""
     deterministic: bool = False
+    """Bit-equal runs on one machine; turns XLA off and costs speed on GPUs."""
     xla: bool = False
+    """Compile the training step; slower on CPUs."""
 
 
 class Config(Section):
-    """A whole run. ``seed`` governs everything that is random."""
+    """A whole run."""
 
     seed: int = Field(0, ge=0, lt=2**31)
+    """Governs everything that is random."""
     output: str = "runs/lae"
+    """Folder of the run."""
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
@@ -252,7 +253,7 @@ class Config(Section):
         is_manifest = path.suffix.lower() in (".csv", ".parquet")
         values = {"data": {"manifest": path.name}} if is_manifest else read_yaml(path, "data")
         for override in overrides:
-            _override(values, override)
+            apply_override(values, override)
         config = cls.parse(values, subject=str(path))
         manifest = (path.parent / config.data.manifest).resolve()
         return config.model_copy(update={"data": config.data.model_copy(update={"manifest": str(manifest)})})
@@ -263,7 +264,8 @@ class Config(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(subject, [problem(cls, details) for details in error.errors()]) from None
+            problems = [problem(cls, details) for details in error.errors()]
+            raise ConfigError(subject, problems, "`lae-tf config` lists every key with its values.") from None
 
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML, ready to be read again."""
@@ -274,61 +276,11 @@ class Config(Section):
         write_text(path, self.to_yaml(), durable=True)
 
 
-def read_yaml(path: Path, required: str) -> dict[str, Any]:
-    """Read a YAML mapping; ``required`` names a key it must have, for the error.
-
-    Raises:
-        UsageError: the file is missing, not YAML, or no mapping.
-    """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise UsageError(f"{path}: has more than {_LARGEST} bytes; no configuration is as large.")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such configuration file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}).") from None
-    except YAML_ERRORS as error:
-        raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds {type(values).__name__}, expected a mapping with at least '{required}'.")
-    return values
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UsageError(f"--set {override}: expected key=value, for example --set align.epochs=5.")
-    try:
-        value = yaml.safe_load(text)
-    except YAML_ERRORS:
-        raise UsageError(f"--set {override}: '{text}' is not a YAML value.") from None
-    set_key(values, key, value, subject=f"--set {override}")
-
-
-def set_key(values: dict[str, Any], key: str, value: Any, subject: str) -> None:
-    """Set a dotted key such as ``align.epochs`` in place; ``subject`` begins the error.
-
-    Raises:
-        UsageError: a part of the way is a value.
-    """
-    *parents, last = key.split(".")
-    for parent in parents:
-        if values.get(parent) is None:  # missing, or a section without keys
-            values[parent] = {}
-        values = values[parent]
-        if not isinstance(values, dict):
-            raise UsageError(f"{subject}: '{parent}' is a value, not a section.")
-    values[last] = value
-
-
-def shown(value: Any) -> str:
-    """Return a value for an error, cut: a few lines of YAML may stand for gigabytes."""
-    return _repr.repr(value)
-
-
 def problem(section: Any, details: Any) -> str:
-    """Return one sentence for one of pydantic's error records on a :class:`Section`, with the nearest known key."""
+    """Return one sentence for one of pydantic's error records on a :class:`Section`.
+
+    With the nearest known key for an unknown one, and what a key means for a value that is wrong or missing.
+    """
     location = [str(part) for part in details["loc"]]
     where = ".".join(location)
     if details["type"] == "extra_forbidden":
@@ -337,8 +289,23 @@ def problem(section: Any, details: Any) -> str:
         close = get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
         known = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(section.model_fields)}."
         return f"{where}: unknown key; {known}"
-    if details["type"] == "missing":
-        return f"{where}: missing."
     if details["type"] == "value_error":  # of several keys together
         return f"{where}: {details['ctx']['error']}.".removeprefix(": ")
-    return f"{where}: {details['msg']}; found {shown(details['input'])}."
+    if details["type"] == "model_type":
+        return f"{where}: a section with keys of its own is expected; found {shown(details['input'])}."
+    found = "missing" if details["type"] == "missing" else f"{details['msg']}; found {shown(details['input'])}"
+    return f"{where}: {found}.{_meaning(section, location)}"
+
+
+def _meaning(section: Any, location: Sequence[str]) -> str:
+    """Return the meaning of the field that a location lies in, after a space; nothing where it has none."""
+    for part in location:
+        field = section.model_fields.get(part)
+        if field is None:
+            return ""
+        if field.description:
+            return f" Meaning: {' '.join(field.description.split())}"
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            return ""
+    return ""

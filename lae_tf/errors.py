@@ -44,7 +44,8 @@ class MissingExtraError(LAEError):
     """A feature needs packages of an extra that is not installed."""
 
     def __init__(self, feature: str, extra: str):
-        super().__init__(f"{feature} needs the extra '{extra}': pip install 'lae-tf[{extra}]'")
+        command = f"pip install '.[{extra}]'"
+        super().__init__(f"{feature} needs the extra '{extra}': in the folder of lae_tf's sources, run {command}")
 
 
 class ProblemsError(LAEError):
@@ -53,17 +54,18 @@ class ProblemsError(LAEError):
     Args:
         subject: what was read, for example the manifest's path.
         problems: one sentence each.
+        remedy: a last sentence, what helps with all of them.
     """
 
     shown = 20
 
-    def __init__(self, subject: str, problems: Sequence[str]):
+    def __init__(self, subject: str, problems: Sequence[str], remedy: str = ""):
         self.problems = [shortened(problem) for problem in problems]
         lines = [f"  {problem}" for problem in self.problems[: self.shown]]
         if len(self.problems) > self.shown:
             lines.append(f"  ... and {len(self.problems) - self.shown} more")
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{subject}: {count}", *lines]))
+        super().__init__("\n".join([f"{subject}: {count}", *lines, *([remedy] if remedy else [])]))
 
 
 class ManifestError(ProblemsError):

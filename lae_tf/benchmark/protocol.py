@@ -11,9 +11,10 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lae_tf.baselines import PEER_SIZES, PEERS
-from lae_tf.config import Config, ConfigError, Section, problem, read_yaml, set_key, shown
+from lae_tf.config import Config, ConfigError, Section, problem
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.yaml_values import read_yaml, set_key, shown
 
 OWN = "lae"
 _SHARED = {"seed", "output", "data.manifest", "data.train_methods", "data.image_size"}

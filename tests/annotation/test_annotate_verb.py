@@ -52,7 +52,7 @@ def test_missing_extra_is_named(run, package):
     arguments = [sys.executable, "-c", program, str(run), "--no-browser"]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith("pip install 'lae-tf[ui]'")
+    assert result.stderr.splitlines()[-1].endswith("pip install '.[ui]'")
 
 
 def test_round_that_is_not_there(run):

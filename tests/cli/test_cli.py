@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,8 +58,51 @@ for arguments in {verbs}:
 def test_help_lists_every_verb_with_its_summary(lae_tf_command):
     code, out, _ = lae_tf_command("--help")
     assert code == 0
-    for verb, summary in VERBS.items():
-        assert any(line.split()[:1] == [verb] and summary[:20] in line for line in out.splitlines()), verb
+    listed = " ".join(out.partition("Commands:")[2].split())
+    for verb in VERBS:
+        command = importlib.import_module(f"lae_tf.cli.{verb.replace('-', '_')}").command
+        summary = " ".join(command.help.partition("\n\n")[0].split())
+        assert f"{verb} {summary}" in listed
+        assert summary.endswith(".") and len(summary) <= 64, "a summary fits into one line"
+
+
+WITHOUT_ARGUMENTS = {"config", "serve", "info", "masks"}
+
+
+@pytest.mark.parametrize("words", [*([verb] for verb in VERBS if verb not in WITHOUT_ARGUMENTS), ["masks", "diff"]])
+def test_what_is_missing_is_said_with_an_example(lae_tf_command, words):
+    code, _, err = lae_tf_command(*words)
+    assert code == 2
+    assert re.search(rf"Missing argument '.+'\. For example: lae-tf {' '.join(words)} \S+", err)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["serve", "--port", "80"], "No such option '--port'. Did you mean --rest-api-port?"),
+        (["serve", "--rest_api_port", "80"], "No such option '--rest_api_port'. Did you mean '--rest-api-port'?"),
+        (["info", "--zzz"], "No such option '--zzz'. See lae-tf info --help."),
+    ],
+)
+def test_an_unknown_option_names_what_was_perhaps_meant(lae_tf_command, words, said):
+    code, _, err = lae_tf_command(*words)
+    assert code == 2 and err.splitlines()[-1] == f"Error: {said}"
+
+
+def test_what_is_wrong_in_the_arguments_is_said_without_tensorflow(tmp_path):
+    (tmp_path / "bad.yaml").write_text("data: {manifest: m.csv}\nalgin: {}\n")
+    code = f"""
+import sys
+from lae_tf.cli.main import main
+for words in (["train", {str(tmp_path / "bad.yaml")!r}], ["evaluate", {str(tmp_path)!r}], ["info", "--zzz"]):
+    sys.argv = ["lae-tf", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 2, words
+sys.exit("tensorflow" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_version(lae_tf_command):
