@@ -68,6 +68,7 @@ setup(
         "matplotlib>=3.8",
         f"opencv-python-headless>=4.8,<4.12; {CLASSIC}",
         f"opencv-python-headless>=4.10; {CURRENT}",
+        "packaging>=22",
         "pandas>=2.1",
         "pillow>=10.3",
         f"pyarrow>=15,<25; {CLASSIC}",

@@ -8,11 +8,12 @@ import webbrowser
 
 import click
 
+from lae_tf.cli.inputs import RunPath, quoted
 from lae_tf.errors import MissingExtraError
 
 
 @click.command("annotate")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=RunPath(exists=True))
 @click.option("--round", "number", type=click.IntRange(1), help="Round of selection.  [default: the last]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any.")
@@ -42,7 +43,9 @@ def command(run: str, number: int | None, host: str, port: int, no_browser: bool
         facts = {"url": url, "images": len(selected.items), "folder": str(selected.annotations)}
         click.echo(json.dumps(facts) if as_json else f"Draw masks for {len(selected.items)} images at {url}")
         if not as_json:
-            click.echo(f"They are saved in {selected.annotations}. End with Ctrl+C, then: lae-tf import-masks {run}")
+            click.echo(
+                f"They are saved in {selected.annotations}. End with Ctrl+C, then: lae-tf import-masks {quoted(run)}"
+            )
         if not no_browser:
             # A browser in the terminal would wait for the server that waits for it.
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()

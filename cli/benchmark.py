@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import ProtocolPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("benchmark")
-@click.argument("config", type=click.Path(exists=True, dir_okay=False))
+@click.argument("config", type=ProtocolPath(exists=True))
 @click.option(
     "--data",
     "data_root",

@@ -7,11 +7,12 @@ import sys
 
 import click
 
+from lae_tf.cli.inputs import ManifestPath
 from lae_tf.cli.output_path import OutputPath
 
 
 @click.command("check-data")
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False))
+@click.argument("manifest", type=ManifestPath(exists=True))
 @click.option("--html", type=OutputPath(dir_okay=False), help="Write a page with samples to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(manifest: str, html: str | None, as_json: bool) -> None:

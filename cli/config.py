@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lae_tf.cli.inputs import ConfigPath
 from lae_tf.cli.overrides import set_option
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("config")
-@click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.argument("config", required=False, type=ConfigPath(exists=True))
 @set_option
 @click.option("--json-schema", is_flag=True, help="Print the JSON Schema of configurations, for editors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every key.")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import ManifestPath, RunPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("evaluate")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
-@click.argument("manifests", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.argument("run", type=RunPath(exists=True))
+@click.argument("manifests", nargs=-1, required=True, type=ManifestPath(exists=True))
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),

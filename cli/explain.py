@@ -9,18 +9,17 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import ImagePath, ManifestPath, RunPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("explain")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("run", type=RunPath(exists=True))
+@click.argument("paths", nargs=-1, required=True, type=ImagePath())
 @click.option("-o", "--output", type=OutputPath(file_okay=False), required=True, help="Folder for panels and page.")
 @click.option("--masks", type=click.Path(exists=True, file_okay=False), help="Folder of masks named as the images.")
-@click.option(
-    "--manifest", type=click.Path(exists=True, dir_okay=False), help="Manifest that knows the images' labels and masks."
-)
+@click.option("--manifest", type=ManifestPath(exists=True), help="Manifest that knows the images' labels and masks.")
 @click.option("--methods", help="Comma-separated; default: all.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the random control.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import RunPath, quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("export")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=RunPath(exists=True))
 @click.argument("out", type=OutputPath(file_okay=False, path_type=Path))
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Version; default: the highest plus one.")
 @click.option(
@@ -78,6 +79,6 @@ def command(
     if deploy and deployed:
         for path in deployed["kept"]:
             click.echo(f"Kept:   {path} (exists already)")
-        click.echo(f"Next:   docker compose -f {deploy / 'docker-compose.yml'} up -d")
+        click.echo(f"Next:   docker compose -f {quoted(str(deploy / 'docker-compose.yml'))} up -d")
     elif form == "savedmodel":
-        click.echo(f"Next:   lae-tf serve {out}")
+        click.echo(f"Next:   lae-tf serve {quoted(str(out))}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import RunPath
 from lae_tf.cli.output_path import OutputPath
 
 _NEXT = {
@@ -31,7 +32,7 @@ _NEXT = {
 
 
 @click.command("export-tasks")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=RunPath(exists=True))
 @click.argument("out", type=OutputPath())
 @click.option(
     "--format",

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from lae_tf.cli.inputs import RealImagesPath, quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.splits import division_options
 
@@ -23,7 +24,7 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
 
 
 @click.command("forge")
-@click.argument("real_dir", type=click.Path(exists=True, file_okay=False))
+@click.argument("real_dir", type=RealImagesPath(exists=True))
 @click.argument("out_dir", type=OutputPath(file_okay=False))
 @click.option(
     "--methods",
@@ -104,5 +105,6 @@ def command(
         click.echo(f"Manifest: {manifest}")
         for problem in result.problems:
             click.echo(f"Skipped: {problem}", err=True)
+        click.echo(f"Next:     lae-tf train {quoted(str(manifest))} --output runs/first")
     if result.problems:
         sys.exit(1)

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from lae_tf.cli.inputs import quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.splits import division_options
@@ -105,6 +106,6 @@ def command(
             for sentence in built.unmatched[:SHOWN]:
                 click.echo(f"Unmatched: {sentence}", err=True)
             click.echo(f"Manifest: {manifest}")
-            click.echo(f"Next:  lae-tf train {manifest} --output runs/first")
+            click.echo(f"Next:  lae-tf train {quoted(manifest)} --output runs/first")
     if result.problems:
         sys.exit(1)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import RunPath, quoted
+
 
 @click.command("import-masks")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=RunPath(exists=True))
 @click.argument("source", type=click.Path(exists=True), required=False)
 @click.option("--round", "number", type=click.IntRange(1), help="Round of selection; default: the last.")
 @click.option(
@@ -56,3 +58,5 @@ def command(
         click.echo(f"{len(imported.missing)} of {len(selected.items)} selected images have none yet.")
     click.echo(f"Masks drawn by people: {100 * imported.share:.2f} % of the training images.")
     click.echo(f"Manifest: {imported.manifest}" + (f" (before: {imported.backup})" if imported.backup else ""))
+    config = Path(run, "config.yaml")
+    click.echo(f"Next:     lae-tf train {quoted(str(config))} --output {quoted(run)} --resume")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import ConfigPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.overrides import set_option
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("loop")
-@click.argument("config", type=click.Path(exists=True, dir_okay=False))
+@click.argument("config", type=ConfigPath(exists=True))
 @click.option("--oracle", is_flag=True, required=True, help="The manifest's own masks answer for the annotators.")
 @click.option(
     "--budget",

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from lae_tf.cli.inputs import quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.splits import division_options
+from lae_tf.errors import UsageError
 
 SHOWN = 20
 
 
+class LayoutName(click.ParamType):
+    """The name of a layout."""
+
+    name = "kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from lae_tf.data.layouts import LAYOUTS
+
+        if value not in LAYOUTS:
+            order = " The order is lae-tf manifest KIND ROOT." if os.path.exists(value) else ""
+            raise UsageError(f"unknown layout '{value}'; known are {', '.join(LAYOUTS)}.{order}")
+        return value
+
+
 @click.command("manifest")
-@click.argument("kind")
+@click.argument("kind", type=LayoutName())
 @click.argument("root", type=click.Path(exists=True, file_okay=False))
 @click.option(
     "-o",
@@ -81,3 +99,4 @@ def command(
         click.echo(f"Unmatched: {sentence}", err=True)
     if built.unmatched:
         click.echo(f"{len(built.unmatched)} unmatched, all listed in {built.report}", err=True)
+    click.echo(f"Next:     lae-tf check-data {quoted(output)}")

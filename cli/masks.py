@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lae_tf.cli.inputs import ManifestPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.errors import ProblemsError
 
@@ -22,7 +23,7 @@ def command() -> None:
 
 
 @command.command("diff")
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False))
+@click.argument("manifest", type=ManifestPath(exists=True))
 @click.option(
     "--sources",
     type=click.Path(exists=True, file_okay=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,10 @@ import click
 from click.core import ParameterSource
 
 from lae_tf.atomic import write_bytes, write_text
+from lae_tf.cli.inputs import ImagePath, RunPath, quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.recognition import recognise
 from lae_tf.errors import MissingExtraError, UsageError
 
 FOR_IMAGES = {"heatmaps", "csv_path"}
@@ -24,7 +27,7 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 
 
 @click.command("predict")
-@click.argument("paths", nargs=-1, required=True, metavar="[RUN] PATHS...")
+@click.argument("paths", nargs=-1, required=True, metavar="[RUN] PATHS...", type=click.Path())
 @click.option("--server", metavar="URL", help="Ask this server, in place of RUN; TensorFlow is not needed.")
 @click.option("--model-name", default="lae", show_default=True, help="With --server: the model's name there.")
 @click.option("--token", envvar="LAE_TF_TOKEN", show_envvar=True, help="With --server: the bearer token to send.")
@@ -67,10 +70,12 @@ def command(
     from lae_tf.data.walking import LeftOut
 
     left_out: list[LeftOut] = []
-    videos = videos_among(paths if server else paths[1:])
+    context = click.get_current_context()
+    run, paths = split_run(context, paths, server)
+    videos = videos_among(paths)
     if videos and server:
         raise UsageError("--server scores images; for videos name a RUN in its place.")
-    source = click.get_current_context().get_parameter_source
+    source = context.get_parameter_source
     given = {name for name in FOR_IMAGES | FOR_VIDEOS if source(name) is ParameterSource.COMMANDLINE}
     for name in sorted(given & (FOR_IMAGES if videos else FOR_VIDEOS)):
         kinds = ("images", "videos") if videos else ("videos", "images")
@@ -78,15 +83,11 @@ def command(
     if videos:
         from lae_tf.cli.video_report import predict_videos
 
-        sys.exit(predict_videos(paths[0], videos, report, annotate, frames, whole, batch_size, as_json))
+        sys.exit(predict_videos(run, videos, report, annotate, frames, whole, batch_size, as_json))
+    files = find_images(paths, left_out)
     if server:
-        files = find_images(paths, left_out)
         predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))
     else:
-        run, *rest = paths
-        if not rest:
-            raise click.UsageError("Missing argument 'PATHS...': give RUN and images, or --server URL and images.")
-        files = find_images(rest, left_out)
         predictions = ask_run(run, files, batch_size)
     names = heatmap_names(files) if heatmaps else {}
     records, failures = report_left_out(left_out, as_json), len(left_out)
@@ -124,6 +125,25 @@ def report_left_out(left_out: Sequence[Any], as_json: bool) -> list[dict]:
         if as_json:
             click.echo(json.dumps(record))
     return records
+
+
+def split_run(context: click.Context, paths: tuple[str, ...], server: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the run, empty where a server is asked, and the paths of images or videos.
+
+    Raises:
+        click.UsageError: what stands first is no run or, with a server, is one; or another path is no image.
+    """
+    run = ""
+    if server and os.path.isdir(paths[0]) and recognise(paths[0]).kind == "run":
+        raise UsageError(f"--server stands in place of RUN; leave {paths[0]} out.")
+    if not server:
+        run, *rest = paths
+        run = RunPath(exists=True).convert(run, None, context)
+        if not rest:
+            example = f"For example: lae-tf predict {quoted(run)} photos/"
+            raise click.UsageError(f"Missing argument 'PATHS...', images or videos after RUN. {example}", context)
+        paths = tuple(rest)
+    return run, tuple(ImagePath().convert(path, None, context) for path in paths)
 
 
 def ask_run(run: str, files: list[str], batch_size: int) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
@@ -41,4 +42,4 @@ def command(output: str, seed: int, as_json: bool) -> None:
     click.echo(format_table(images))
     click.echo(f"\nMasks used for {100 * budget:.2f} % of the training images.")
     click.echo(f"Look at:  {page}")
-    click.echo(f"Try:      lae-tf predict {run.path} YOUR_IMAGES --heatmaps heatmaps/")
+    click.echo(f"Try:      lae-tf predict {quoted(str(run.path))} YOUR_IMAGES --heatmaps heatmaps/")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import PoolPath, RunOrExportPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("score")
-@click.argument("model", type=click.Path(exists=True, file_okay=False), metavar="RUN_OR_EXPORT")
-@click.argument("pool", type=click.Path(exists=True))
+@click.argument("model", type=RunOrExportPath(exists=True), metavar="RUN_OR_EXPORT")
+@click.argument("pool", type=PoolPath(exists=True))
 @click.argument("out", type=OutputPath())
 @click.option("--top-k", type=click.IntRange(1), help="Write the K rows of highest score too, to OUT.top.parquet.")
 @click.option("--per-group", type=click.IntRange(1), help="With --top-k: at most so many rows of one group.")

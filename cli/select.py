@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.inputs import RunPath, quoted
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("select")
-@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.argument("run", type=RunPath(exists=True))
 @click.option("--budget", default="2%", show_default=True, help="Masks over all rounds: a share (2%) or a count (40).")
 @click.option("--strategy", default="channel-concept", show_default=True, help="One strategy, or a+b to combine.")
 @click.option("--per-group", type=click.IntRange(1), help="At most so many images of one group.")
@@ -68,4 +69,4 @@ def command(
         f"{100 * settings['share_after']:.2f} % of {settings['training_images']} training images."
     )
     click.echo(f"List:    {folder / 'selection.csv'}\nSheet:   {folder / 'contact_sheet.png'}")
-    click.echo(f"Gallery: {folder / 'channels.html'}\nNext:    lae-tf annotate {run}")
+    click.echo(f"Gallery: {folder / 'channels.html'}\nNext:    lae-tf annotate {quoted(run)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lae_tf.cli.inputs import ExportPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import MissingExtraError, UsageError
 
@@ -16,7 +17,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("serve")
-@click.argument("export_dir", required=False, type=click.Path(path_type=Path))
+@click.argument("export_dir", required=False, type=ExportPath(path_type=Path))
 @click.option("--model-name", metavar="N", help="Name in URLs.  [default: the folder's]")
 @click.option("--model-config-file", type=_FILE, help="Several models (text ModelServerConfig).")
 @click.option("--rest-api-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any.")

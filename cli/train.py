@@ -6,6 +6,7 @@ import json
 
 import click
 
+from lae_tf.cli.inputs import ConfigPath, quoted
 from lae_tf.cli.interruption import resumable
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.overrides import set_option
@@ -13,7 +14,7 @@ from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("train")
-@click.argument("config", type=click.Path(exists=True, dir_okay=False))
+@click.argument("config", type=ConfigPath(exists=True))
 @set_option
 @click.option("--output", type=OutputPath(file_okay=False), help="Run directory; default: the configuration's.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, or with new masks.")
@@ -61,4 +62,6 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
     click.echo(f"Masks drawn for {100 * data['mask_budget']:.2f} % of the training images.")
     click.echo(f"Threshold {decision['threshold']:.3f} ({decision['rule']}, {decision['validation_images']} images).")
     click.echo(f"Model: {run.model_path}")
-    click.echo(f"Next:  lae-tf evaluate {run.path} MANIFEST")
+    click.echo(f"Next:  lae-tf evaluate {quoted(str(run.path))} MANIFEST")
+    if not data["counts"]["train"]["annotated"]:
+        click.echo(f"   or  lae-tf select {quoted(str(run.path))}, for masks to align with")

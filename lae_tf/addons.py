@@ -26,6 +26,7 @@ import tensorflow as tf
 __all__ = [
     "KERAS_3",
     "STACK",
+    "STACKS",
     "SigmoidFocalCrossEntropy",
     "SpectralNormalization",
     "all_weights_loaded",
@@ -39,6 +40,10 @@ __all__ = [
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 STACK = "current" if KERAS_3 else "classic"
+STACKS = {
+    "classic": "TensorFlow 2.15, Keras 2.15 and tensorflow-addons, for Python 3.10 and 3.11",
+    "current": "TensorFlow 2.21 and Keras 3.15, for Python 3.12 and 3.13",
+}
 
 
 def _gaussian_filter2d(image: tf.Tensor, filter_shape: int = 3, sigma: float = 1.0) -> tf.Tensor:

@@ -210,16 +210,16 @@ WRITING = [
     ("explain", "run", "m.csv", "--output"),
     ("export", "run"),
     ("export-tasks", "run"),
-    ("forge", "run"),
-    ("frames", "run"),
+    ("forge", "photos"),
+    ("frames", "photos"),
     ("loop", "p.yaml", "--output"),
-    ("manifest", "folders", "run", "--output"),
+    ("manifest", "folders", "photos", "--output"),
     ("masks", "diff", "m.csv", "--masks"),
     ("predict", "run", "m.csv", "--csv"),
     ("predict", "run", "m.csv", "--heatmaps"),
     ("predict", "run", "m.csv", "--report"),
     ("quickstart",),
-    ("score", "run", "m.csv"),
+    ("score", "run", "photos"),
     ("train", "p.yaml", "--output"),
 ]
 
@@ -227,15 +227,16 @@ WRITING = [
 @pytest.mark.parametrize("words", WRITING, ids=" ".join)
 def test_places_that_cannot_be_written_are_refused_first(lae_tf_command, monkeypatch, tmp_path, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run").mkdir()
-    for name in ("m.csv", "p.yaml"):
+    for name in ("run", "photos"):
+        (tmp_path / name).mkdir()
+    for name in ("m.csv", "p.yaml", "run/config.yaml"):
         (tmp_path / name).touch()
     code, _, error = lae_tf_command(*words, "m.csv/new/out.parquet")
     assert code == 2 and f"cannot be made, for {tmp_path / 'm.csv'} is no folder" in error.splitlines()[-1]
     monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(tmp_path))  # root may write anywhere
     code, _, error = lae_tf_command(*words, "new/out.parquet")
     assert code == 2 and f"new/out.parquet: {tmp_path} cannot be written to" in error.splitlines()[-1]
-    assert sorted(os.listdir(tmp_path)) == ["m.csv", "p.yaml", "run"]
+    assert sorted(os.listdir(tmp_path)) == ["m.csv", "p.yaml", "photos", "run"]
 
 
 def test_whoever_reads_may_stop_reading(tmp_path):
