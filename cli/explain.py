@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from lae_tf.cli.inputs import ImagePath, ManifestPath, RunPath
+from lae_tf.cli.inputs import ManifestPath, RunPath, require_images
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("explain")
 @click.argument("run", type=RunPath(exists=True))
-@click.argument("paths", nargs=-1, required=True, type=ImagePath())
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", type=OutputPath(file_okay=False), required=True, help="Folder for panels and page.")
 @click.option("--masks", type=click.Path(exists=True, file_okay=False), help="Folder of masks named as the images.")
 @click.option("--manifest", type=ManifestPath(exists=True), help="Manifest that knows the images' labels and masks.")
@@ -55,6 +55,7 @@ def command(
 
     if masks and manifest:
         raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
+    require_images(paths, click.get_current_context())
     left_out: list[LeftOut] = []
     files = find_images(paths, left_out)
     opened = Run.open(run)

@@ -31,10 +31,14 @@ class InputPath(click.Path):
         if not os.path.exists(path):  # a pattern, or for the verb to say
             return converted
         found = recognise(path)
-        if found.kind in self.kinds:
+        if self.takes(path, found):
             return converted
         what = f"{path}: {self.refusal}it is {found.words}; expected {self.expected}."
         raise UsageError(" ".join(filter(None, (what, _order(found, ctx), self.advice(path, found)))))
+
+    def takes(self, path: str, found: Found) -> bool:
+        """Whether this is what is needed, or for the verb to judge."""
+        return found.kind in self.kinds
 
     def advice(self, path: str, found: Found) -> str:
         """Return sentences on what to type, as far as it can be told."""
@@ -74,7 +78,7 @@ class RunOrExportPath(RunPath):
 class ConfigPath(InputPath):
     """A configuration, or a manifest in its place."""
 
-    kinds = ("config", "yaml", "table")
+    kinds = ("config", "yaml", "json", "file", "table")
     expected = "a configuration (.yaml) or a manifest (.csv, .parquet)"
 
     def advice(self, path: str, found: Found) -> str:
@@ -93,7 +97,7 @@ class ConfigPath(InputPath):
 class ProtocolPath(InputPath):
     """A protocol of a comparison."""
 
-    kinds = ("protocol", "yaml")
+    kinds = ("protocol", "yaml", "json", "file")
     expected = "a protocol (.yaml) such as configs/swap.yaml"
 
     def advice(self, path: str, found: Found) -> str:
@@ -163,10 +167,25 @@ class RealImagesPath(InputPath):
     kinds = ("images", "folder")
     expected = "a folder of real images"
 
+    def takes(self, path: str, found: Found) -> bool:
+        mixed = os.path.isdir(os.path.join(path, "real"))
+        return super().takes(path, found) or (found.kind == "data" and not mixed)
+
     def advice(self, path: str, found: Found) -> str:
         if found.kind in ("data", "sorted images"):
             return f"Give the real ones alone, as in {quoted(os.path.join(path, 'real'))}."
         return f"{typed('frames', path, 'frames')} makes images of videos." if "video" in found.kind else ""
+
+
+def require_images(paths: tuple[str, ...], context: click.Context) -> None:
+    """Refuse what is surely neither images nor videos; one file among several is for the verb to skip.
+
+    Raises:
+        UsageError: a folder of another kind, or a single file.
+    """
+    for path in paths:
+        if len(paths) == 1 or os.path.isdir(path):
+            ImagePath().convert(path, None, context)
 
 
 def quoted(path: str) -> str:

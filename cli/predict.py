@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from lae_tf.atomic import write_bytes, write_text
-from lae_tf.cli.inputs import ImagePath, RunPath, quoted
+from lae_tf.cli.inputs import RunPath, quoted, require_images
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
@@ -143,7 +143,8 @@ def split_run(context: click.Context, paths: tuple[str, ...], server: str | None
             example = f"For example: lae-tf predict {quoted(run)} photos/"
             raise click.UsageError(f"Missing argument 'PATHS...', images or videos after RUN. {example}", context)
         paths = tuple(rest)
-    return run, tuple(ImagePath().convert(path, None, context) for path in paths)
+    require_images(paths, context)
+    return run, paths
 
 
 def ask_run(run: str, files: list[str], batch_size: int) -> Iterator[Any]:

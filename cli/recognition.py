@@ -52,7 +52,7 @@ def recognise(path: str) -> Found:
     suffix = os.path.splitext(path)[1].lower()
     folder = Path(path).parent
     within = str(folder) if _is_run(folder) else ""
-    if suffix in (".yaml", ".yml"):
+    if suffix in (".yaml", ".yml") and os.path.isfile(path):
         return Found(*_yaml(path), within)
     if suffix in _FILES:
         return Found(*_FILES[suffix], within)

@@ -6,6 +6,7 @@ import shlex
 import click
 import pytest
 
+from lae_tf.cli.inputs import RealImagesPath, require_images
 from lae_tf.cli.main import VERBS, cli
 from lae_tf.cli.recognition import recognise
 
@@ -111,6 +112,7 @@ WRONG = [
     ("predict run m.csv", "expected images or videos", "`lae-tf evaluate RUN m.csv`"),
     ("predict run started", "it is a folder that holds a run", "expected images or videos"),
     ("predict run photos.zip", "it is an archive", "Unpack it first."),
+    ("predict run photos started", "it is a folder that holds a run", "expected images or videos"),
     ("predict --server http://localhost:1 run photos", "--server stands in place of RUN", "leave run out"),
     ("explain run exports -o out", "it is a folder that holds an export", "expected images or videos"),
     ("forge sorted out", "expected a folder of real images", "as in sorted/real"),
@@ -155,6 +157,23 @@ def test_what_was_found_and_what_to_type(lae_tf_command, words, found, remedy):
         assert verb in VERBS
         parsed = cli.get_command(click.Context(cli), verb)
         parsed.make_parser(click.Context(parsed)).parse_args(arguments)  # knows every option
+
+
+@pytest.mark.parametrize("words", ["m.csv photos/a.jpg", "photos.zip photos/a.jpg", "none/*.jpg m.csv"])
+def test_a_file_among_several_is_for_the_verb_to_skip(words):
+    require_images(tuple(words.split()), click.Context(cli.get_command(click.Context(cli), "explain")))
+
+
+def test_a_configuration_may_have_any_name(lae_tf_command, place):
+    for name in ("config", "config.json", "config.txt"):
+        (place / name).write_text('{"data": {"manifest": "m.csv"}, "bogus": 1}')
+        code, _, err = lae_tf_command("train", name)
+        assert code == 2 and f"{name}: 1 problem" in err
+
+
+def test_real_images_may_lie_beside_their_manifest(place):
+    (place / "data" / "real").rename(place / "data" / "originals")
+    assert RealImagesPath(exists=True).convert("data", None, None) == "data"
 
 
 @pytest.mark.parametrize("name", ["my photos", "o'clock", "$HOME", "a;b", "`x`"])
