@@ -9,6 +9,7 @@ import click
 from lae_tf.cli.inputs import ManifestPath, RunPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
 
 
 @click.command("evaluate")
@@ -24,10 +25,18 @@ from lae_tf.cli.quiet import import_tensorflow
 @click.option(
     "--output", type=OutputPath(file_okay=False), help="Default: RUN/report, RUN/report-2 for other data, and so on."
 )
+@threshold_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
-    run: str, manifests: tuple[str, ...], split: str, output: str | None, batch_size: int, as_json: bool
+    run: str,
+    manifests: tuple[str, ...],
+    split: str,
+    output: str | None,
+    threshold: float | None,
+    max_false_alarms: float | None,
+    batch_size: int,
+    as_json: bool,
 ) -> None:
     """Evaluate a run on seen and unseen manipulations.
 
@@ -40,11 +49,14 @@ def command(
     from lae_tf.training.run import Run
 
     opened = Run.open(run)
+    chosen = chosen_threshold(run, threshold, max_false_alarms)
     import_tensorflow()
     from lae_tf.evaluation.evaluate import evaluate_run, report_folder, write_evaluation
     from lae_tf.evaluation.tables import format_table
 
-    evaluation = evaluate_run(opened, manifests, split, batch_size)
+    evaluation = evaluate_run(opened, manifests, split, batch_size, chosen)
+    if chosen:
+        click.echo(f"Fake from {chosen.value:.4f} ({chosen.source}).", err=True)
     for caution in evaluation.cautions:
         click.echo(f"Warning: {caution}", err=True)
     place = Path(output) if output else report_folder(opened, evaluation)

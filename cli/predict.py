@@ -20,6 +20,8 @@ from lae_tf.cli.inputs import RunPath, quoted, require_images
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
+from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
+from lae_tf.decision import MODELS_OWN, Threshold, score_text
 from lae_tf.errors import MissingExtraError, UsageError
 
 FOR_IMAGES = {"heatmaps", "csv_path"}
@@ -33,6 +35,7 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 @click.option("--token", envvar="LAE_TF_TOKEN", show_envvar=True, help="With --server: the bearer token to send.")
 @click.option("--heatmaps", type=OutputPath(file_okay=False), help="Write each image with its attention here, as PNG.")
 @click.option("--csv", "csv_path", type=OutputPath(dir_okay=False), help="Write the table here too.")
+@threshold_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--report", type=OutputPath(file_okay=False), help="Videos: write table, plot and contact sheet here.")
 @click.option("--annotate", is_flag=True, help="Videos: write a copy with the attention laid over too (--report).")
@@ -46,6 +49,8 @@ def command(
     token: str | None,
     heatmaps: str | None,
     csv_path: str | None,
+    threshold: float | None,
+    max_false_alarms: float | None,
     batch_size: int,
     report: str | None,
     annotate: bool,
@@ -55,12 +60,14 @@ def command(
 ) -> None:
     """Score images or videos, and draw heatmaps.
 
-    PATHS are files, folders or glob patterns. SCORE is the probability that an image is fake; LABEL compares it with
-    the threshold chosen on validation. A file that cannot be read is reported and skipped; the exit code is then 1.
+    PATHS are files, folders or glob patterns. SCORE is the probability that an image is fake if as many are fake as
+    real; LABEL is fake from 0.5 on, or from another threshold that you choose. A file that cannot be read is reported
+    and skipped; the exit code is then 1.
 
     \b
     Example:
       lae-tf predict runs/first photos/ --heatmaps out/
+      lae-tf predict runs/first photos/ --max-false-alarms 1%
       lae-tf predict runs/first clip.mp4 --report out/ --annotate
       lae-tf predict --server http://localhost:8501 photos/
     """
@@ -80,15 +87,19 @@ def command(
     for name in sorted(given & (FOR_IMAGES if videos else FOR_VIDEOS)):
         kinds = ("images", "videos") if videos else ("videos", "images")
         raise UsageError(f"--{name.removesuffix('_path')} is for {kinds[0]}; these are {kinds[1]}.")
+    chosen = chosen_threshold(None if server else run, threshold, max_false_alarms)
     if videos:
-        from lae_tf.cli.video_report import predict_videos
+        from lae_tf.cli.video_report import VideoRequest, predict_videos
 
-        sys.exit(predict_videos(run, videos, report, annotate, frames, whole, batch_size, as_json))
+        request = VideoRequest(videos, report, annotate, frames, whole, batch_size, as_json)
+        sys.exit(predict_videos(run, chosen, request))
     files = find_images(paths, left_out)
     if server:
         predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))
+        if chosen:
+            predictions = (one.at(chosen.value) for one in predictions)
     else:
-        predictions = ask_run(run, files, batch_size)
+        predictions = ask_run(run, chosen, files, batch_size)
     names = heatmap_names(files) if heatmaps else {}
     records, failures = report_left_out(left_out, as_json), len(left_out)
     with tqdm(total=len(files), desc="predict", unit=" images", file=sys.stderr) as bar:
@@ -97,8 +108,10 @@ def command(
             if prediction.error:
                 failures += 1
                 tqdm.write(f"Skipped: {prediction.error}", file=sys.stderr)
-            elif heatmaps:
-                record["heatmap"] = write_heatmap(Path(heatmaps) / names[prediction.path], prediction)
+            else:
+                record["threshold_from"] = chosen.source if chosen else MODELS_OWN
+                if heatmaps:
+                    record["heatmap"] = write_heatmap(Path(heatmaps) / names[prediction.path], prediction)
             if as_json:
                 tqdm.write(json.dumps(record), file=sys.stdout)
             records.append(record)
@@ -106,12 +119,15 @@ def command(
     scored = [record for record in records if "error" not in record]
     if not as_json:
         for record in scored:
-            click.echo(f"{record['score']:.4f}  {record['label']:<4}  {click.format_filename(record['path'])}")
+            score = score_text(record["score"], record["threshold"])
+            click.echo(f"{score}  {record['label']:<4}  {click.format_filename(record['path'])}")
     if csv_path:
         write_csv(Path(csv_path), records)
     if not as_json:
         fakes = sum(record["label"] == "fake" for record in scored)
         click.echo(f"{len(scored)} scored, {fakes} fake, {failures} skipped.", err=True)
+        if chosen:
+            click.echo(f"Fake from {chosen.value:.4f} ({chosen.source}).", err=True)
         for place in filter(None, (csv_path, heatmaps)):
             click.echo(f"Written: {place}", err=True)
     sys.exit(1 if failures else 0)
@@ -147,13 +163,13 @@ def split_run(context: click.Context, paths: tuple[str, ...], server: str | None
     return run, paths
 
 
-def ask_run(run: str, files: list[str], batch_size: int) -> Iterator[Any]:
+def ask_run(run: str, threshold: Threshold | None, files: list[str], batch_size: int) -> Iterator[Any]:
     """Yield a prediction for each file, made in this process."""
     import_tensorflow()
     from lae_tf.prediction import predict_files
     from lae_tf.training.run import Run
 
-    return predict_files(Run.open(run).load_model(), files, batch_size)
+    return predict_files(Run.open(run).load_model(threshold), files, batch_size)
 
 
 def ask_server(
@@ -197,7 +213,7 @@ def write_heatmap(path: Path, prediction: Any) -> str:
 
 def write_csv(path: Path, records: list[dict]) -> None:
     """Write all records, errors included, atomically; a name that is no text keeps its bytes."""
-    columns = ["path", "score", "label", "logit", "threshold", "heatmap", "error"]
+    columns = ["path", "score", "label", "logit", "threshold", "threshold_from", "heatmap", "error"]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, restval="")
     writer.writeheader()

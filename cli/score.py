@@ -12,6 +12,7 @@ import click
 from lae_tf.cli.inputs import PoolPath, RunOrExportPath
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
 
 
 @click.command("score")
@@ -20,6 +21,7 @@ from lae_tf.cli.quiet import import_tensorflow
 @click.argument("out", type=OutputPath())
 @click.option("--top-k", type=click.IntRange(1), help="Write the K rows of highest score too, to OUT.top.parquet.")
 @click.option("--per-group", type=click.IntRange(1), help="With --top-k: at most so many rows of one group.")
+@threshold_options
 @click.option(
     "--shard-rows",
     type=click.IntRange(1),
@@ -42,6 +44,8 @@ def command(
     out: str,
     top_k: int | None,
     per_group: int | None,
+    threshold: float | None,
+    max_false_alarms: float | None,
     shard_rows: int,
     engine: str,
     beam_options: str,
@@ -58,6 +62,7 @@ def command(
     Example:
       lae-tf score runs/first frames.parquet scores.parquet --top-k 500 --per-group 2
     """
+    from lae_tf.decision import MODELS_OWN
     from lae_tf.errors import UsageError
     from lae_tf.scale.pool import Pool
 
@@ -67,6 +72,9 @@ def command(
         raise UsageError("--beam-options goes with --engine beam.")
     if not out.endswith(".parquet"):
         raise UsageError(f"{out}: the output ends in .parquet.")
+    is_run = (Path(model) / "config.yaml").is_file()
+    chosen = chosen_threshold(model if is_run else None, threshold, max_false_alarms)
+    value = chosen.value if chosen else None
     opened = Pool.open(pool, shard_rows)
     if per_group and "group" not in opened.columns:
         raise UsageError(f"{pool}: has no column 'group', which --per-group needs.")
@@ -80,12 +88,15 @@ def command(
         if engine == "beam":
             from lae_tf.scale.beam import score_with_beam
 
-            outcome = score_with_beam(path, opened, Path(out), top, shlex.split(beam_options))
+            outcome = score_with_beam(path, opened, Path(out), top, shlex.split(beam_options), value)
         else:
-            outcome = score_pool(path, digest, opened, Path(out), top)
+            outcome = score_pool(path, digest, opened, Path(out), top, value)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(outcome), default=str))
+        decision = {"threshold": value, "threshold_from": chosen.source if chosen else MODELS_OWN}
+        click.echo(json.dumps({**dataclasses.asdict(outcome), **decision}, default=str))
         return
     click.echo(f"{outcome.scored} scored, {outcome.failed} could not be read.")
+    if chosen:
+        click.echo(f"Fake from {chosen.value:.4f} ({chosen.source}).")
     for place in filter(None, (outcome.scores, outcome.top, outcome.errors)):
         click.echo(f"Written: {place}")

@@ -6,28 +6,39 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.decision import MODELS_OWN, Threshold, score_text
 from lae_tf.errors import UsageError, VideoError
 
 
-def predict_videos(
-    run: str,
-    files: Sequence[str],
-    report: str | None,
-    annotate: bool,
-    frames: int,
-    whole: bool,
-    batch_size: int,
-    as_json: bool,
-) -> int:
+class VideoRequest(NamedTuple):
+    """What ``lae-tf predict`` was asked to do with videos; the fields are its options."""
+
+    files: Sequence[str]
+    report: str | None
+    annotate: bool
+    frames: int
+    whole: bool
+    batch_size: int
+    as_json: bool
+
+
+def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest) -> int:
     """Score videos and write what was asked for; return the exit code, 1 if a video was skipped.
+
+    Args:
+        run: the run to score with.
+        threshold: of a video's mean score, in place of the model's.
+        request: what to score and to write.
 
     Raises:
         UsageError: ``annotate`` without ``report``.
     """
+    files, report, annotate, frames, whole, batch_size, as_json = request
     if annotate and not report:
         raise UsageError("--annotate needs --report, the folder to write the video to.")
     import_tensorflow()
@@ -39,7 +50,7 @@ def predict_videos(
     from lae_tf.training.run import Run
     from lae_tf.video_prediction import annotate_video, predict_video, write_report
 
-    model = Run.open(run).load_model()
+    model = Run.open(run).load_model(threshold)
     names = heatmap_names(list(files))
     selection = Selection(count=frames)
     failures = 0
@@ -47,7 +58,7 @@ def predict_videos(
         try:
             track = None if whole else find_track(path, selection)
             prediction = predict_video(model, path, selection, track, batch_size)
-            record = prediction.record()
+            record = {**prediction.record(), "threshold_from": threshold.source if threshold else MODELS_OWN}
             if report:
                 folder = Path(report) / Path(names[path]).stem
                 written = write_report(model, prediction, track, folder)
@@ -64,10 +75,12 @@ def predict_videos(
         elif "error" not in record:
             low, high = record["interval"]
             tqdm.write(
-                f"{record['score']:.4f}  {record['label']:<4}  [{low:.2f}, {high:.2f}] over "
-                f"{len(record['frames'])} frames  {click.format_filename(path)}",
+                f"{score_text(prediction.score, prediction.threshold)}  {record['label']:<4}  "
+                f"[{low:.2f}, {high:.2f}] over {len(record['frames'])} frames  {click.format_filename(path)}",
                 file=sys.stdout,
             )
+    if threshold and not as_json:
+        click.echo(f"Fake from {threshold.value:.4f} ({threshold.source}).", err=True)
     if report and not as_json:
         click.echo(f"Written: {report}", err=True)
     return 1 if failures else 0

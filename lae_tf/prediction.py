@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.data.images import normalise, read_bytes
+from lae_tf.decision import label_of
 from lae_tf.errors import ImageError
 from lae_tf.model.lae import LAE
 
@@ -45,11 +46,6 @@ class Prediction:
             return {"path": self.path, "error": self.error}
         names = ("path", "score", "label", "logit", "threshold")
         return {name: getattr(self, name) for name in names}
-
-
-def label_of(score: float, threshold: float) -> str:
-    """Return ``fake`` where the score reaches the threshold, else ``real``."""
-    return "fake" if score >= threshold else "real"
 
 
 def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterator[Prediction]:

@@ -21,10 +21,10 @@ from lae_tf.data.crops import Crop, read_crops
 from lae_tf.data.decoding import import_av
 from lae_tf.data.faces import Track
 from lae_tf.data.video import Selection
+from lae_tf.decision import label_of, score_text
 from lae_tf.errors import VideoError
 from lae_tf.evaluation import panels, plots
 from lae_tf.model.lae import LAE
-from lae_tf.prediction import label_of
 
 SHOWN = 12
 """Frames on the contact sheet."""
@@ -186,7 +186,8 @@ def scores_over_time(prediction: VideoPrediction) -> Figure:
     axes = figure.subplots()
     low, high = mean_interval(prediction.scores)
     axes.axhspan(low, high, color=plots.COLOURS[0], alpha=0.15, linewidth=0)
-    axes.axhline(prediction.score, color=plots.COLOURS[0], label=f"mean {prediction.score:.2f} [{low:.2f}, {high:.2f}]")
+    mean = score_text(prediction.score, prediction.threshold, 2)
+    axes.axhline(prediction.score, color=plots.COLOURS[0], label=f"mean {mean} [{low:.2f}, {high:.2f}]")
     axes.axhline(prediction.threshold, color=plots.GREY, linestyle=":", label=f"threshold {prediction.threshold:.2f}")
     axes.plot(prediction.times, prediction.scores, color=plots.COLOURS[1], marker=".", linewidth=1, label="frames")
     axes.set(xlabel="time (s)", ylabel="P(fake)", ylim=(-0.02, 1.02))
@@ -257,7 +258,8 @@ def _drawn(prediction: VideoPrediction, crop: Crop) -> np.ndarray:
     thick = max(round(2 * size), 1)
     cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), colour, thick)
     place = (left + 2 * thick, top + height - 3 * thick)
-    cv2.putText(picture, f"P(fake) {score:.2f}", place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thick, cv2.LINE_AA)
+    text = f"P(fake) {score_text(score, prediction.threshold, 2)}"
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thick, cv2.LINE_AA)
     return picture
 
 

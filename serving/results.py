@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
+from lae_tf.decision import label_of
 from lae_tf.errors import LAEError
+
+R = TypeVar("R", bound="Score")
 
 
 class ServerError(LAEError):
@@ -51,6 +56,13 @@ class Score:
         names = ("path", "score", "label", "logit", "threshold")
         return {name: getattr(self, name) for name in names}
 
+    def at(self: R, threshold: float) -> R:
+        """Return the same score with the label that another threshold gives it."""
+        if self.error:
+            return self
+        label = label_of(float(np.float32(self.score)), threshold)  # as JSON rounded it, it may lie just below itself
+        return replace(self, label=label, threshold=threshold)
+
     @classmethod
     def values(cls, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that a signature's outputs for one image fill."""
@@ -82,9 +94,6 @@ class Explanation(Score):
             "heatmap_png": bytes(outputs["heatmap_png_bytes"]),
             "reconstruction_error": error,
         }
-
-
-R = TypeVar("R", bound=Score)
 
 
 def read_predictions(predictions: Any, names: Sequence[str], kind: type[R]) -> list[R]:

@@ -84,6 +84,22 @@ class TestPredict:
         assert [round(frame.time, 2) for frame in copy] == [round(i / 10, 2) for i in range(12)]
         assert copy[0].image.shape == (48, 64, 3)
 
+    def test_the_mean_is_held_against_the_threshold_that_is_named(self, trained_run, tmp_path, lae_tf_command):
+        path = write_video(tmp_path / "a.mp4", frames=6)
+        arguments = ("predict", trained_run.path, path, "--whole", "--frames", "3")
+        _, output, _ = lae_tf_command(*arguments, "--json")
+        own = json.loads(output.splitlines()[-1])
+        assert (own["threshold"], own["threshold_from"]) == (0.5, "model")
+        assert own["score"] == pytest.approx(np.mean([frame["score"] for frame in own["frames"]]))
+        assert own["label"] == ("fake" if own["score"] >= 0.5 else "real")
+        for threshold, label in ((own["score"] - 1e-4, "fake"), (own["score"] + 1e-4, "real")):
+            code, output, errors = lae_tf_command(*arguments, "--threshold", threshold)
+            score, called, *_ = output.splitlines()[-1].split()
+            assert code == 0 and called == label and (float(score) >= threshold) == (label == "fake")
+            assert "(--threshold)" in errors
+        code, _, errors = lae_tf_command(*arguments, "--max-false-alarms", "1%")
+        assert code == 2 and "at least 100 real validation images" in errors
+
     def test_a_folder_of_videos_stands_for_them(self, trained_run, tmp_path, lae_tf_command):
         paths = [write_video(tmp_path / f"clips/{name}.mp4", frames=4) for name in ("deep/b", "a")]
         command = ("predict", trained_run.path, "--whole", "--frames", "2", "--json")

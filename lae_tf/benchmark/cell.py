@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from scipy.special import expit
 
 from lae_tf.allocator import keep_freed_memory
 from lae_tf.atomic import write_text
@@ -26,7 +25,7 @@ from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.environment import describe
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.scoring import example_rows, score_manifest
-from lae_tf.training.calibrate import decision_threshold
+from lae_tf.training.calibrate import decision_threshold, scale_of
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
@@ -79,8 +78,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
 
     data = describe_data(config, training_manifest(config))
     result = {
-        "threshold": decision["threshold"],
-        "temperature": decision["temperature"],
+        **{name: decision[name] for name in ("boundary", "temperature", "threshold")},
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
         "train_seconds": seconds,
         "images_per_second": _images_per_second(model, decodable, batch_size),
@@ -93,7 +91,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         # What LAE would have by the peers' rule: validation without forgeries made on the fly.
         known = validation[validation["method"] != FORGED]
         result["known_threshold"] = decision_threshold(
-            known["logit"].to_numpy(), known["label"].to_numpy(), decision["temperature"]
+            known["logit"].to_numpy(), known["label"].to_numpy(), scale_of(decision)
         )
     write_text(folder / RESULT, json.dumps(result, indent=2))
 
@@ -125,7 +123,7 @@ def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: 
 
 def _calibrated(logits: Any, decision: dict[str, Any]) -> Any:
     """Return scores rounded as the model rounds them, which the threshold relies on, in float64 for files."""
-    return expit(np.float32(np.asarray(logits) / decision["temperature"])).astype(np.float64)
+    return scale_of(decision).scores(logits).astype(np.float64)
 
 
 def _images_per_second(model: keras.Model, test: Manifest, batch_size: int) -> float:

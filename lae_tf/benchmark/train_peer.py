@@ -81,7 +81,8 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         callbacks=[ProgressBar(model.name, epochs, steps, batch_size), StopDiverged(model.name), best],
     )
     model.set_weights(best.weights)
-    return model, calibrate_model(model, held_out)
+    decision, _ = calibrate_model(model, held_out)
+    return model, decision
 
 
 def _forget_initial_statistics(model: Peer, steps: int) -> None:

@@ -17,6 +17,7 @@ from lae_tf.atomic import write_text
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.decision import MODELS_OWN, Threshold
 from lae_tf.errors import LAEError
 from lae_tf.evaluation import panels, plots
 from lae_tf.evaluation.overlap import check_overlap
@@ -43,6 +44,7 @@ class Evaluation:
         table: one row per method and level, see ``tables.evaluation_table``.
         localisation: means over the images and the pooled pixel AUROC.
         threshold: of the decision.
+        threshold_from: where it came from.
         seen: methods that training used.
         manifest: what was scored.
         files: the manifests that it was read from.
@@ -56,6 +58,7 @@ class Evaluation:
     table: pd.DataFrame
     localisation: dict[str, float]
     threshold: float
+    threshold_from: str
     seen: tuple[str, ...]
     manifest: Manifest
     files: tuple[str, ...]
@@ -69,8 +72,21 @@ class Evaluation:
         return None if rows.empty else rows.iloc[0]
 
 
-def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test", batch_size: int = 32) -> Evaluation:
+def evaluate_run(
+    run: Run,
+    manifests: Sequence[str | Path],
+    split: str = "test",
+    batch_size: int = 32,
+    threshold: Threshold | None = None,
+) -> Evaluation:
     """Score one split of one or several manifests with a trained run.
+
+    Args:
+        run: the trained run.
+        manifests: what to score.
+        split: of them.
+        batch_size: images a step.
+        threshold: in place of the model's.
 
     Raises:
         LAEError: the split is empty, or holds images that the run was trained or calibrated on.
@@ -92,13 +108,14 @@ def evaluate_run(run: Run, manifests: Sequence[str | Path], split: str = "test",
     seen = tuple(run.require_json("data.json")["methods"])
     model = run.load_model()
     frame, meter = score_manifest(model, manifest, run.image_cache, batch_size)
-    threshold = float(model.calibration.threshold)
-    table = evaluation_table(frame, threshold, seen, seed=run.config.seed)
+    threshold = threshold or Threshold(float(model.calibration.threshold), MODELS_OWN)
+    table = evaluation_table(frame, threshold.value, seen, seed=run.config.seed)
     return Evaluation(
         frame=frame,
         table=table,
         localisation=meter.result(),
-        threshold=threshold,
+        threshold=threshold.value,
+        threshold_from=threshold.source,
         seen=seen,
         manifest=manifest,
         files=tuple(map(str, manifests)),
@@ -141,7 +158,7 @@ def _training_frame(run: Run) -> pd.DataFrame | None:
 
 
 def report_folder(run: Run, evaluation: Evaluation) -> Path:
-    """Return the run's folder for a report: that of the same manifests and split, else the first that is free."""
+    """Return the run's folder for a report: that of the same manifests, split and threshold, or the first free one."""
     name = "report" if evaluation.split == "test" else f"report-{evaluation.split}"
     number = 1
     while True:
@@ -149,8 +166,10 @@ def report_folder(run: Run, evaluation: Evaluation) -> Path:
         record = folder / "evaluation.json"
         if not record.is_file():
             return folder
-        manifests = read_record(record, record.name).get("manifests")
-        if manifests in (None, _absolute(evaluation.files)):  # reports of older versions do not name them
+        earlier = read_record(record, record.name)
+        # Reports of older versions name neither.
+        same_files = earlier.get("manifests") in (None, _absolute(evaluation.files))
+        if same_files and earlier.get("threshold_from", MODELS_OWN) == evaluation.threshold_from:
             return folder
         number += 1
 
@@ -167,6 +186,8 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
     write_text(folder / "evaluation.md", markdown_table(evaluation.table))
     record = {
         "threshold": evaluation.threshold,
+        "threshold_from": evaluation.threshold_from,
+        "model_sha256": run.model_digest(),
         "seen": evaluation.seen,
         "manifests": _absolute(evaluation.files),
         "split": evaluation.split,
@@ -179,6 +200,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
     data = run.require_json("data.json")
     environment = run.require_json("environment.json")
     split = [] if evaluation.split == "test" else ["--split", evaluation.split]
+    threshold = [] if evaluation.threshold_from == MODELS_OWN else ["--threshold", f"{evaluation.threshold:.9g}"]
     return write_report(
         folder / "report.html",
         title or f"Evaluation of {run.path.name}",
@@ -188,7 +210,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
             f"{', '.join(evaluation.seen)}; masks for {100 * data['mask_budget']:.2f} % of the training images"
         ),
         provenance={
-            "command": shlex.join(["lae-tf", "evaluate", str(run.path), *evaluation.files, *split]),
+            "command": shlex.join(["lae-tf", "evaluate", str(run.path), *evaluation.files, *split, *threshold]),
             "seed": str(run.config.seed),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
             "stack": f"{environment['stack']} (TensorFlow {environment['tensorflow']}, Keras {environment['keras']})",
@@ -218,7 +240,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         ),
         Picture(
             plots.png(plots.score_histogram(histograms, reals["score"], evaluation.threshold)),
-            "Scores of fakes per method, real images in grey, and the threshold chosen on validation.",
+            "Scores of fakes per method, real images in grey, and the threshold of the decision.",
             "Histogram of scores of each manipulation against real images",
         ),
     ]

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from lae_tf.decision import label_of, score_text
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.plots import COLOURS, GREY, INK
 
@@ -124,9 +125,9 @@ def _show(axes: Axes, picture: ArrayLike | None, absent: str = "") -> None:
 
 
 def _verdict(row: PanelRow, threshold: float) -> tuple[str, str]:
-    called = row.score >= threshold
-    sign = "≥" if called else "<"
-    text = f"score {row.score:.2f} {sign} {threshold:.2f}: called {'fake' if called else 'real'}"
+    label = label_of(row.score, threshold)
+    called = label == "fake"
+    text = f"score {score_text(row.score, threshold, 2)} {'≥' if called else '<'} {threshold:.2f}: called {label}"
     if row.label is None:
         return f"{row.name}  {text}".strip(), INK
     truth = "fake" if row.label else "real"

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lae_tf.data.images import printable
+from lae_tf.decision import label_of
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
 from lae_tf.explain.known_masks import Lookup, Truth, load_mask, nothing_known
 from lae_tf.explain.methods import CONTROL, Explainer
 from lae_tf.model.lae import LAE
-from lae_tf.prediction import Prediction, label_of, predict_files
+from lae_tf.prediction import Prediction, predict_files
 
 FAITHFULNESS = ("faithfulness", "insertion_auc", "deletion_auc")
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lae_tf.decision import score_text
 from lae_tf.evaluation.panels import HEATMAP, overlay
 from lae_tf.evaluation.plots import GREY, INK
 from lae_tf.explain.explaining import Explanation
@@ -51,7 +52,8 @@ def panel(explanation: Explanation) -> Figure:
             _outline(axes, explanation.mask)
     _legend(grid[0, 3], explanation)
     figure.suptitle(
-        f"score {prediction.score:.3f} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
+        f"score {score_text(prediction.score, prediction.threshold, 3)} "
+        f"{'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
         f"called {prediction.label}{_known_label(explanation)}; blurred copy {explanation.baseline_score:.3f}",
         fontsize=9,
         color=INK,

@@ -53,7 +53,7 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
         "limits": list(LIMITS),
         "input": {"image_size": config.data.image_size, "channels": "RGB", "range": [0, 1]},
         "data": {**data, "manifest": Path(data["manifest"]).name},
-        "decision": run.require_json("calibration.json"),
+        "decision": {"boundary": 0.0, **run.require_json("calibration.json")},  # older versions fitted none
         "evaluation": _evaluation(run),
         "parity": {
             "golden_images": parity.images,
@@ -82,14 +82,15 @@ def write_model_card(card: dict[str, Any], folder: Path) -> None:
 
 
 def _evaluation(run: Run) -> dict[str, Any] | None:
-    """Return the run's evaluation, or None where there is none of this very decision."""
+    """Return the run's evaluation, or None where there is none of this very model and decision."""
     path = run.report / "evaluation.json"
     evaluation: dict[str, Any] | None = read_record(path, path.name) if path.is_file() else None
     decision = run.require_json("calibration.json")
-    # After more training the threshold is another, and an older evaluation speaks of another model.
     if evaluation is None or abs(evaluation["threshold"] - decision["threshold"]) > 1e-6:
         return None
-    return evaluation
+    # Reports of older versions are known by a threshold that every training chose anew.
+    model = run.model_digest()
+    return evaluation if evaluation.get("model_sha256", model) == model else None
 
 
 def _cell(row: dict[str, Any], metric: str) -> str:

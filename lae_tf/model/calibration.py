@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -20,7 +21,10 @@ class _Fitted(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("lae_tf")
 class Calibration(_Fitted):
-    """Turns logits into scores: sigmoid(s / temperature) (Guo et al. 2017, arXiv 1706.04599).
+    """Turns logits s into scores: sigmoid((s - boundary) / temperature).
+
+    This is Platt's scaling (1999) with the slope 1 / temperature and the bias -boundary / temperature. Written so, a
+    logit at or above ``boundary`` scores 0.5 or more in float32 too, however far from 0 the boundary lies.
 
     An image is "fake" where its score is at or above ``threshold``.
     """
@@ -28,10 +32,16 @@ class Calibration(_Fitted):
     def build(self, input_shape: Any = None) -> None:
         self.temperature = self._scalar("temperature", 1.0)
         self.threshold = self._scalar("threshold", 0.5)
+        self.boundary = self._scalar("boundary", 0.0)
         self.built = True
 
     def call(self, logit: Any) -> Any:
-        return tf.sigmoid(logit / self.temperature)
+        return tf.sigmoid((logit - self.boundary) / self.temperature)
+
+    def load_own_variables(self, store: Any) -> None:
+        # Files of versions that fitted no bias hold temperature and threshold alone.
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no mapping
+        super().load_own_variables({"2": np.float32(0), **saved} if len(saved) == 2 else store)
 
 
 @keras.saving.register_keras_serializable("lae_tf")

@@ -34,7 +34,7 @@ class LAE(keras.Model):
     returns a dict:
 
     ==================  =====================  ============================================================
-    ``score``           float32 (B, 1)         P(fake), sigmoid(s / temperature)
+    ``score``           float32 (B, 1)         P(fake), calibrated: fake from 0.5 on
     ``logit``           float32 (B, 1)         s
     ``attention``       float32 (B, S, S)      T(A) in [0, 1], resized; forged above 0.5, as validation chose
     ``reconstruction``  float32 (B, S, S, 3)   in [0, 1]

@@ -41,15 +41,19 @@ class ScoreShard(beam.DoFn):
     Args:
         model: folder of a SavedModel, as workers see it.
         columns: of the pool.
+        threshold: in place of the model's.
     """
 
-    def __init__(self, model: str, columns: Sequence[str]):
+    def __init__(self, model: str, columns: Sequence[str], threshold: float | None = None):
         self._model = model
+        self._threshold = threshold
         self._columns = tuple(columns)
         self._shared = Shared()
 
     def setup(self) -> None:
-        self._scorer = self._shared.acquire(lambda: Scorer(self._model), tag=self._model)
+        self._scorer = self._shared.acquire(
+            lambda: Scorer(self._model, threshold=self._threshold), tag=(self._model, self._threshold)
+        )
 
     def process(self, shard: Shard) -> Iterator[Any]:
         for _, table in read_shards([shard], self._columns):
@@ -83,7 +87,9 @@ class BestRows(beam.CombineFn):
         return accumulator
 
 
-def score_with_beam(model: str, pool: Pool, out: Path, top: Top | None, options: Sequence[str]) -> Outcome:
+def score_with_beam(
+    model: str, pool: Pool, out: Path, top: Top | None, options: Sequence[str], threshold: float | None = None
+) -> Outcome:
     """Score a pool in a Beam pipeline.
 
     Args:
@@ -93,6 +99,7 @@ def score_with_beam(model: str, pool: Pool, out: Path, top: Top | None, options:
             All readers of Parquet take such a folder for one table. Rows are in no order.
         top: best rows to look for.
         options: pipeline options, for example ``["--runner=FlinkRunner"]``; Beam's DirectRunner by default.
+        threshold: in place of the model's.
 
     Raises:
         UsageError: a table exists already.
@@ -110,7 +117,8 @@ def score_with_beam(model: str, pool: Pool, out: Path, top: Top | None, options:
                 | "plan" >> beam.Create(pool.shards)
                 # Without it a runner may score all shards where they were made.
                 | "spread" >> beam.Reshuffle()
-                | "score" >> beam.ParDo(ScoreShard(model, pool.columns)).with_outputs("errors", main="scores")
+                | "score"
+                >> beam.ParDo(ScoreShard(model, pool.columns, threshold)).with_outputs("errors", main="scores")
             )
             results.scores | "write scores" >> _write_tables(scores, SCORES)
             results.errors | "write errors" >> _write_tables(errors, ERRORS)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,7 +64,9 @@ def refuse_existing(out: Path) -> None:
             raise UsageError(f"{path} exists already; remove it, or choose another output.")
 
 
-def score_pool(model: str, digest: str, pool: Pool, out: Path, top: Top | None = None) -> Outcome:
+def score_pool(
+    model: str, digest: str, pool: Pool, out: Path, top: Top | None = None, threshold: float | None = None
+) -> Outcome:
     """Score a pool, or go on where an earlier call was stopped.
 
     Args:
@@ -72,21 +75,22 @@ def score_pool(model: str, digest: str, pool: Pool, out: Path, top: Top | None =
         pool: what to score.
         out: of the scores; the other tables stand beside it, see :func:`table_paths`.
         top: best rows to look for.
+        threshold: in place of the model's.
 
     Raises:
-        UsageError: a table exists already, or an unfinished one is of another pool or model.
+        UsageError: a table exists already, or an unfinished one is of another pool, model or threshold.
     """
     parts = _parts(out)
     # A kill between the tables leaves the first of them beside the shards: they are made again.
     if out.exists() or not parts.exists():
         refuse_existing(out)
-    _resume(parts, pool, digest)
+    _resume(parts, {"model": digest, "pool": _pool_digest(pool), "threshold": threshold})
     places = {shard: parts / f"{shard.first:012d}.parquet" for shard in pool.shards}
     pending = [shard for shard, place in places.items() if not place.exists()]
     done = pool.rows - sum(shard.rows for shard in pending)
     with tqdm(total=pool.rows, initial=done, desc="score", unit=" images", file=sys.stderr) as bar:
         if pending:
-            scorer = Scorer(model)
+            scorer = Scorer(model, threshold=threshold)
             for shard, table in pool.read(pending):
                 _write(places[shard], scorer.score(shard, table))
                 bar.update(shard.rows)
@@ -100,10 +104,9 @@ def _parts(out: Path) -> Path:
     return out.with_name(f"{out.name}.parts")
 
 
-def _resume(parts: Path, pool: Pool, digest: str) -> None:
+def _resume(parts: Path, plan: dict[str, Any]) -> None:
     """Begin a folder of finished shards, or check that it was begun for the same."""
     record = parts / "plan.json"
-    plan = {"model": digest, "pool": _pool_digest(pool)}
     if not record.is_file():
         shutil.rmtree(parts, ignore_errors=True)  # of a finished run, killed while it tidied up
         write_bytes(record, json.dumps(plan).encode())

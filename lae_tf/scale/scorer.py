@@ -16,6 +16,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from lae_tf.data.images import normalise, read_bytes
+from lae_tf.decision import label_of
 from lae_tf.errors import ImageError, LAEError, UsageError
 from lae_tf.scale.shards import Shard
 
@@ -44,12 +45,13 @@ class Scorer:
     Args:
         path: folder of a SavedModel with the signatures of ``lae-tf export``.
         batch_size: images a step.
+        threshold: from which an image is called fake, in place of the model's.
 
     Raises:
         LAEError: no SavedModel, or one of another kind.
     """
 
-    def __init__(self, path: str | os.PathLike[str], batch_size: int = BATCH_SIZE):
+    def __init__(self, path: str | os.PathLike[str], batch_size: int = BATCH_SIZE, threshold: float | None = None):
         try:
             # The whole object is kept: its variables are freed with it, whatever signatures are still in use.
             self._loaded = tf.saved_model.load(os.fspath(path))
@@ -59,6 +61,7 @@ class Scorer:
             raise LAEError(f"{path}: has no signature '{_SIGNATURE}'; expected an export of 'lae-tf export'.")
         self._serve = self._loaded.signatures[_SIGNATURE]
         self._batch_size = batch_size
+        self._threshold = threshold
         self._readers = ThreadPoolExecutor(thread_name_prefix="read-images")
 
     def score(self, shard: Shard, table: pa.Table) -> pa.Table:
@@ -111,8 +114,12 @@ class Scorer:
                 # The graph refuses what Pillow could read; rare, and no reason to stop.
                 return [{"error": f"cannot be decoded: {str(error.message).splitlines()[0]}"}]
             return [answer for image in images for answer in self._run([image])]
-        columns = (outputs["score"].tolist(), outputs["label"].tolist(), outputs["logit"].tolist())
-        return [{"score": s, "label": str(k, "ascii"), "logit": z} for s, k, z in zip(*columns, strict=True)]
+        scores = outputs["score"].tolist()
+        labels = [str(label, "ascii") for label in outputs["label"]]
+        if self._threshold is not None:
+            labels = [label_of(score, self._threshold) for score in scores]
+        columns = (scores, labels, outputs["logit"].tolist())
+        return [{"score": s, "label": k, "logit": z} for s, k, z in zip(*columns, strict=True)]
 
 
 def _read(path: str | None, image: bytes | None, root: str) -> bytes | ImageError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -173,7 +172,7 @@ def select_round(
             "selected": len(files),
             "training_images": allowed.training_images,
             "share_after": (used + len(files)) / allowed.training_images,
-            "model_sha256": hashlib.sha256(run.model_path.read_bytes()).hexdigest(),
+            "model_sha256": run.model_digest(),
             "manifest_sha256": original.digest(),
         }
         with building(folder) as temporary:

@@ -1,73 +1,68 @@
-"""What is chosen on validation data alone: temperature and threshold of the scores, the level of the attention."""
+"""What is chosen on validation data alone: slope and bias of the scores, the level of the attention."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+import pandas as pd
+from scipy.optimize import minimize
 from scipy.special import expit
 
 from lae_tf.errors import LAEError
 
 ATTENTION_LEVELS = expit(np.linspace(-5.0, 5.0, 101))
 LARGEST_FALSE_ALARM = 0.1  # share of the pixels of real images
+_FLATTEST = 1e-2  # slope for logits in units of their deviation
+_STEEPEST = 1e-30  # temperature by which a float32 logit can be divided
+_RESOLUTION = 2.0**-21  # of calibrated logits about 0: what tells two float32 scores apart with room to spare
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return T > 0 that minimises the cross-entropy of sigmoid(logits / T) (arXiv 1706.04599).
+class Platt(NamedTuple):
+    """Scores from logits s: sigmoid((s - boundary) / temperature), with the slope 1 / temperature > 0.
 
-    Args:
-        logits: (N,) float.
-        labels: (N,) in {0, 1}.
-
-    Returns:
-        T in [0.05, 20]. Where validation is separated perfectly the best T would be 0; then it is 1.
+    Attributes:
+        boundary: the logit that scores 0.5, a float32 number.
+        temperature: > 0.
     """
-    if logits[labels == 1].min() > logits[labels == 0].max():
-        return 1.0
-    signed = np.where(labels == 1, logits, -logits)
 
-    def cross_entropy(log_t: float) -> float:
-        return float(np.mean(np.logaddexp(0.0, -signed / np.exp(log_t))))
+    boundary: float = 0.0
+    temperature: float = 1.0
 
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=np.log([0.05, 20.0]), method="bounded").x))
+    def scores(self, logits: Any) -> np.ndarray:
+        """Return float32 scores of logits, computed as ``Calibration`` computes them."""
+        centred = np.asarray(logits, np.float32) - np.float32(self.boundary)
+        return expit(centred / np.float32(self.temperature))
 
 
-def decision_threshold(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
-    """Return the score from which an image is more likely fake than real, if both kinds are equally frequent.
+def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
+    """Fit slope and bias by logistic regression of the label on the logit, both kinds having half of the weight each.
 
-    It is where a logistic regression of the label on the logit is 1/2, real and fake images having half of the weight
-    each. The level of the highest balanced accuracy would depend on the few images next to it alone: from one half of
-    a validation set to another it varies three times as much (docs/evidence.md).
+    So 0.5 is the score at which an image is as likely fake as real, if both kinds are equally frequent. The level of
+    the highest balanced accuracy would depend on the few images next to it alone: from one half of a validation set to
+    another it varies three times as much (docs/evidence.md).
+
+    As in Platt's scaling (1999) the targets are not quite 0 and 1, here alike for both kinds, so that the slope stays
+    finite. Where logits separate the kinds the boundary lies in the middle of the gap, and between their means, with
+    a slope that makes next to nothing of them, where fakes do not have the higher ones. Equal logits score 0.5.
 
     Args:
-        logits: (N,) float64.
+        logits: (N,) float64, of float32 numbers.
         labels: (N,) in {0, 1}, of both kinds.
-        temperature: T of the score sigmoid(logit / T).
 
     Returns:
-        A float32 number that parts the float32 scores as the regression parts the logits. Where logits separate the
-        kinds it lies in the middle of the gap, and between their means where fakes do not have the higher ones.
+        The fit. Logits at or above the regression's boundary score at least 0.5 in float32; those below it less,
+        unless float32 scores cannot tell them from one at the boundary.
     """
-    boundary = _equal_odds(logits, labels)
-    scores, threshold = (expit(np.float32(values / temperature)) for values in (logits, boundary))
-    below = scores[logits < boundary]
-    # Scores crowd below 1: of two that differ, the lower must not reach the threshold by rounding.
-    return float(min(1.0, max(threshold, np.nextafter(below.max(), np.float32(np.inf))) if len(below) else threshold))
-
-
-def _equal_odds(logits: np.ndarray, labels: np.ndarray) -> float:
+    if np.ptp(logits) == 0:
+        return Platt(float(np.float32(logits[0])))
     fakes, reals = logits[labels == 1], logits[labels == 0]
-    if fakes.min() > reals.max():
-        return float((fakes.min() + reals.max()) / 2)
-    middle, spread = (fakes.mean() + reals.mean()) / 2, logits.std()
-    if spread == 0:
-        return float(middle)
+    separated = fakes.min() > reals.max()
+    middle = (fakes.min() + reals.max()) / 2 if separated else (fakes.mean() + reals.mean()) / 2
+    spread = logits.std()
     x = (logits - middle) / spread
     weights = np.where(labels == 1, 0.5 / len(fakes), 0.5 / len(reals))
-    # As in Platt's scaling (1999) the targets are not quite 0 and 1, here alike for both kinds: slopes stay finite.
     shy = 1 / (min(len(fakes), len(reals)) + 2)
     targets = np.where(labels == 1, 1 - shy, shy)
 
@@ -76,16 +71,51 @@ def _equal_odds(logits: np.ndarray, labels: np.ndarray) -> float:
         errors = weights * (expit(z) - targets)
         return float(weights @ (np.logaddexp(0.0, z) - targets * z)), np.array([errors @ x, errors.sum()])
 
-    bounds = [(1e-2, None), (None, None)]
+    bounds = [(_FLATTEST, None), (0.0, 0.0) if separated else (None, None)]
     slope, offset = minimize(cross_entropy, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
-    return float(middle - spread * offset / slope)
+    temperature = max(float(spread / slope), _STEEPEST)
+    return Platt(_parting(float(middle - spread * offset / slope), logits, temperature), temperature)
+
+
+def _parting(boundary: float, logits: np.ndarray, temperature: float) -> float:
+    """Return the float32 number next to a boundary that parts the scores of the logits as it parts the logits."""
+    below, above = logits[logits < boundary], logits[logits >= boundary]
+    if len(below):
+        boundary = max(boundary, below.max() + _RESOLUTION * temperature)
+    if len(above):
+        boundary = min(boundary, above.min())
+    rounded = np.float32(boundary)
+    return float(rounded if float(rounded) >= boundary else np.nextafter(rounded, np.float32(np.inf)))
+
+
+def decision_threshold(logits: np.ndarray, labels: np.ndarray, scale: Platt) -> float:
+    """Return where the boundary of these images lies among scores that are calibrated on others.
+
+    Args:
+        logits: (N,) float64.
+        labels: (N,) in {0, 1}, of both kinds.
+        scale: of the scores.
+
+    Returns:
+        A float32 number that parts the float32 scores as a regression on these images parts the logits.
+    """
+    boundary = fit_platt(logits, labels).boundary
+    threshold, scores = scale.scores(boundary), scale.scores(logits)
+    below = scores[logits < boundary]
+    # Scores crowd below 1: of two that differ, the lower must not reach the threshold by rounding.
+    return float(min(1.0, max(threshold, np.nextafter(below.max(), np.float32(np.inf))) if len(below) else threshold))
 
 
 def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> float:
-    """Return the lowest threshold at which at most ``rate`` of the real images are called fake."""
+    """Return a threshold at which as many real images are called fake as may be, at most ``rate`` of them.
+
+    It lies half way between two of their scores, so that no rounding of a score adds to them.
+    """
     reals = np.sort(scores[labels == 0])[::-1]
-    allowed = int(np.floor(rate * len(reals)))
-    return float(np.nextafter(reals[min(allowed, len(reals) - 1)], reals.dtype.type(np.inf)))
+    allowed = int(rate * len(reals) + 1e-9)
+    highest = reals[min(allowed, len(reals) - 1)]
+    above = reals[reals > highest].min(initial=max(1, highest))
+    return float(max((highest + above) / 2, np.nextafter(highest, reals.dtype.type(np.inf))))
 
 
 class AttentionLevel:
@@ -118,8 +148,12 @@ class AttentionLevel:
         return float(ATTENTION_LEVELS[best[len(best) // 2]]) if iou.max() > 0 else 0.5
 
 
-def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Calibrate a model on batches of the pipeline, store the result in it, and return it.
+def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Calibrate a model on batches of the pipeline, and store the result in it.
+
+    Returns:
+        The decision, see :func:`calibrate`, with the level of the attention; and one row per image of validation with
+        label (1 = fake), logit and calibrated score.
 
     Raises:
         LAEError: validation has only one class, or a logit is not finite.
@@ -132,15 +166,18 @@ def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, 
         labels.append(np.asarray(batch["label"])[:, 0].astype(int))
         if "attention" in outputs:
             level.update(np.asarray(outputs["attention"]), batch)
-    decision = {**calibrate(np.concatenate(logits), np.concatenate(labels)), "attention_level": level.result()}
-    model.calibration.temperature.assign(decision["temperature"])
-    model.calibration.threshold.assign(decision["threshold"])
+    images = pd.DataFrame({"label": np.concatenate(labels), "logit": np.concatenate(logits)})
+    decision = {**calibrate(images["logit"].to_numpy(), images["label"].to_numpy()), "attention_level": level.result()}
+    for name in ("boundary", "temperature", "threshold"):
+        getattr(model.calibration, name).assign(decision[name])
     model.attention_scale.level.assign(decision["attention_level"])
-    return decision
+    return decision, images.assign(score=scale_of(decision).scores(images["logit"]))
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Return temperature, threshold (of the score) and, for information, thresholds at fixed FPR.
+    """Return boundary and temperature of :class:`Platt`, the threshold of the score, 0.5, and what they rest on.
+
+    For information, thresholds at two rates of false alarms stand beside it; None where real images are too few.
 
     Raises:
         LAEError: validation has only one class, or a logit is not finite.
@@ -153,14 +190,20 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         )
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
-    temperature = fit_temperature(logits, labels)
-    # In float32, as the model computes them: a threshold between two scores has to exist there too.
-    scores = expit((logits / temperature).astype(np.float32))
+    scale, reals = fit_platt(logits, labels), int((labels == 0).sum())
+    scores = scale.scores(logits)
     return {
-        "temperature": temperature,
-        "threshold": decision_threshold(logits, labels, temperature),
+        **scale._asdict(),
+        "threshold": 0.5,
         "rule": "equal odds of real and fake by logistic regression on validation",
-        "threshold_at_1pct_fpr": threshold_at_fpr(scores, labels, 0.01),
-        "threshold_at_5pct_fpr": threshold_at_fpr(scores, labels, 0.05),
+        # Below one image a rate is not known.
+        "threshold_at_1pct_fpr": threshold_at_fpr(scores, labels, 0.01) if reals >= 100 else None,
+        "threshold_at_5pct_fpr": threshold_at_fpr(scores, labels, 0.05) if reals >= 20 else None,
         "validation_images": len(labels),
+        "validation_reals": reals,
     }
+
+
+def scale_of(decision: dict[str, Any]) -> Platt:
+    """Return the scale of a stored decision; those of older versions have no boundary but 0."""
+    return Platt(decision.get("boundary", 0.0), decision["temperature"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lae_tf.atomic import write_text
 from lae_tf.config import Config
+from lae_tf.decision import Threshold
 from lae_tf.errors import UsageError
 from lae_tf.locking import locked
 from lae_tf.training.records import STAGES_FILE, STATE_FILE, read_record, require
@@ -31,6 +33,7 @@ class Run:
         self.config_path = self.path / "config.yaml"
         self.model_path = self.path / "model.keras"
         self.metrics_path = self.path / "metrics.jsonl"
+        self.validation_scores = self.path / "validation_scores.csv"
         self.checkpoints = self.path / "checkpoints"
         self.image_cache = self.path / "image_cache"
         self.tensorboard = self.path / "tensorboard"
@@ -110,8 +113,11 @@ class Run:
         """The run's resolved configuration."""
         return Config.read(self.config_path)
 
-    def load_model(self) -> LAE:
+    def load_model(self, threshold: Threshold | None = None) -> LAE:
         """Load the trained model, not compiled: to predict, not to train.
+
+        Args:
+            threshold: in place of the model's.
 
         Raises:
             UsageError: training has not finished.
@@ -120,7 +126,14 @@ class Run:
             raise UsageError(f"{self.path}: not trained yet (no model.keras); finish it with 'lae-tf train --resume'.")
         from lae_tf.model import load_model
 
-        return load_model(self.model_path, compile=False)
+        model = load_model(self.model_path, compile=False)
+        if threshold is not None:
+            model.calibration.threshold.assign(threshold.value)
+        return model
+
+    def model_digest(self) -> str:
+        """Return the SHA-256 of the trained model's file."""
+        return hashlib.sha256(self.model_path.read_bytes()).hexdigest()
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the run, or return None where it is not there.

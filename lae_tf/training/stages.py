@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lae_tf.atomic import write_text
 from lae_tf.config import Config, StageConfig
 from lae_tf.data.ingestion import ingest, require_marked
 from lae_tf.data.manifest import Manifest
@@ -160,15 +161,17 @@ def best_checkpoint(run: Run, stage: str) -> Path:
 
 
 def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
-    """Calibrate the model on validation, and save it."""
-    run.write_json("calibration.json", calibrate_model(model, validation_dataset(validation, model, config)))
+    """Calibrate the model on validation, keep what validation scored, and save the model."""
+    decision, images = calibrate_model(model, validation_dataset(validation, model, config))
+    write_text(run.validation_scores, images.to_csv(index=False))
+    run.write_json("calibration.json", decision)
     save_model(model, run.model_path)
 
 
 def validation_dataset(
     validation: Manifest, model: LAE, config: Config, share: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
-    """Return what epochs, temperature and threshold are chosen on.
+    """Return what epochs and the calibration of the scores are chosen on.
 
     Where training forges images on the fly, a forgery of each real validation image stands beside the known
     manipulations, so that neither epoch nor threshold is chosen for those alone.

@@ -68,6 +68,13 @@ async function explain(file, signal) {
   throw new Error(reasons[response.status] || `The server refused the image: ${answer.error || response.status}`);
 }
 
+/** Write a number so that rounding does not take it to the other side of the threshold. */
+function beside(value, threshold) {
+  let digits = 3;
+  while (Number(value.toFixed(digits)) >= threshold !== value >= threshold) digits += 1;
+  return value.toFixed(digits);
+}
+
 function show(file, prediction, milliseconds) {
   const first = (value) => (Array.isArray(value) ? value[0] : value);
   const place = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
@@ -79,10 +86,11 @@ function show(file, prediction, milliseconds) {
   $("label").textContent = label;
   $("label").className = label;
   $("name").textContent = file.name;
-  $("score").textContent = score.toFixed(3);
+  const text = beside(score, threshold);
+  $("score").textContent = text;
   $("threshold").textContent = threshold.toFixed(3);
-  $("meter").setAttribute("aria-valuenow", score.toFixed(3));
-  $("meter").setAttribute("aria-valuetext", `${score.toFixed(3)}, called ${label}`);
+  $("meter").setAttribute("aria-valuenow", text);
+  $("meter").setAttribute("aria-valuetext", `${text}, called ${label}`);
   $("needle").style.left = place(score);
   $("tick").style.left = place(threshold);
   $("logit").textContent = first(prediction.logit).toFixed(3);

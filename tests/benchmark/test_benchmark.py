@@ -7,12 +7,13 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from lae_tf.benchmark.cell import RESULT, lock_of
-from lae_tf.training.calibrate import decision_threshold
+from lae_tf.training.calibrate import decision_threshold, fit_platt, scale_of
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +74,16 @@ def test_compare_resume_and_report(protocol):
         result = json.loads((out / "cells" / cell / "result.json").read_text())
         validation = pd.read_csv(out / "cells" / cell / "validation.csv")
         assert validation.loc[validation["label"] == 1, "method"].nunique() == kinds
-        chosen = decision_threshold(validation["logit"], validation["label"], result["temperature"])
-        assert chosen == pytest.approx(result["threshold"], abs=1e-4)
+        logits, labels = validation["logit"].to_numpy(), validation["label"].to_numpy()
+        chosen = fit_platt(logits, labels)
+        assert chosen == pytest.approx((result["boundary"], result["temperature"]), rel=1e-4)
+        assert result["threshold"] == 0.5
+        if cell == "lae-0":
+            known = (validation["method"] != "(made on the fly)").to_numpy()
+            threshold = decision_threshold(logits[known], labels[known], scale_of(result))
+            assert threshold == pytest.approx(result["known_threshold"], abs=1e-4)
+        scores = pd.read_csv(out / "cells" / cell / "scores.csv")
+        np.testing.assert_array_equal(scores["score"] >= 0.5, scores["logit"].astype(np.float32) >= result["boundary"])
 
     # A cell without its result was killed: it alone is run again, and gives the same scores.
     scores = out / "cells" / "lae-encoder-0" / "scores.csv"

@@ -148,6 +148,27 @@ def test_another_split_is_named_and_leaves_the_report_alone(trained_run, tiny_ma
     assert "images of the split &#39;val&#39;" in page and "--split val" in page and str(tiny_manifest) in page
 
 
+def test_another_threshold_is_named_and_leaves_the_report_alone(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "run"
+    shutil.copytree(trained_run.path, copy)
+    own = CliRunner().invoke(command, [str(copy), str(tiny_manifest)])
+    assert own.exit_code == 0
+    for options, folder, source in (
+        (["--threshold", "0"], "report-2", "--threshold"),
+        (["--max-false-alarms", "20%"], "report-3", "--max-false-alarms 20% on 10 real validation images"),
+    ):
+        result = CliRunner().invoke(command, [str(copy), str(tiny_manifest), *options])
+        assert result.exit_code == 0 and f"({source})" in result.output
+        record = json.loads((copy / folder / "evaluation.json").read_text())
+        assert record["threshold_from"] == source
+    every_image_fake = json.loads((copy / "report-2" / "evaluation.json").read_text())["table"]
+    assert {row["specificity"] for row in every_image_fake if row["specificity"] is not None} == {0}
+    assert "--threshold" in (copy / "report-2" / "report.html").read_text()
+    first = json.loads((copy / "report" / "evaluation.json").read_text())
+    assert (first["threshold"], first["threshold_from"]) == (0.5, "model")
+    assert first["model_sha256"] == Run.open(copy).model_digest()
+
+
 def test_files_and_page(evaluation, trained_run, tmp_path) -> None:  # type: ignore[no-untyped-def]
     page = write_evaluation(trained_run, evaluation, tmp_path / "report")
     assert {file.name for file in page.parent.iterdir()} == {

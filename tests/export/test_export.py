@@ -291,7 +291,8 @@ def test_the_model_card_shows_an_evaluation_of_this_decision_alone(trained_run, 
     row |= {"accuracy_low": 0.8, "accuracy_high": 0.95, "auroc": 0.97, "auroc_low": None, "auroc_high": None}
     row |= {"balanced_accuracy": None, "balanced_accuracy_low": None, "balanced_accuracy_high": None}
     threshold = run.read_json("calibration.json")["threshold"]
-    run.write_json("report/evaluation.json", {"threshold": threshold, "table": [row, {**row, "level": "group"}]})
+    report = {"threshold": threshold, "model_sha256": run.model_digest(), "table": [row, {**row, "level": "group"}]}
+    run.write_json("report/evaluation.json", report)
     (tmp_path / "card").mkdir()
 
     def page():
@@ -300,8 +301,28 @@ def test_the_model_card_shows_an_evaluation_of_this_decision_alone(trained_run, 
         return (tmp_path / "card" / "MODEL_CARD.md").read_text()
 
     assert page().count("| noise | seen | 10 | 5 | 0.900 [0.800, 0.950] | - | 0.970 |") == 1
-    run.write_json("report/evaluation.json", {"threshold": threshold + 0.01, "table": [row]})
+    run.write_json("report/evaluation.json", {**report, "threshold": threshold + 0.01})
     assert "Not evaluated." in page()
+    run.write_json("report/evaluation.json", {**report, "model_sha256": "of before more training"})
+    assert "Not evaluated." in page()
+
+
+def test_the_card_of_a_run_of_an_older_version_shows_its_decision(trained_run, tmp_path):
+    """Its scores were sigmoid(logit / temperature), its threshold anywhere, its report named by that alone."""
+    run = Run(tmp_path / "run")
+    for name in ("config.yaml", "data.json", "environment.json", "model.keras"):
+        run.path.mkdir(exist_ok=True)
+        (run.path / name).write_bytes((trained_run.path / name).read_bytes())
+    decision = {"temperature": 0.9931, "threshold": 0.731, "rule": "equal odds", "validation_images": 248}
+    decision |= {"threshold_at_1pct_fpr": 0.9746, "threshold_at_5pct_fpr": 0.8962}
+    run.write_json("calibration.json", decision)
+    run.write_json("report/evaluation.json", {"threshold": 0.731, "table": []})
+    (tmp_path / "card").mkdir()
+    write_model_card(describe_model(run, 2, "savedmodel", tmp_path / "card", Parity(24, 1e-5, 1e-7)), tmp_path / "card")
+    page = (tmp_path / "card" / "MODEL_CARD.md").read_text()
+    assert "at least **0.731000**" in page and "sigmoid((logit - 0.0000) / 0.9931)" in page
+    assert "0.974600 calls at most 1 %" in page and "0.896200 calls at most 5 %" in page
+    assert "Not evaluated." not in page
 
 
 @pytest.mark.parametrize(("int8", "tolerance"), [(False, 1e-4), (True, 0.05)])

@@ -1,10 +1,13 @@
 """The LAE as a Keras model: outputs, training, saving, precision, and what its pooling is for."""
 
+import io
 import json
 import subprocess
 import sys
 import textwrap
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from lae_tf.model.lae import LAE
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss
 from lae_tf.model.perceptual import FeatureMatchingLoss, VGG16PerceptualLoss, _vgg16_features
 from lae_tf.model.steps import train_discriminator
+from lae_tf.training.calibrate import scale_of
 
 SIZE = 16
 
@@ -87,9 +91,62 @@ def test_calibration_changes_the_score_alone():
     model, images = small(), batch_of()["image"]
     before = model.predict_on_batch(images)
     model.calibration.temperature.assign(4.0)
+    model.calibration.boundary.assign(before["logit"][0, 0])
     after = model.predict_on_batch(images)
     np.testing.assert_array_equal(before["logit"], after["logit"])
-    np.testing.assert_allclose(after["score"], 1 / (1 + np.exp(-before["logit"] / 4)), rtol=1e-5)
+    calibrated = (before["logit"] - before["logit"][0]) / 4
+    np.testing.assert_allclose(after["score"], 1 / (1 + np.exp(-calibrated)), rtol=1e-5)
+    assert after["score"][0, 0] == 0.5
+
+
+@pytest.mark.parametrize("boundary", [-3.7, 0.0, 13.8])
+def test_scores_reach_one_half_where_logits_reach_the_boundary(boundary):
+    boundary = np.float32(boundary)
+    layer = small().calibration
+    layer.boundary.assign(boundary)
+    layer.temperature.assign(0.3)
+    around = boundary + np.linspace(-1, 1, 2001, dtype=np.float32)
+    logits = np.append(around, [np.nextafter(boundary, np.float32(np.inf)), boundary])[:, None]
+    for scores in (np.asarray(layer(logits)), scale_of({"boundary": boundary, "temperature": 0.3}).scores(logits)):
+        np.testing.assert_array_equal(scores >= 0.5, logits >= boundary)
+
+
+def test_a_file_of_a_version_without_bias_opens_with_its_scores_and_its_threshold(tmp_path, recwarn):
+    model, images = small(), batch_of()["image"]
+    logits = model.predict_on_batch(images)["logit"]
+    model.calibration.temperature.assign(0.7)
+    model.calibration.threshold.assign(0.731)
+    model.save(str(tmp_path / "new.keras"))
+    forget_the_boundary(tmp_path / "new.keras", tmp_path / "old.keras")
+    recwarn.clear()
+    old = load_model(tmp_path / "old.keras")
+    assert not recwarn.list
+    np.testing.assert_allclose(
+        old.predict_on_batch(images)["score"], 1 / (1 + np.exp(-logits / np.float32(0.7))), rtol=1e-6
+    )
+    assert float(old.calibration.threshold) == np.float32(0.731) and float(old.calibration.boundary) == 0
+    assert len(old.get_weights()) == len(model.get_weights())
+
+
+def forget_the_boundary(new, old):
+    """Write a saved model as versions did whose calibration had temperature and threshold alone."""
+    with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "model.weights.h5":
+                buffer = io.BytesIO(content)
+                with h5py.File(buffer, "r+") as file:
+                    found = [group for group in all_groups(file) if group.endswith("calibration/vars")]
+                    assert len(found) == 1 and list(file[found[0]]) == ["0", "1", "2"]
+                    del file[found[0]]["2"]
+                content = buffer.getvalue()
+            target.writestr(name, content)
+
+
+def all_groups(file):
+    names = []
+    file.visit(names.append)
+    return names
 
 
 def test_the_attention_level_becomes_one_half():

@@ -65,6 +65,24 @@ def test_a_run_is_scored_as_its_export_is(trained_run, pool, pool_frame, predict
     check(tmp_path / "s.parquet", pool_frame, predictions)
 
 
+def test_another_threshold(trained_run, export, pool, predictions, tmp_path, lae_tf_command):
+    """Half of the scores lie at or above their median; a run knows rates of false alarms, an export does not."""
+    threshold = float(np.float32(np.median([one.score for one in predictions.values() if not one.error])))
+    for model, options, source in (
+        (export, ["--threshold", threshold], "--threshold"),
+        (trained_run.path, ["--max-false-alarms", "20%"], "--max-false-alarms 20% on 10 real validation images"),
+    ):
+        out = tmp_path / f"{Path(model).name}.parquet"
+        code, printed, _ = lae_tf_command("score", model, pool, out, "--json", *options)
+        said = json.loads(printed.splitlines()[-1])
+        scored = pd.read_parquet(out)
+        assert code == 0 and said["threshold_from"] == source
+        assert scored["label"].tolist() == ["fake" if s >= said["threshold"] else "real" for s in scored["score"]]
+        assert scored["label"].nunique() == 2
+    code, _, err = lae_tf_command("score", export, pool, tmp_path / "x.parquet", "--max-false-alarms", "20%")
+    assert code == 2 and "needs a RUN" in err and "give --threshold" in err
+
+
 def test_images_within_the_table(export, pool_frame, predictions, tmp_path, lae_tf_command):
     """Bytes are scored as the files are; the path is then only a name."""
     good = pool_frame.drop(index=BAD_ROWS).head(20).reset_index(drop=True)
@@ -132,6 +150,8 @@ def test_a_kill_costs_no_more_than_a_shard(export, pool_frame, predictions, tmp_
     code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 1)
     assert code == 2 and "another model" in err and not out.exists()
     (parts / "plan.json").write_text(plan)
+    code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 1, "--threshold", "0.9")
+    assert code == 2 and "another threshold" in err and not out.exists()
 
     # The right ones go on; what was finished is not scored again.
     (parts / ".torn.tmp").write_bytes(b"half a shard")

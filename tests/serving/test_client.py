@@ -141,6 +141,17 @@ def test_scores(export, connect):
     assert list(first.record()) == ["path", "score", "label", "logit", "threshold"]
 
 
+def test_another_threshold_gives_another_label():
+    score = Score("a", score=0.1, label="real", logit=-2.2, threshold=0.5)
+    assert score.at(0.05).label == "fake" and score.at(0.2).label == "real" and score.at(0.05).threshold == 0.05
+    # JSON says 0.1 for the float32 number 0.100000001: it reaches a threshold of that number.
+    assert score.at(float(np.float32(0.1))).label == "fake"
+    failed = Score("b", error="no image")
+    assert failed.at(0.5) is failed
+    explanation = Explanation("c", score=0.6, label="fake", heatmap_png=b"png").at(0.7)
+    assert isinstance(explanation, Explanation) and (explanation.label, explanation.heatmap_png) == ("real", b"png")
+
+
 def test_images_are_normalised_before_they_are_sent(export, connect):
     connect(export.url).predict([jpeg(9), jpeg(9, orientation=6)])
     assert export.sizes == [(8, 4), (4, 8)]

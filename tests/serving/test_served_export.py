@@ -88,13 +88,27 @@ def test_predict_by_a_server_is_predict(lae_tf_command, url, golden, local, tmp_
     assert code == 1 and set(records) == {*local, "broken.jpg"}
     assert list(records.pop("broken.jpg")) == ["path", "error"] and "Skipped: " in err
     for name, record in records.items():
-        assert list(record) == ["path", "score", "label", "logit", "threshold", "heatmap"]
+        assert list(record) == ["path", "score", "label", "logit", "threshold", "threshold_from", "heatmap"]
         assert record["score"] == pytest.approx(local[name].score, abs=1e-5)
         assert record["label"] == local[name].label
     one = local["png-rgb.png"]
     drawn = read_image(records["png-rgb.png"]["heatmap"]).astype(int)
     assert (np.abs(drawn - overlay(one.image, one.attention)) > 1).mean() < 0.01
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 2 + len(local)
+
+
+def test_predict_by_a_server_with_another_threshold(lae_tf_command, url, golden, local):
+    scores = sorted(one.score for one in local.values())
+    threshold = (scores[0] + scores[-1]) / 2
+    arguments = ("predict", "--server", url, golden, "--json")
+    code, printed, _ = lae_tf_command(*arguments, "--threshold", threshold)
+    records = [json.loads(line) for line in printed.splitlines()]
+    assert code == 0 and {record["label"] for record in records} == {"real", "fake"}
+    for record in records:
+        assert record["label"] == ("fake" if record["score"] >= threshold else "real")
+        assert record["threshold"] == pytest.approx(threshold) and record["threshold_from"] == "--threshold"
+    code, printed, err = lae_tf_command(*arguments, "--max-false-alarms", "5%")
+    assert (code, printed) == (2, "") and "servers and exports know their threshold alone" in err
 
 
 def test_predict_by_a_server_needs_no_tensorflow(url, golden):

@@ -1,4 +1,4 @@
-"""Temperature and threshold: hand-derived cases, and brute force."""
+"""Slope, bias and thresholds: hand-derived cases, brute force, and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import jaccard_score, log_loss
+from sklearn.metrics import jaccard_score
 
 from lae_tf.errors import LAEError
 from lae_tf.training.calibrate import (
     ATTENTION_LEVELS,
     LARGEST_FALSE_ALARM,
     AttentionLevel,
+    Platt,
     calibrate,
     decision_threshold,
-    fit_temperature,
+    fit_platt,
+    scale_of,
     threshold_at_fpr,
 )
 
@@ -29,37 +31,61 @@ def scored(draw):
     return np.array(scores) / 20, np.array(labels)
 
 
-def test_temperature_of_a_model_that_is_twice_too_sure():
-    # Three of four are right at logit +-L: the best probability is 3/4, so L / T = log 3.
+def test_slope_of_a_model_that_is_too_sure():
+    # Three of four are right at logit +-4. The targets are 5/6 and 1/6, so that the score there is
+    # (3 * 5/6 + 1/6) / 4 = 2/3, whose logit is log 2.
     logits = np.array([4.0, 4.0, 4.0, 4.0, -4.0, -4.0, -4.0, -4.0])
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 1])
-    assert fit_temperature(logits, labels) == pytest.approx(4.0 / np.log(3.0), rel=1e-3)
+    scale = fit_platt(logits, labels)
+    assert scale.temperature == pytest.approx(4.0 / np.log(2.0), rel=1e-6)
+    assert scale.scores([4.0, -4.0, 0.0]) == pytest.approx([2 / 3, 1 / 3, 1 / 2], abs=1e-6)
 
 
-def test_temperature_of_calibrated_logits_is_one():
+def test_calibrated_logits_stay_as_they_are():
     rng = np.random.default_rng(0)
     probabilities = rng.uniform(0.02, 0.98, 20_000)
     labels = (rng.uniform(size=20_000) < probabilities).astype(int)
-    assert fit_temperature(logit(probabilities), labels) == pytest.approx(1.0, abs=0.05)
+    scale = fit_platt(logit(probabilities), labels)
+    assert scale.temperature == pytest.approx(1.0, abs=0.05) and scale.boundary == pytest.approx(0.0, abs=0.05)
 
 
-def test_perfect_separation_keeps_the_temperature():
-    assert fit_temperature(np.array([-1.0, 2.0]), np.array([0, 1])) == 1.0
+def test_a_perfect_separation_has_a_finite_slope():
+    # Targets 2/3 and 1/3 at a distance of 1.5 from the middle.
+    scale = fit_platt(np.array([-1.0, 2.0]), np.array([0, 1]))
+    assert scale.boundary == 0.5 and scale.temperature == pytest.approx(1.5 / np.log(2.0), rel=1e-6)
+    # With a hundred of each they are 101/102 and 1/102.
+    scale = fit_platt(np.repeat([-10.0, 10.0], 100), np.repeat([0, 1], 100))
+    assert scale.scores([-10.0, 10.0]) == pytest.approx([1 / 102, 101 / 102], abs=1e-6)
 
 
-def test_temperature_stays_finite_when_the_model_is_always_wrong():
-    assert fit_temperature(np.array([3.0, -3.0]), np.array([0, 1])) == pytest.approx(20.0, rel=1e-2)
+def test_logits_the_wrong_way_round_say_next_to_nothing():
+    scale = fit_platt(np.array([3.0, -1.0]), np.array([0, 1]))
+    assert scale.boundary == pytest.approx(1.0)
+    assert scale.scores([3.0, -1.0]) == pytest.approx([0.5025, 0.4975], abs=1e-6)  # one deviation is 0.01 of a logit
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.parametrize("constant", [0.7, -1e-30, 3e38])
+def test_equal_logits_score_one_half(constant):
+    decision = calibrate(np.full(3, np.float32(constant)), np.array([0, 0, 1]))
+    assert scale_of(decision).scores(np.float32(constant)) == 0.5 == decision["threshold"]
+
+
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
-def test_no_temperature_of_a_grid_is_better(seed):
+def test_no_slope_and_bias_of_a_grid_are_better(seed):
     rng = np.random.default_rng(seed)
     labels = np.arange(40) % 2
     logits = rng.normal(0, 3, 40) + labels
-    fitted = log_loss(labels, expit(logits / fit_temperature(logits, labels)))
-    grid = [log_loss(labels, expit(logits / t)) for t in np.geomspace(0.06, 19, 60)]
-    assert fitted <= min(grid) + 1e-4
+    assume(logits[labels == 1].min() < logits[labels == 0].max())
+    assume(logits[labels == 1].mean() > logits[labels == 0].mean() + 0.1)
+    targets = np.where(labels == 1, 21 / 22, 1 / 22)
+
+    def loss(slope, bias):
+        return np.mean(np.logaddexp(0, slope * logits + bias) - targets * (slope * logits + bias))
+
+    scale = fit_platt(logits, labels)
+    grid = [loss(slope, bias) for slope in np.geomspace(0.02, 20, 40) for bias in np.linspace(-4, 4, 41)]
+    assert loss(1 / scale.temperature, -scale.boundary / scale.temperature) <= min(grid) + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -74,13 +100,14 @@ def test_no_temperature_of_a_grid_is_better(seed):
 )
 def test_threshold_by_hand(logits, labels, expected):
     logits, labels = np.array(logits), np.array(labels)
-    assert logit(decision_threshold(logits, labels)) == pytest.approx(expected, abs=1e-4)
-    assert logit(decision_threshold(logits, labels, 4.0)) == pytest.approx(expected / 4, abs=1e-4)
+    assert fit_platt(logits, labels).boundary == pytest.approx(expected, abs=1e-4)
+    assert logit(decision_threshold(logits, labels, Platt())) == pytest.approx(expected, abs=1e-4)
+    assert logit(decision_threshold(logits, labels, Platt(1.0, 4.0))) == pytest.approx((expected - 1) / 4, abs=1e-4)
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.5, 3.0), st.integers(20, 60))
-def test_threshold_is_the_boundary_of_an_unpenalised_logistic_regression(seed, distance, fakes):
+def test_scores_are_those_of_an_unpenalised_logistic_regression(seed, distance, fakes):
     rng = np.random.default_rng(seed)
     labels = (np.arange(80) < fakes).astype(int)
     logits = rng.normal(0, 2, 80) + distance * labels
@@ -92,23 +119,44 @@ def test_threshold_is_the_boundary_of_an_unpenalised_logistic_regression(seed, d
     oracle = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000)
     oracle.fit(np.tile(logits, 2)[:, None], np.concatenate([labels, 1 - labels]), weights)
     boundary = -oracle.intercept_[0] / oracle.coef_[0, 0]
-    assert logit(decision_threshold(logits, labels)) == pytest.approx(boundary, abs=2e-3)
+    scale = fit_platt(logits, labels)
+    assert scale.boundary == pytest.approx(boundary, abs=2e-3)
+    np.testing.assert_allclose(scale.scores(logits), oracle.predict_proba(logits[:, None])[:, 1], atol=1e-3)
+    assert logit(decision_threshold(logits, labels, Platt())) == pytest.approx(boundary, abs=2e-3)
 
 
 @settings(deadline=None)
 @given(scored(), st.sampled_from([0.01, 0.05, 0.3]))
-def test_threshold_at_fpr_is_the_lowest_that_keeps_the_rate(case, rate):
+def test_threshold_at_fpr_calls_as_many_as_may_be_and_no_more(case, rate):
     scores, labels = case
     reals = scores[labels == 0]
     chosen = threshold_at_fpr(scores, labels, rate)
     assert (reals >= chosen).mean() <= rate
-    assert (reals >= np.nextafter(chosen, 0)).mean() > rate
+    assert (reals >= reals[reals < chosen].max()).mean() > rate
+
+
+def test_threshold_at_fpr_by_hand():
+    scores, labels = np.linspace(0.0, 0.9, 10, dtype=np.float32), np.zeros(10)
+    # Two of ten may be called fake, 0.8 and 0.9: half way from 0.7 to 0.8. None may be: half way from 0.9 to 1.
+    assert threshold_at_fpr(scores, labels, 0.2) == pytest.approx(0.75, abs=1e-6)
+    assert threshold_at_fpr(scores, labels, 0.29) == pytest.approx(0.75, abs=1e-6)
+    assert threshold_at_fpr(scores, labels, 0.05) == pytest.approx(0.95, abs=1e-6)
+    assert threshold_at_fpr(np.ones(4, np.float32), np.zeros(4), 0.5) > 1
+
+
+def test_too_few_real_images_know_no_rate():
+    logits, labels = np.arange(139.0), np.repeat([0, 1], [99, 40])
+    decision = calibrate(logits, labels)
+    assert decision["threshold_at_1pct_fpr"] is None and decision["validation_reals"] == 99
+    # Of 99 real images 4 are at most 5 %.
+    reals = scale_of(decision).scores(logits[labels == 0])
+    assert (reals >= decision["threshold_at_5pct_fpr"]).sum() == 4
 
 
 def test_a_threshold_that_scores_reach_exists_where_they_saturate():
     """Of real images with logits that float32 scores as 1, some lie below the boundary; 1 is the highest threshold."""
     logits, labels = np.array([-20.0] * 10 + [40.0] + [60.0] * 20), np.array([0] * 11 + [1] * 20)
-    threshold = decision_threshold(logits, labels, 1.0)
+    threshold = decision_threshold(logits, labels, Platt())
     assert threshold <= 1.0 and (expit(logits[labels == 1].astype(np.float32)) >= threshold).all()
 
 
@@ -123,14 +171,47 @@ def test_one_class_is_refused():
         calibrate(np.zeros(3), np.ones(3, int))
 
 
-@pytest.mark.parametrize("offset", [0.0, 13.2, 13.6, 13.8, 14.5])
+@pytest.mark.parametrize("offset", [0.0, 13.2, 13.6, 13.8, 14.5, 1e5])
 def test_the_stored_decision_separates_float32_scores(offset):
-    """The model compares float32 scores with a float32 threshold, also where they crowd below 1."""
+    """The model compares float32 scores with a float32 threshold, also where logits lie far from 0."""
     logits, labels = np.array([-1.0, 0.5, 0.7, 3.0]) + offset, np.array([0, 0, 1, 1])
-    stored = np.float32(calibrate(logits, labels)["threshold"])
-    scores = expit(logits.astype(np.float32))
-    assert scores[1] < scores[2]
-    assert list(scores >= stored) == [False, False, True, True]
+    decision = calibrate(logits, labels)
+    scores = scale_of(decision).scores(logits)
+    assert scores[1] < scores[2] and scores.dtype == np.float32
+    assert list(scores >= np.float32(decision["threshold"])) == [False, False, True, True]
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.floats(-1e4, 1e4, width=32), st.integers(0, 1)), min_size=2, max_size=20),
+    st.floats(-1e4, 1e4, width=32),
+)
+def test_a_logit_at_or_above_the_boundary_scores_at_least_one_half(pairs, other):
+    logits, labels = (np.array(values) for values in zip(*pairs, strict=True))
+    assume(0 < labels.sum() < len(labels))
+    scale = fit_platt(logits, labels)
+    assert scale.boundary == np.float32(scale.boundary) and scale.temperature > 0
+    tried = np.array([*logits, other, np.nextafter(np.float32(scale.boundary), np.float32(np.inf)), scale.boundary])
+    scores = scale.scores(tried)
+    assert (scores[tried >= scale.boundary] >= 0.5).all()
+    # Nearer to the boundary than this a score below 0.5 does not exist in float32.
+    apart = (scale.boundary - tried) / scale.temperature > 2e-7
+    assert (scores[apart] < 0.5).all()
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 10_000), st.floats(0.01, 100))
+def test_validation_is_decided_as_the_regression_decides_it(seed, spread):
+    """Logits of ordinary size are parted without exception, however close two of them lie to the boundary."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(30) % 2
+    logits = (spread * (rng.normal(0, 1, 30) + labels)).astype(np.float32).astype(np.float64)
+    scale = fit_platt(logits, labels)
+    targets = np.where(labels == 1, 16 / 17, 1 / 17)
+    errors = expit((logits - scale.boundary) / scale.temperature) - targets
+    if logits[labels == 1].mean() > logits[labels == 0].mean():
+        assert np.mean(errors) == pytest.approx(0, abs=1e-3)  # the regression's own condition for its bias
+    np.testing.assert_array_equal(scale.scores(logits) >= 0.5, logits >= scale.boundary)
 
 
 def level_of(attention, mask, label, known):

@@ -20,7 +20,7 @@ from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
 from lae_tf.selection.select import select_round
-from lae_tf.training.calibrate import decision_threshold
+from lae_tf.training.calibrate import fit_platt
 from lae_tf.training.callbacks import Checkpoint
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, limit_masks, plan, train, training_manifest, validation_dataset
@@ -82,15 +82,21 @@ def test_data_json_counts_what_was_trained_on(trained_run):
 def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_manifest):
     model, decision = trained_run.load_model(), trained_run.read_json("calibration.json")
     assert float(model.calibration.temperature) == pytest.approx(decision["temperature"], rel=1e-6)
-    assert float(model.calibration.threshold) == pytest.approx(decision["threshold"], rel=1e-6)
+    assert float(model.calibration.boundary) == decision["boundary"]
+    assert float(model.calibration.threshold) == decision["threshold"] == 0.5
     assert float(model.attention_scale.level) == pytest.approx(decision["attention_level"], rel=1e-6)
     validation = Manifest.read(tiny_manifest).select(split="val")
     batches = list(validation_dataset(validation, model, trained_run.config))
-    logits = np.concatenate([model.predict_on_batch(batch["image"])["logit"][:, 0] for batch in batches])
+    outputs = [model.predict_on_batch(batch["image"]) for batch in batches]
+    logits, scores = (np.concatenate([output[name][:, 0] for output in outputs]) for name in ("logit", "score"))
     labels = np.concatenate([batch["label"].numpy()[:, 0] for batch in batches])
-    expected = decision_threshold(logits.astype(np.float64), labels, decision["temperature"])
-    assert decision["threshold"] == pytest.approx(expected, rel=1e-5)
+    expected = fit_platt(logits.astype(np.float64), labels)
+    assert (decision["boundary"], decision["temperature"]) == pytest.approx(expected, rel=1e-4)
     assert decision["validation_images"] == len(labels) >= len(validation)
+    assert decision["validation_reals"] == (labels == 0).sum()
+    kept = pd.read_csv(trained_run.validation_scores)
+    np.testing.assert_array_equal(kept["label"], labels)
+    np.testing.assert_allclose(kept["score"], scores, atol=1e-5)
 
 
 def test_the_best_epoch_is_kept(trained_run):
