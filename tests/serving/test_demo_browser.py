@@ -96,6 +96,14 @@ def test_the_meter_stands_where_the_score_is(page, golden):
     assert float(page.find("meter").get_attribute("aria-valuenow")) == float(page.text("score"))
 
 
+@pytest.mark.parametrize(
+    ("score", "threshold", "text"),
+    [(0.49996, 0.5, "0.49996"), (0.4994, 0.5, "0.499"), (0.5, 0.5, "0.500"), (0.731, 0.7312, "0.731")],
+)
+def test_a_score_is_written_on_its_side_of_the_threshold(page, score, threshold, text):
+    assert page.driver.execute_script("return beside(arguments[0], arguments[1])", score, threshold) == text
+
+
 def test_a_format_that_the_graph_does_not_decode_is_converted(page, golden, tmp_path):
     folder, records = golden
     with Image.open(folder / "png-rgb.png") as image:
