@@ -51,7 +51,8 @@ def command(
     opened = Run.open(run)
     chosen = chosen_threshold(run, threshold, max_false_alarms)
     import_tensorflow()
-    from lae_tf.evaluation.evaluate import evaluate_run, report_folder, write_evaluation
+    from lae_tf.evaluation.evaluate import evaluate_run
+    from lae_tf.evaluation.page import report_folder, write_evaluation
     from lae_tf.evaluation.tables import format_table
 
     evaluation = evaluate_run(opened, manifests, split, batch_size, chosen)

@@ -9,7 +9,8 @@ from lae_tf.config import Config
 from lae_tf.data.forge import forge_folder
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.photographs import photograph_tiles
-from lae_tf.evaluation.evaluate import Evaluation, evaluate_run, write_evaluation
+from lae_tf.evaluation.evaluate import Evaluation, evaluate_run
+from lae_tf.evaluation.page import write_evaluation
 from lae_tf.training.run import Run
 from lae_tf.training.stages import train
 

@@ -239,7 +239,11 @@ def _contact_sheet(model: LAE, prediction: VideoPrediction, track: Track | None)
         if image is not None:
             pictures[position] = panels.overlay(image, prediction.attention[position])
     captions = [f"{prediction.times[position]:.2f} s: {prediction.scores[position]:.2f}" for position in chosen]
-    return panels.contact_sheet([pictures[position] for position in chosen], captions)
+    legend = (
+        "Attention over the frame in grey, from none to full. Above each frame its time and its score, P(fake); "
+        f"the threshold is {prediction.threshold:.2f}."
+    )
+    return panels.contact_sheet([pictures[position] for position in chosen], captions, legend)
 
 
 def _drawn(prediction: VideoPrediction, crop: Crop) -> np.ndarray:

@@ -14,8 +14,15 @@ import pandas as pd
 from lae_tf.benchmark.cell import RESULT, ROBUSTNESS, SCORES
 from lae_tf.benchmark.protocol import OWN, Cell
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
-from lae_tf.evaluation.metrics import Array, Statistic, bootstrap_intervals, detection_metrics, paired_bootstrap
-from lae_tf.evaluation.tables import UNSEEN_MEAN, method_statistic
+from lae_tf.evaluation.metrics import (
+    Array,
+    Statistic,
+    bootstrap_intervals,
+    detection_metrics,
+    paired_bootstrap,
+    too_few,
+)
+from lae_tf.evaluation.tables import UNSEEN_MEAN, fewest_groups, method_statistic, without_weak_intervals
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "eer")
 
@@ -94,13 +101,18 @@ def over_seeds(outcome: Outcome, seen: Collection[str], seed: int) -> Statistic:
 
 
 def comparison_table(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000) -> pd.DataFrame:
-    """Return one row per model and method (and seen mean, unseen mean, drop) with 95 % intervals."""
+    """Return one row per model and method (and seen mean, unseen mean, drop) with 95 % intervals.
+
+    A row that rests on fewer than ten groups has NaN for bounds, and says so in ``no_interval``.
+    """
     rows = []
     for outcome in outcomes:
         intervals = bootstrap_intervals(outcome.frame, over_seeds(outcome, seen, seed), seed=seed, draws=draws)
+        intervals = without_weak_intervals(intervals, outcome.frame, seen)
         metrics = [*METRICS, *(name for name in LOCALISATION_METRICS if name in outcome.frame)]
         for method in dict.fromkeys(key[0] for key in intervals):  # type: ignore[index]
             row: dict[str, Any] = {"model": outcome.model, "method": method, "seeds": len(outcome.results)}
+            row["no_interval"] = too_few(fewest_groups(outcome.frame, method, seen))
             for metric in metrics:
                 value = intervals[method, metric]
                 row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
@@ -151,7 +163,7 @@ def differences(
 ) -> pd.DataFrame:
     """Return a model, LAE unless ``name`` says another, minus every other one: paired by image, group draw and seed.
 
-    Only seeds that both have count.
+    Only seeds that both have count. Bounds and ``no_interval`` are those of `comparison_table`.
     """
     own = next((outcome for outcome in outcomes if outcome.model == name), None)
     rows = []
@@ -170,8 +182,10 @@ def differences(
             seed=seed,
             draws=draws,
         )
+        paired = without_weak_intervals(paired, ours.frame, seen)
         for method in dict.fromkeys(key[0] for key in paired):  # type: ignore[index]
             row: dict[str, Any] = {"model": f"{name} - {other.model}", "method": method, "seeds": len(shared)}
+            row["no_interval"] = too_few(fewest_groups(ours.frame, method, seen))
             for metric in ("accuracy", "balanced_accuracy", "auroc", "eer"):
                 value = paired[method, metric]
                 row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}

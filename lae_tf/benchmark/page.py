@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lae_tf.atomic import write_text
 from lae_tf.benchmark import compare
@@ -22,7 +21,7 @@ from lae_tf.benchmark.protocol import OWN, Cell, Protocol
 from lae_tf.evaluation import plots
 from lae_tf.evaluation.metrics import Interval
 from lae_tf.evaluation.panels import overlay
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
+from lae_tf.evaluation.report import Card, Example, Picture, Section, Shot, Table, write_report
 from lae_tf.evaluation.tables import DROP, SEEN_MEAN, TITLES, UNSEEN_MEAN
 
 _COLUMNS = ("accuracy", "balanced_accuracy", "auroc", "eer")
@@ -100,10 +99,10 @@ def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best
         cells = [
             f"{unseen['seeds']}",
             f"{100 * rows.loc[SEEN_MEAN, 'accuracy']:.1f}",
-            f"{100 * unseen['accuracy']:.1f} [{100 * unseen['accuracy_low']:.1f}, {100 * unseen['accuracy_high']:.1f}]",
+            _with_interval(100 * unseen[["accuracy", "accuracy_low", "accuracy_high"]], 1),
             f"{100 * unseen['balanced_accuracy']:.1f}",
             f"{100 * rows.loc[DROP, 'accuracy']:.1f}",
-            f"{unseen['auroc']:.3f} [{unseen['auroc_low']:.3f}, {unseen['auroc_high']:.3f}]",
+            _with_interval(unseen[["auroc", "auroc_low", "auroc_high"]], 3),
             f"{unseen['eer']:.3f}",
         ]
         name = f"**{model}**" if model == OWN else model
@@ -118,6 +117,11 @@ def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best
     return "\n".join(lines) + "\n"
 
 
+def _with_interval(values: pd.Series, digits: int) -> str:
+    value, low, high = (f"{number:.{digits}f}" for number in values)
+    return value if values.isna().any() else f"{value} [{low}, {high}]"
+
+
 def _difference(paired: pd.DataFrame, other: str | None, name: str = OWN) -> pd.Series | None:
     if other is None or paired.empty:
         return None
@@ -128,7 +132,8 @@ def _difference(paired: pd.DataFrame, other: str | None, name: str = OWN) -> pd.
 def _points(row: pd.Series) -> str:
     low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
     seeds = "1 shared seed" if row["seeds"] == 1 else f"{row['seeds']} shared seeds"
-    return f"{100 * row['accuracy']:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}; {seeds})"
+    interval = row["no_interval"] or f"95 % interval {low:+.1f} to {high:+.1f}"
+    return f"{100 * row['accuracy']:+.1f} points ({interval}; {seeds})"
 
 
 def _sections(
@@ -157,7 +162,7 @@ def _sections(
     how = (
         "Accuracy at the threshold that each model chose on validation; AUROC and EER need none. Means over seeds; "
         "the 95 % intervals come from a bootstrap over groups and seeds, at the test set's ratio of fakes to real "
-        "images, and with one seed know nothing of how much starts differ. "
+        "images, and with one seed know nothing of how much starts differ. Below ten groups there is no interval. "
         f"'{compare.ALWAYS_REAL}' is no model, but the accuracy of that one answer."
     )
     if (table["model"] == compare.KNOWN_THRESHOLD).any():
@@ -181,14 +186,14 @@ def _sections(
         for name in (UNSEEN_MEAN, SEEN_MEAN)
         if (table["method"] == name).any()
     ]
-    pictures = [Picture(plots.png(figure), "Accuracy.", "Accuracy of all models", wide=True)]
+    pictures = [Picture.of(figure, "Accuracy.", "Accuracy of all models", wide=True)]
     drop = table[table["method"] == DROP]
     if len(drop):
         lost = {
             row["model"]: Interval(*row[["accuracy", "accuracy_low", "accuracy_high"]]) for _, row in drop.iterrows()
         }
         figure = plots.bars_with_intervals({"drop": lost}, "accuracy, seen minus unseen")
-        pictures.append(Picture(plots.png(figure), "Drop: what a model loses on unseen methods.", "Drop of all models"))
+        pictures.append(Picture.of(figure, "Drop: what a model loses on unseen methods.", "Drop of all models"))
         narrow = _as_differences(_narrow(drop, _COLUMNS)).drop(columns="method")
         summary.append(Table(narrow, "drop: seen mean minus unseen mean"))
     sections = [
@@ -209,9 +214,10 @@ def _sections(
         )
     if len(robust):
         sections.append(Section("Robustness", _ROBUSTNESS, pictures=_robustness_pictures(robust)))
-    panels = _panel_picture(outcomes, cells, folder)
-    if panels is not None:
-        sections.append(Section("The same images for all", pictures=[panels]))
+    if examples := _panels(outcomes, cells, folder):
+        about = "Test images chosen at even distances, not by result."
+        heat = "attention of each model that localises, over the image in grey"
+        sections.append(Section("The same images for all", about, heat=heat, examples=examples))
     details = table[~table["method"].isin([SEEN_MEAN, UNSEEN_MEAN, DROP])]
     sections.append(
         Section("Details", tables=[Table(_narrow(details, _COLUMNS), "Every method"), Table(cost, "Costs")])
@@ -223,7 +229,7 @@ _ROBUSTNESS = "Seen and unseen fakes and as many real images; the threshold stay
 
 
 def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    columns = ["model", "method", "seeds"]
+    columns = ["model", "method", "seeds", "no_interval"]
     for name in metrics:
         columns += [name, f"{name}_low", f"{name}_high"]
     return table[columns].reset_index(drop=True)
@@ -247,7 +253,7 @@ def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> l
                 curves[outcome.model] = (part["label"], part["score"])
         if curves:
             figure = plots.roc_curves(curves)
-            pictures.append(Picture(plots.png(figure), f"ROC on {title}, first seed.", f"ROC curves on {title}"))
+            pictures.append(Picture.of(figure, f"ROC on {title}, first seed.", f"ROC curves on {title}"))
     return pictures
 
 
@@ -266,12 +272,12 @@ def _robustness_pictures(robust: pd.DataFrame) -> list[Picture]:
             title = TITLES[metric]
             figure = plots.curves_by_step(curves, steps, name, title)
             caption = f"{title[:1].upper()}{title[1:]} under {name}."
-            pictures.append(Picture(plots.png(figure), caption, f"{title} of all models under {name}"))
+            pictures.append(Picture.of(figure, caption, f"{title} of all models under {name}"))
     return pictures
 
 
-def _panel_picture(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], folder: Path) -> Picture | None:
-    """Draw the kept images with the attention of every model that localises, from its first seed."""
+def _panels(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], folder: Path) -> list[Example]:
+    """Show the kept images with the attention of every model that localises, from its first seed."""
     maps: dict[str, np.ndarray] = {}
     images = masks = rows = None
     for outcome in outcomes:
@@ -286,26 +292,11 @@ def _panel_picture(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], f
             images, masks, rows = arrays["images"], arrays["masks"], arrays["rows"]
             maps[outcome.model] = arrays["attention"] / 255.0
     if images is None or masks is None or rows is None:
-        return None
+        return []
     frame = outcomes[0].frame
-    names = [frame["method"].iloc[row] or "real" for row in rows]
-    figure = _panel_figure(images / 255.0, masks, maps, names)
-    caption = "Attention of each model that localises, on test images chosen at even distances, not by result."
-    return Picture(plots.png(figure, dpi=100), caption, "Heatmap panels of all models", wide=True)
-
-
-def _panel_figure(images: np.ndarray, masks: np.ndarray, maps: dict[str, np.ndarray], names: Sequence[str]) -> Figure:
-    figure = Figure(figsize=(1.3 * (2 + len(maps)), 1.3 * len(images)), layout="constrained")
-    grid = figure.subplots(len(images), 2 + len(maps), squeeze=False)
-    for axes in grid.flat:
-        axes.set_xticks([])
-        axes.set_yticks([])
-    for i, row in enumerate(grid):
-        row[0].imshow(images[i])
-        row[0].set_ylabel(names[i], fontsize=8, parse_math=False)
-        row[1].imshow(masks[i], cmap="gray", vmin=0, vmax=255)
-        for axes, attention in zip(row[2:], maps.values(), strict=True):
-            axes.imshow(overlay(images[i], attention[i]))
-    for axes, title in zip(grid[0], ["input", "mask", *maps], strict=True):
-        axes.set_title(title, fontsize=8)
-    return figure
+    examples = []
+    for i, row in enumerate(rows):
+        shots = [Shot.of(images[i], "input"), Shot.of(masks[i], "mask")]
+        shots += [Shot.of(overlay(images[i] / 255.0, attention[i]), model) for model, attention in maps.items()]
+        examples.append(Example(shots, frame["method"].iloc[row] or "real"))
+    return examples

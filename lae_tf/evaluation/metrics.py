@@ -34,6 +34,9 @@ DETECTION_METRICS = (
     "ece",
 )
 
+FEWEST_GROUPS = 10
+"""With fewer groups a percentile bootstrap is far too narrow (ours): no interval is given then."""
+
 CALIBRATION_BINS = 15
 # Bounds the memory of a bootstrap: draws are computed in portions of this many weights (8 bytes each).
 WEIGHTS_AT_ONCE = 1_000_000
@@ -45,6 +48,11 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def too_few(groups: int) -> str:
+    """Say why there is no interval; empty where there is one."""
+    return "" if groups >= FEWEST_GROUPS else f"{groups} group{'s' * (groups != 1)}, too few for an interval"
 
 
 def detection_metrics(labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, float]:

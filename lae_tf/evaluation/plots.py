@@ -21,14 +21,15 @@ from sklearn.metrics import auc, roc_curve
 from lae_tf.evaluation.metrics import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#1A1A1A")
-GREY, INK = "#8C8C8C", "#262626"
+GREY, INK = "#6B6B6B", "#262626"  # text in either is legible on white
 WIDTH = 5.6
 
 
-def png(figure: Figure, dpi: int = 144) -> bytes:
-    """Encodes a figure as PNG."""
+def png(figure: Figure, dpi: int = 144, transparent: bool = False) -> bytes:
+    """Encodes a figure as PNG, on white or on transparent ground."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    options = {"transparent": True} if transparent else {"facecolor": "white"}
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, **options)
     return buffer.getvalue()
 
 

@@ -1,19 +1,32 @@
-"""One self-contained HTML page: no script, no font and no image from elsewhere."""
+"""One self-contained HTML page: no script, no font and no image from elsewhere.
+
+Every page of this package is made here, with one template and one style: light and dark, on a phone and on paper.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jinja2
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from lae_tf.atomic import write_text
-from lae_tf.evaluation.plots import data_uri
-from lae_tf.evaluation.tables import DROP, SEEN_MEAN, SHOWN, SUMMARIES, TITLES, UNSEEN_MEAN
+from lae_tf.evaluation.panels import heat_colours
+from lae_tf.evaluation.plots import data_uri, png
+from lae_tf.evaluation.tables import DROP, SUMMARIES, TITLES
+
+NO_INTERVAL = "no_interval"
+"""Column of a table: why a row has no intervals, shown below what heads the row."""
 
 # Half is what guessing earns in these; the tint of a cell starts there.
 _CHANCE_IS_HALF = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "pixel_auroc")
@@ -34,32 +47,96 @@ class Table:
     """A table with a caption.
 
     A column ``x`` with companions ``x_low`` and ``x_high`` is shown as one cell with its interval, and known
-    metrics are tinted by how good they are. The first column heads its row.
+    metrics are tinted by how good they are. The first column heads its row. A sortable table is sorted by a click on
+    a heading, scrolls within the page, and is printed with its first rows alone.
     """
 
     frame: pd.DataFrame
     caption: str
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its caption and a text for those who do not see it; a wide one takes the page's width."""
+    """A plot as PNG with its caption and a text for those who do not see it; a wide one takes the page's width.
+
+    In dark mode its lightness is inverted, so that its ground should be transparent (`Picture.of`) or white.
+    """
 
     png: bytes
     caption: str
     alt: str
     wide: bool = False
 
+    @classmethod
+    def of(cls, figure: Figure, caption: str, alt: str, wide: bool = False) -> Picture:
+        """Draw a figure on transparent ground."""
+        return cls(png(figure, transparent=True), caption, alt, wide)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An image as PNG, shown in its own colours, with a short caption; without one, a text stands in its place."""
+
+    png: bytes | None
+    caption: str = ""
+    absent: str = ""
+
+    @classmethod
+    def of(cls, pixels: ArrayLike | None, caption: str = "", absent: str = "not known") -> Shot:
+        """Encode (H, W, 3), (H, W, 1) or (H, W), uint8 or float in [0, 1]; None is said to be absent."""
+        if pixels is None:
+            return cls(None, caption, absent)
+        values = np.asarray(pixels)
+        if values.dtype != np.uint8:
+            values = np.rint(255 * np.clip(values.astype(np.float64), 0, 1)).astype(np.uint8)
+        if values.ndim == 3 and values.shape[2] == 3:
+            values = cv2.cvtColor(values, cv2.COLOR_RGB2BGR)
+        return cls(cv2.imencode(".png", values)[1].tobytes(), caption)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Images that belong together, side by side.
+
+    Attributes:
+        shots: from left to right.
+        title: one line above them.
+        note: one line below them, such as a path.
+        tone: "right" or "wrong" marks what the title says; "" is neutral.
+    """
+
+    shots: Sequence[Shot]
+    title: str = ""
+    note: str = ""
+    tone: str = ""
+
 
 @dataclass(frozen=True)
 class Section:
-    """Part of a report, shown in the order of its fields. Blank lines separate paragraphs of the text."""
+    """Part of a report.
+
+    Attributes:
+        heading: of the section.
+        text: paragraphs, with blank lines between them.
+        cards: headline numbers.
+        tables: below them.
+        pictures: plots, below the tables.
+        code: a block of text whose lines stay as they are, below the paragraphs.
+        links: names of files beside the page to their descriptions, below the paragraphs.
+        heat: what the colours of the examples' heatmaps mean, beside the scale from 0 to 1; "" for no scale.
+        examples: images, at the end.
+    """
 
     heading: str = ""
     text: str = ""
     cards: Sequence[Card] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    code: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    heat: str = ""
+    examples: Sequence[Example] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +146,7 @@ class _Cell:
     tint: float | None = None
     badge: bool = False
     is_number: bool = False
+    order: float | None = None
 
 
 def write_report(
@@ -97,11 +175,17 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # The one script of a page is allowed by its hash: what a file's name may smuggle in is not.
+    sorts = any(table.sortable for section in sections for table in section.tables)
+    script = environment.loader.get_source(environment, "sort.js")[0] if sorts and environment.loader else ""
     page = environment.get_template("report.html.j2").render(
         title=title,
         subtitle=subtitle,
         sections=sections,
         provenance=provenance or {},
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        heat_colours=heat_colours(),
         data_uri=data_uri,
         rows_of=_rows,
     )
@@ -109,74 +193,15 @@ def write_report(
     return Path(path)
 
 
-def evaluation_sections(table: pd.DataFrame) -> list[Section]:
-    """The answer first, then the tables: sections of an `evaluation_table`, per split."""
-    sections = []
-    splits = list(dict.fromkeys(table["split"]))
-    for split in splits:
-        part = table[table["split"] == split]
-        where = f" ({split})" if len(splits) > 1 else ""
-        text = (
-            "Each row takes the fakes of one manipulation together with all real images of the split. "
-            "Below each value stands its 95 % bootstrap interval over groups. The stronger the tint, the "
-            "better. Drop is the mean of the seen manipulations minus that of the unseen ones."
-        )
-        captions = {"image": "Each image by itself", "group": "Mean score over the images of a group"}
-        detection = [
-            Table(_shown(part[part["level"] == level], SHOWN[0]), caption)
-            for level, caption in captions.items()
-            if (part["level"] == level).any()
-        ]
-        if cards := _cards(part):
-            sections.append(Section(f"Results{where}", cards=cards))
-        sections.append(Section(f"Detection{where}", text, tables=detection))
-        localisation = _shown(part[part["level"] == "image"], SHOWN[1])
-        if any(name in localisation for name in SHOWN[1]):
-            about = (
-                "Attention against the mask, on fakes whose mask is known; the false-alarm area is the share "
-                "of a real image that attention marks (lower is better)."
-            )
-            tables = [Table(localisation, "Mean over images")]
-            sections.append(Section(f"Where the model looks{where}", about, tables=tables))
-    return sections
-
-
-def _cards(table: pd.DataFrame) -> list[Card]:
-    rows = {row["method"]: row for row in table[table["level"] == "image"].to_dict("records")}
-    wanted = [
-        ("Accuracy, seen manipulations", SEEN_MEAN, "accuracy"),
-        ("Accuracy, unseen manipulations", UNSEEN_MEAN, "accuracy"),
-        ("Accuracy lost on unseen", DROP, "accuracy"),
-        ("AUROC, seen", SEEN_MEAN, "auroc"),
-        ("AUROC, unseen", UNSEEN_MEAN, "auroc"),
-        ("Pixel AUROC of attention, unseen", UNSEEN_MEAN, "pixel_auroc"),
-    ]
-    cards = []
-    for label, method, metric in wanted:
-        row = rows.get(method, {})
-        if not math.isnan(row.get(metric, math.nan)):
-            low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-            cards.append(Card(label, f"{row[metric]:.3f}", f"{low:.3f} to {high:.3f} (95 %)"))
-    return cards
-
-
-def _shown(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Method, state, those metrics that are defined somewhere with their intervals, and the counts."""
-    columns = ["method", "seen"]
-    for name in metrics:
-        if name in table and table[name].notna().any():
-            columns += [name, f"{name}_low", f"{name}_high"]
-    return table[[*columns, "reals", "fakes"]]
-
-
 def _rows(frame: pd.DataFrame) -> dict[str, Any]:
     """A table's headings and cells as the template wants them."""
-    companions = {f"{name}_{end}" for name in frame for end in ("low", "high")}
+    companions = {f"{name}_{end}" for name in frame for end in ("low", "high")} | {NO_INTERVAL}
     names = [name for name in frame if name not in companions]
     rows = []
     for row in frame.to_dict("records"):
         is_summary = row[names[0]] in SUMMARIES
         cells = [_cell(row, name, tinted=row[names[0]] != DROP) for name in names]
+        cells[0] = replace(cells[0], interval=row.get(NO_INTERVAL, ""))
         rows.append({"cells": cells, "is_summary": is_summary})
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in names]
     headings = [(TITLES.get(str(name), str(name)), number) for name, number in zip(names, numeric, strict=True)]
@@ -186,13 +211,14 @@ def _rows(frame: pd.DataFrame) -> dict[str, Any]:
 def _cell(row: Mapping[Any, Any], name: Any, tinted: bool) -> _Cell:
     value = row[name]
     if not isinstance(value, float):
-        return _Cell(str(value), badge=name == "seen", is_number=isinstance(value, int))
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return _Cell(str(value), badge=name == "seen", is_number=number, order=value if number else None)
     if math.isnan(value):
         return _Cell("–", is_number=True)
     interval = ""
-    if f"{name}_low" in row:
+    if not math.isnan(row.get(f"{name}_low", math.nan)):
         interval = f"{_number(row[f'{name}_low'])} to {_number(row[f'{name}_high'])}"
-    return _Cell(_number(value), interval, _tint(name, value) if tinted else None, is_number=True)
+    return _Cell(_number(value), interval, _tint(name, value) if tinted else None, is_number=True, order=value)
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from lae_tf.errors import LAEError
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
 from lae_tf.evaluation.metrics import (
     DETECTION_METRICS,
+    FEWEST_GROUPS,
     Array,
+    Interval,
     Statistic,
     bootstrap_intervals,
     group_means,
+    too_few,
     weighted_metrics,
 )
 
@@ -80,8 +83,11 @@ def evaluation_table(
 
     Returns:
         Columns ``split``, ``level`` ("image", or "group" after `group_means`), ``method``, ``seen`` ("seen",
-        "unseen" or ""), the counts ``reals``, ``fakes``, ``groups``, then for each metric its value and
-        ``<metric>_low`` and ``<metric>_high``. After a level's methods come "seen mean" and "unseen mean"
+        "unseen" or ""), the counts ``reals``, ``fakes``, ``groups``, the reason ``no_interval`` ("" where there
+        are intervals), then for each metric its value and ``<metric>_low`` and ``<metric>_high``, both NaN where
+        the value rests on fewer than ten groups, see `without_weak_intervals`.
+
+        After a level's methods come "seen mean" and "unseen mean"
         (unweighted over methods, those left out where the metric is undefined) and "drop" (seen mean - unseen
         mean); each only if there is something to average.
 
@@ -97,13 +103,61 @@ def evaluation_table(
             intervals = bootstrap_intervals(
                 units, method_statistic(threshold, seen), seed=seed, draws=draws, level=level
             )
+            intervals = without_weak_intervals(intervals, units, seen)
             for method in dict.fromkeys(key[0] for key in intervals):  # type: ignore[index]
                 row = {"split": split, "level": name, "method": method, **_counts(units, method, seen)}
+                row["no_interval"] = too_few(fewest_groups(units, method, seen))
                 for metric in metrics:
                     value = intervals[method, metric]
                     row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def fewest_groups(frame: pd.DataFrame, row: str, seen: Collection[str], metric: str = "") -> int:
+    """Count the groups that a row's intervals rest on.
+
+    Args:
+        frame: one row per image (or per group) with label, method and group.
+        row: a method, or one of ``SUMMARIES``.
+        seen: methods that training used.
+        metric: counts the images where it is defined, if it is one of `LOCALISATION_METRICS`.
+
+    Returns:
+        Of the real images or of the fakes, whichever come from fewer groups; for a summary, that of its methods
+        with the fewest.
+    """
+    if row in SUMMARIES:
+        sides = {SEEN_MEAN: (True,), UNSEEN_MEAN: (False,), DROP: (True, False)}[row]
+        methods = [method for method in _methods(frame, seen) if (method in seen) in sides]
+        counts = [fewest_groups(frame, method, seen, metric) for method in methods]
+        return min(filter(None, counts), default=0)  # a method where a metric is defined nowhere is not in its mean
+    images = frame[_members(frame, row)]
+    if metric in LOCALISATION_METRICS:
+        images = images[images[metric].notna()]
+    return int(images.groupby("label")["group"].nunique().min()) if len(images) else 0
+
+
+def without_weak_intervals(
+    intervals: Mapping[Hashable, Interval], frame: pd.DataFrame, seen: Collection[str]
+) -> dict[Hashable, Interval]:
+    """Take the bounds away that rest on fewer than ``FEWEST_GROUPS`` groups.
+
+    Args:
+        intervals: by pairs (method or summary, metric), as a bootstrap of `method_statistic` gives them.
+        frame: that they were drawn from.
+        seen: methods that training used.
+    """
+    counts = {}
+    for row, metric in intervals:  # type: ignore[misc]
+        key = (row, metric if metric in LOCALISATION_METRICS else "")
+        if key not in counts:
+            counts[key] = fewest_groups(frame, row, seen, key[1])
+        counts[row, metric] = counts[key]
+    return {
+        name: interval if counts[name] >= FEWEST_GROUPS else Interval(interval.value, np.nan, np.nan)  # type: ignore[index]
+        for name, interval in intervals.items()
+    }
 
 
 def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
@@ -142,7 +196,8 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
 def format_table(table: pd.DataFrame) -> str:
     """Aligned text for a terminal: detection, then localisation if there is any.
 
-    Shows the main metrics, accuracy and AUROC with their intervals; undefined values are "-".
+    Shows the main metrics, accuracy and AUROC with their intervals; undefined values are "-". Rows that rest on too
+    few groups for an interval are named at the end.
     """
     left = len(_descriptions(table))
     blocks = []
@@ -156,7 +211,7 @@ def format_table(table: pd.DataFrame) -> str:
             for line in (header, ["-" * width for width in widths], *body)
         )
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, *_remarks(table)])
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -167,7 +222,7 @@ def markdown_table(table: pd.DataFrame) -> str:
         rule = [":--" if i < left else "--:" for i in range(len(header))]
         lines = ([cell.replace("|", r"\|") for cell in line] for line in (header, rule, *body))
         blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([*blocks, *_remarks(table)]) + "\n"
 
 
 def csv_table(table: pd.DataFrame) -> str:
@@ -273,9 +328,20 @@ def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
     return blocks
 
 
+def _remarks(table: pd.DataFrame) -> list[str]:
+    """Say which rows have no interval, and why, if there are any."""
+    without = table[table["no_interval"] != ""].drop_duplicates(["split", "method"])
+    if without.empty:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for row in without.itertuples():
+        reasons.setdefault(row.no_interval, []).append(row.method)
+    return ["\n".join(f"{reason} (10 are needed): {', '.join(rows)}." for reason, rows in reasons.items())]
+
+
 def _cell(row: dict[Any, Any], metric: str) -> str:
     value, low, high = (row[metric + end] for end in ("", "_low", "_high"))
-    if metric in _SHOWN_WITH_INTERVAL:
+    if metric in _SHOWN_WITH_INTERVAL and not np.isnan(low):
         return f"{_number(value)} [{_number(low)}, {_number(high)}]"
     return _number(value)
 

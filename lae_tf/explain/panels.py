@@ -1,18 +1,22 @@
-"""The panel of one explained image."""
+"""One explained image: its panel as a figure of its own, and its images for the page."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lae_tf.data.images import printable
 from lae_tf.decision import score_text
 from lae_tf.evaluation.panels import HEATMAP, overlay
 from lae_tf.evaluation.plots import GREY, INK
+from lae_tf.evaluation.report import Example, Shot
 from lae_tf.explain.explaining import Explanation
 
 TITLES = {
@@ -34,7 +38,7 @@ def panel(explanation: Explanation) -> Figure:
 
     The outline of a known mask lies over input and maps.
     """
-    prediction, image = explanation.prediction, np.asarray(explanation.prediction.image)
+    image = np.asarray(explanation.prediction.image)
     first: list[tuple[str, Any, str]] = [
         ("input", image, ""),
         ("mask", explanation.mask, _mask_note(explanation)),
@@ -51,15 +55,40 @@ def panel(explanation: Explanation) -> Figure:
         if tile[0] not in ("mask", "reconstruction"):
             _outline(axes, explanation.mask)
     _legend(grid[0, 3], explanation)
-    figure.suptitle(
-        f"score {score_text(prediction.score, prediction.threshold, 3)} "
-        f"{'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
-        f"called {prediction.label}{_known_label(explanation)}; blurred copy {explanation.baseline_score:.3f}",
-        fontsize=9,
-        color=INK,
-        parse_math=False,
-    )
+    figure.suptitle(_title(explanation), fontsize=9, color=INK, parse_math=False)
     return figure
+
+
+def example(explanation: Explanation) -> Example:
+    """Return what the panel shows as single images."""
+    image = np.asarray(explanation.prediction.image)
+    mask = None if explanation.mask is None else 255 * explanation.mask
+    shots = [
+        Shot.of(_with_outline(image, explanation.mask), "input"),
+        Shot.of(mask, f"mask\n{_mask_note(explanation)}", "not known"),
+        Shot.of(explanation.reconstruction, "reconstruction"),
+    ]
+    for name, one in explanation.maps.items():
+        picture = _with_outline(overlay(image, one), explanation.mask)
+        shots.append(Shot.of(picture, f"{TITLES[name]}\n{_numbers(explanation, name)}"))
+    return Example(shots, _title(explanation), printable(explanation.prediction.path))
+
+
+def _title(explanation: Explanation) -> str:
+    prediction = explanation.prediction
+    return (
+        f"score {score_text(prediction.score, prediction.threshold, 3)} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
+        f"called {prediction.label}{_known_label(explanation)}; blurred copy {explanation.baseline_score:.3f}"
+    )
+
+
+def _with_outline(image: NDArray, mask: NDArray | None) -> NDArray:
+    """Return an image, uint8 or float in [0, 1], with the outline of a mask of its size, as uint8."""
+    picture = np.ascontiguousarray(image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8))
+    if mask is not None:
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, [round(255 * part) for part in to_rgb(_OUTLINE)], 1)
+    return picture
 
 
 def _draw(axes: Axes, title: str, picture: NDArray | None, note: str) -> None:

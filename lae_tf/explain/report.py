@@ -11,15 +11,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lae_tf.atomic import write_bytes, write_text
-from lae_tf.data.images import printable
 from lae_tf.evaluation.plots import COLOURS, GREY, png
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
+from lae_tf.evaluation.report import Card, Example, Picture, Section, Table, write_report
 from lae_tf.explain.explaining import Explanation, summarise
 from lae_tf.explain.faithfulness import STEPS
 from lae_tf.explain.methods import CONTROL
-from lae_tf.explain.panels import TITLES, panel
+from lae_tf.explain.panels import TITLES, example, panel
 
-PANELS_ON_PAGE = 40
+EXAMPLES_ON_PAGE = 40
 CHANCE = 0.05  # highest p of a method that is named as the most faithful, corrected for how many are compared
 _HEADINGS = {
     "insertion_auc": "insertion AUC ↑",
@@ -58,20 +57,18 @@ class ExplanationWriter:
         self.folder = folder
         self.names = names
         self._rows: list[dict[str, object]] = []
-        self._pictures: list[Picture] = []
+        self._examples: list[Example] = []
         self._curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def add(self, explanation: Explanation) -> Path:
         """Write the panel of one explained image and return its path."""
         path = self.folder / "panels" / self.names[explanation.prediction.path]
-        picture = png(panel(explanation))
-        write_bytes(path, picture)
+        write_bytes(path, png(panel(explanation)))
         self._rows += explanation.rows()
         for method, one in explanation.faithfulness.items():
             self._curves.setdefault(method, []).append((one.deletion, one.insertion))
-        if len(self._pictures) < PANELS_ON_PAGE:
-            name = printable(explanation.prediction.path)
-            self._pictures.append(Picture(picture, name, f"Explanations of {name}", wide=True))
+        if len(self._examples) < EXAMPLES_ON_PAGE:
+            self._examples.append(example(explanation))
         return path
 
     def finish(self, title: str, provenance: Mapping[str, str]) -> pd.DataFrame:
@@ -84,18 +81,19 @@ class ExplanationWriter:
         tables = [Table(_shown(summary), "Mean over all images, the most faithful first")]
         if 0 < len(called_fake) < len(table):
             tables.append(Table(_shown(summarise(called_fake)), "Mean over the images called fake"))
-        curves = Picture(png(_curves(self._curves)), _CURVES_CAPTION, "Mean deletion and insertion curves", wide=True)
-        shown = f"{len(self._pictures)} of {table['path'].nunique()} images; all are in the folder panels."
+        curves = Picture.of(_curves(self._curves), _CURVES_CAPTION, "Mean deletion and insertion curves", wide=True)
+        shown = f"{len(self._examples)} of {table['path'].nunique()} images; all are in the folder panels."
         sections = [
             Section("Which explanation to trust", _caution(table), cards=_cards(summary)),
             Section("Methods compared", _ABOUT, tables=tables, pictures=[curves]),
-            Section("Images", shown, pictures=self._pictures),
+            Section("Images", shown, heat=_HEAT, examples=self._examples),
         ]
         date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
         write_report(self.folder / "report.html", title, sections, provenance={**provenance, "date": date})
         return summary
 
 
+_HEAT = "importance over the image in grey; blue outline: the forged region, where it is known"
 _CURVES_CAPTION = "Mean P(fake) while the most important squares are blurred (left) or brought back (right)."
 
 

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.data.pipeline import image_dataset
-from lae_tf.evaluation import panels, plots
-from lae_tf.evaluation.report import Picture, Section, Table, write_report
+from lae_tf.evaluation import panels
+from lae_tf.evaluation.report import Example, Section, Shot, Table, write_report
 from lae_tf.model.lae import LAE
 
 if TYPE_CHECKING:
     from lae_tf.selection.select import Choice
 
 SHOWN_CHANNELS = 24
+VERDICTS_EXAMPLE = "17: superficial\n40: keep"
 
 
 def write_gallery(path: Path, model: LAE, choice: Choice) -> None:
@@ -41,43 +42,43 @@ def write_gallery(path: Path, model: LAE, choice: Choice) -> None:
             "spread": concepts.spread[strongest],
         }
     )
-    pictures = []
+    examples = []
     for channel in strongest[:SHOWN_CHANNELS]:
         if concepts.on_fakes[channel] <= 0:
             break
         value = concepts.superficiality[channel]
         said = "by verdict" if concepts.judged[channel] else f"{value:.2f}"
-        caption = f"Channel {channel}: superficiality {said}. Last: where it fires on average."
-        pictures.append(Picture(_strip(model, choice, int(channel)), caption, f"Top images of channel {channel}", True))
+        examples.append(Example(_strip(model, choice, int(channel)), f"Channel {channel}: superficiality {said}"))
     how = (
         "A channel is superficial where it also fires on real images or outside known forged regions. To overrule "
-        "it, write a YAML file such as\n\n17: superficial\n40: keep\n\nand give it to lae-tf select --verdicts FILE."
+        "it, write a YAML file such as the one below, and give it to lae-tf select --verdicts FILE."
+    )
+    heat = (
+        "the channel's activation in shares of its maximum in the image; below an image stands the channel's evidence "
+        "for fake, and the last picture is where it fires on average"
     )
     write_report(
         path,
         "Channel gallery",
         [
-            Section("How to use this page", how),
-            Section("Top images", pictures=pictures),
+            Section("How to use this page", how, code=VERDICTS_EXAMPLE),
+            Section("Top images", heat=heat, examples=examples),
             Section("All channels", tables=[Table(table, "Strongest first")]),
         ],
         subtitle=f"{len(concepts.on_fakes)} channels of the last feature maps",
     )
 
 
-def _strip(model: LAE, choice: Choice, channel: int) -> bytes:
+def _strip(model: LAE, choice: Choice, channel: int) -> list[Shot]:
     rows = choice.concepts.top[channel]
     files = [str(choice.pool.frame["path"][row]) for row in rows]
-    tiles, captions = [], []
+    shots: list[Shot] = []
     for images in image_dataset(files, model.preprocessor, len(files)):
         maps = model.forward(images, training=False)["features"].numpy()[..., channel]
         for image, heat in zip(images.numpy(), maps, strict=True):
-            tiles.append(panels.overlay(image, _full_size(heat, model.image_size)))
-            captions.append(f"{choice.features.evidence[rows[len(tiles) - 1], channel]:.2f}")
-    mean = _full_size(choice.concepts.maps[..., channel], model.image_size)
-    tiles.append(np.rint(255 * np.repeat(mean[..., None], 3, axis=-1)).astype(np.uint8))
-    captions.append("mean")
-    return plots.png(panels.contact_sheet(tiles, captions, columns=len(tiles)))
+            evidence = choice.features.evidence[rows[len(shots)], channel]
+            shots.append(Shot.of(panels.overlay(image, _full_size(heat, model.image_size)), f"{evidence:.2f}"))
+    return [*shots, Shot.of(_full_size(choice.concepts.maps[..., channel], model.image_size), "mean")]
 
 
 def _full_size(heat: np.ndarray, size: int) -> np.ndarray:

@@ -241,7 +241,7 @@ def write_study(study: Study, table: pd.DataFrame) -> Path:
             series.setdefault(row["strategy"], {})[100 * row["share"]] = point
         title = MEASURES[measure]
         figure = plots.lines_with_intervals(series, "% of training images with a mask", title)
-        pictures.append(Picture(plots.png(figure), f"{title} against the share of masks.", title))
+        pictures.append(Picture.of(figure, f"{title} against the share of masks.", title))
     shown = summary.rename(columns=MEASURES)
     how = (
         f"Each cell goes on from the same stage-1 model of its seed. Mean over {len(study.seeds)} seeds with 95 % t "

@@ -30,6 +30,10 @@ from lae_tf.training.stages import training_manifest
 
 REALS_AT_MOST = 2000
 SHEET_AT_MOST = 60
+SHEET_LEGEND = (
+    "Attention over the image in grey, from none to full. Above each image its rank in selection.csv, and the utility "
+    "that the strategy gave it: the higher, the more its mask is worth."
+)
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ def _draw(model: LAE, choice: Choice, files: list[str], folder: Path) -> None:
             if rank <= SHEET_AT_MOST:
                 sheet.append(panels.overlay(image, heat))
                 captions.append(f"{rank}: {choice.utilities[rank - 1]:.2f}")
-    (folder / "contact_sheet.png").write_bytes(plots.png(panels.contact_sheet(sheet, captions)))
+    (folder / "contact_sheet.png").write_bytes(plots.png(panels.contact_sheet(sheet, captions, SHEET_LEGEND)))
 
 
 def _part(manifest: Manifest, rows: np.ndarray) -> Manifest:

@@ -28,12 +28,15 @@ LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
 METHODS = ["", "", "", "", "seen", "seen", "new", "new"]
 
 
-def write_cell(folder, model, seed, scores, threshold=0.5, peer=None, **extra):
+def write_cell(folder, model, seed, scores, threshold=0.5, peer=None, copies=8, **extra):
+    """Write a cell whose eight images come so many times, each time from other groups."""
     cell = Cell(model, seed, peer, CONFIG)
     place = folder / "cells" / cell.name
     place.mkdir(parents=True)
-    columns = {"path": [f"{i}.png" for i in range(8)], "group": [f"g{i}" for i in range(8)], "method": METHODS}
-    frame = pd.DataFrame({**columns, "split": "test", "label": LABELS, "score": scores})
+    count = 8 * copies
+    columns = {"path": [f"{i}.png" for i in range(count)], "group": [f"g{i}" for i in range(count)]}
+    of_image = {"method": METHODS * copies, "label": LABELS * copies, "score": list(scores) * copies}
+    frame = pd.DataFrame({**columns, **of_image, "split": "test"})
     frame.to_csv(place / SCORES, index=False)
     degraded = pd.concat([frame.assign(degradation=name, severity=s) for name, s in (("none", 0.0), ("jpeg", 30.0))])
     degraded.loc[degraded["degradation"] == "jpeg", "score"] = 0.0
@@ -91,7 +94,7 @@ def test_intervals_hold_the_spread_over_seeds_too(tmp_path):
     table = comparison_table(gather(cells, tmp_path), ["seen"], seed=0, draws=400)
     row = rows_of(table, "lae").loc["unseen mean"]
     assert row["accuracy"] == pytest.approx(0.5)
-    assert (row["accuracy_low"], row["accuracy_high"]) == (0.0, 1.0)
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.0, 1.0))
 
 
 def test_differences_are_paired(study):
@@ -147,12 +150,37 @@ def test_the_answer_real_to_every_image_is_a_row(study):
 
 
 def test_group_names_that_are_numbers_stay_apart(tmp_path):
-    cell = write_cell(tmp_path, "lae", 0, PERFECT)
+    cell = write_cell(tmp_path, "lae", 0, PERFECT, copies=1)
     scores = tmp_path / "cells" / cell.name / SCORES
     groups = ["1", "01", "001", "", "2", "02", "002", "3.0"]
     pd.read_csv(scores).assign(group=groups).to_csv(scores, index=False)
     (outcome,) = gather([cell], tmp_path)
     assert outcome.frame["group"].tolist() == [*groups[:3], "3.png", *groups[4:]]
+
+
+def test_too_few_groups_have_no_interval(tmp_path):
+    """The new fakes come from nine groups, all others from more."""
+    cells = [
+        write_cell(tmp_path, "lae", 0, PERFECT),
+        write_cell(tmp_path, "meso", 0, BLIND_TO_NEW, peer="meso"),
+    ]
+    for cell in cells:
+        scores = tmp_path / "cells" / cell.name / SCORES
+        frame = pd.read_csv(scores, keep_default_na=False)
+        new = frame.index[frame["method"] == "new"]
+        frame.loc[new, "group"] = [f"new {number % 9}" for number in range(len(new))]
+        frame.to_csv(scores, index=False)
+    outcomes = gather(cells, tmp_path)
+    for table in (
+        rows_of(comparison_table(outcomes, ["seen"], seed=0, draws=50), "lae"),
+        differences(outcomes, ["seen"], seed=0, draws=50).set_index("method"),
+    ):
+        assert table.loc["seen", "no_interval"] == table.loc["seen mean", "no_interval"] == ""
+        assert table.loc["seen mean", ["accuracy_low", "auroc_high"]].notna().all()
+        for row in ("new", "unseen mean", "drop"):
+            assert table.loc[row, "no_interval"] == "9 groups, too few for an interval"
+            assert table.loc[row, ["accuracy_low", "accuracy_high", "auroc_low"]].isna().all()
+            assert not np.isnan(table.loc[row, "accuracy"])
 
 
 def test_costs_and_robustness(study):

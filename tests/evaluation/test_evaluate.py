@@ -18,7 +18,8 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from lae_tf.cli.evaluate import command
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.evaluate import evaluate_run, gather, write_evaluation
+from lae_tf.evaluation.evaluate import evaluate_run, gather
+from lae_tf.evaluation.page import write_evaluation
 from lae_tf.training.run import Run
 
 

@@ -5,12 +5,14 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import auc, roc_auc_score
 
 from lae_tf.errors import LAEError
+from lae_tf.evaluation.examples import Look, example
 from lae_tf.evaluation.metrics import Interval
-from lae_tf.evaluation.panels import PanelRow, contact_sheet, overlay, panel
+from lae_tf.evaluation.panels import contact_sheet, overlay
 from lae_tf.evaluation.plots import (
     bars_with_intervals,
     curves_by_step,
@@ -150,32 +152,31 @@ def test_overlay_refuses_other_shapes(image, attention):
         overlay(np.zeros(image), np.zeros(attention))
 
 
-def test_panel_says_what_was_found_and_what_is_true():
+def test_examples_say_what_was_found_and_what_is_true():
     image, attention = np.random.default_rng(0).uniform(size=(8, 8, 3)), np.full((8, 8, 1), 0.4)
-    rows = [
-        PanelRow(image, image, attention, np.ones((8, 8, 1)), 0.9, 1, "splice"),
-        PanelRow(image, image, attention, None, 0.3, 1, HOSTILE),
-        PanelRow(image, None, None, np.zeros((8, 8)), 0.2, 0, "real"),
-        PanelRow(image, None, attention, np.zeros((8, 8)), 0.5, 0),
-        PanelRow(image, None, attention, None, 0.5, None, "mine.png"),
+    ones, zeros = np.ones((8, 8, 1), np.uint8), np.zeros((8, 8))
+    looks = [
+        Look(image, image, attention, ones, 0.9, 1, "splice"),
+        Look(image, image, attention, None, 0.3, 1, HOSTILE),
+        Look(image, None, None, zeros, 0.2, 0, "real"),
+        Look(image, None, attention, zeros, 0.5, 0),
+        Look(image, None, attention, None, 0.5, None, "mine.png", path="a/mine.png"),
     ]
-    figure = panel(rows, threshold=0.5)
-    decoded(figure)
-    said = texts(figure)
-    for expected in (
-        "fake (splice), score 0.90 ≥ 0.50: called fake, correct",
-        f"fake ({HOSTILE}), score 0.30 < 0.50: called real, missed",
-        "real, score 0.20 < 0.50: called real, correct",
-        "real, score 0.50 ≥ 0.50: called fake, false alarm",
-        "mine.png  score 0.50 ≥ 0.50: called fake",
-    ):
-        assert expected in said
-    assert said.count("not known") == 2 and said.count("none") == 4
-    assert {"input", "reconstruction", "attention", "mask"} <= set(said)
-    # A mask of ones is white, not scaled to its own range; one of zeros is black.
-    shown = [axes.images[0] for axes in figure.axes if axes.images]
-    assert all((one.norm.vmin, one.norm.vmax) == (0, 1) for one in shown if one.get_array().ndim == 2)
-    png(panel([], threshold=0.5), dpi=30)
+    shown = [example(look, threshold=0.5) for look in looks]
+    assert [(one.title, one.tone) for one in shown] == [
+        ("fake (splice), score 0.90 ≥ 0.50: called fake, correct", "right"),
+        (f"fake ({HOSTILE}), score 0.30 < 0.50: called real, missed", "wrong"),
+        ("real, score 0.20 < 0.50: called real, correct", "right"),
+        ("real, score 0.50 ≥ 0.50: called fake, false alarm", "wrong"),
+        ("mine.png  score 0.50 ≥ 0.50: called fake", ""),
+    ]
+    assert shown[-1].note == "a/mine.png"
+    absent = [shot.absent for one in shown for shot in one.shots if shot.png is None]
+    assert absent.count("not known") == 2 and absent.count("none") == 4
+    assert {shot.caption for one in shown for shot in one.shots} == {"input", "reconstruction", "attention", "mask"}
+    # A mask of ones is white, one of zeros is black.
+    masks = [Image.open(io.BytesIO(shown[i].shots[2].png)) for i in (0, 2)]
+    assert [set(mask.tobytes()) for mask in masks] == [{255}, {0}]
 
 
 def test_contact_sheet():
@@ -184,8 +185,21 @@ def test_contact_sheet():
     decoded(figure)
     assert len(figure.axes) == 4 and sum(bool(axes.images) for axes in figure.axes) == 3
     assert {"a", HOSTILE, "c"} <= set(texts(figure))
+    long = contact_sheet(images, ["x" * 60, "folder/" * 9 + "name.png", "c"], columns=2)
+    assert max(map(len, texts(long))) <= 22 and any(text.endswith("/name.png") for text in texts(long))
     with pytest.raises(LAEError, match="one caption per image, found 3 and 2"):
         contact_sheet(images, ["a", "b"])
+
+
+def test_contact_sheet_has_a_legend():
+    images = [np.full((4, 4, 3), 0.2)] * 5
+    figure = contact_sheet(images, list("abcde"), "Attention, from none to full. " * 6, columns=3)
+    decoded(figure)
+    (scale,) = [axes for axes in figure.axes if [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]]
+    colours = scale.images[0].get_array()[0]
+    # From the grey of the image to bright yellow, as `overlay` lays it.
+    assert colours[0].tolist() == [128] * 3 and colours[-1, 0] > 200 and colours[-1, 1] > 200
+    assert "Attention, from none to full." in " ".join(text.get_text() for text in figure.findobj(Text))
 
 
 def test_png_is_repeatable_and_fits_a_page():

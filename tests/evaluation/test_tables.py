@@ -23,7 +23,7 @@ SHIFT = {"": 0.0, "splice": 2.5, "blend": 1.5, "inpaint": 0.8}
 
 
 def scores(images: int = 40, seed: int = 0, split: str = "test") -> pd.DataFrame:
-    """Per method `images` images from eight photographs; only some fakes have a mask, those of inpaint none."""
+    """Per method `images` images from ten photographs; only some fakes have a mask, those of inpaint none."""
     rng = np.random.default_rng(seed)
     rows = []
     for method, shift in SHIFT.items():
@@ -33,12 +33,12 @@ def scores(images: int = 40, seed: int = 0, split: str = "test") -> pd.DataFrame
                 {
                     "path": f"{split}/{method}{i}.png",
                     "label": int(fake),
-                    "group": f"photo{i % 8}",
+                    "group": f"photo{i % 10}",
                     "method": method,
                     "split": split,
                     "logit": logit,
                     "score": 1 / (1 + np.exp(-logit)),
-                    "iou": rng.uniform() if fake and method != "inpaint" and i % 2 else np.nan,
+                    "iou": rng.uniform() if fake and method != "inpaint" and i // 10 % 2 else np.nan,
                     "false_alarm_area": np.nan if fake else rng.uniform(),
                 }
             )
@@ -77,7 +77,7 @@ def test_a_row_is_one_method_against_all_reals():
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(chosen["label"], chosen["score"]))
     assert found["iou"] == pytest.approx(chosen["iou"].mean())
     assert found["false_alarm_area"] == pytest.approx(frame["false_alarm_area"].mean())
-    assert (found["reals"], found["fakes"], found["groups"]) == (40, 40, 8)
+    assert (found["reals"], found["fakes"], found["groups"]) == (40, 40, 10)
 
 
 def test_group_rows_average_the_frames_first():
@@ -86,7 +86,7 @@ def test_group_rows_average_the_frames_first():
     means = chosen.groupby(["group", "label"])["score"].mean().reset_index()
     found = row(table_of(frame), "inpaint", level="group")
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(means["label"], means["score"]))
-    assert (found["reals"], found["fakes"], found["groups"]) == (8, 8, 8)
+    assert (found["reals"], found["fakes"], found["groups"]) == (10, 10, 10)
 
 
 def test_summaries():
@@ -139,11 +139,39 @@ def test_a_draw_without_a_methods_fakes_says_nothing_of_the_mean():
     frame = scores()
     frame["score"] = frame["method"].isin(["blend", "splice"]).astype(float)
     frame["group"] = frame["path"].where(frame["method"] != "inpaint", "one person")
-    table = table_of(frame, draws=200)
+    drawn = bootstrap_intervals(frame, method_statistic(0.5, ["splice"]), seed=0, draws=200)
     for metric in ("balanced_accuracy", "auroc"):
-        found = row(table, "unseen mean")
-        assert found[[metric, f"{metric}_low", f"{metric}_high"]].tolist() == pytest.approx([0.75] * 3)
-    assert row(table, "drop")[["auroc", "auroc_low", "auroc_high"]].tolist() == pytest.approx([0.25] * 3)
+        assert drawn["unseen mean", metric] == pytest.approx((0.75, 0.75, 0.75))
+    assert drawn["drop", "auroc"] == pytest.approx((0.25, 0.25, 0.25))
+    # One group is too few for the table to show that.
+    found = row(table_of(frame), "unseen mean")
+    assert found["auroc"] == pytest.approx(0.75) and np.isnan(found["auroc_low"])
+    assert found["no_interval"] == "1 group, too few for an interval"
+
+
+def test_an_interval_needs_ten_groups_of_each_class():
+    """All come from ten groups, but masks from five; then the fakes of one method from nine."""
+    frame = scores()
+    frame["iou"] = frame["iou"].where(frame["group"].isin([f"photo{i}" for i in range(5)]))
+    table = table_of(frame)
+    assert set(table["no_interval"]) == {""}
+    splice = row(table, "splice")
+    assert not np.isnan(splice["auroc_low"]) and not np.isnan(splice["iou"]) and np.isnan(splice["iou_low"])
+    short = frame["group"].where((frame["method"] != "blend") | (frame["group"] != "photo9"), "photo0")
+    table = table_of(frame.assign(group=short))
+    for method in ("blend", "unseen mean", "drop"):
+        found = row(table, method)
+        assert found["no_interval"] == "9 groups, too few for an interval" and not np.isnan(found["auroc"])
+        assert found[["accuracy_low", "auroc_low", "auroc_high"]].isna().all()
+    for method in ("splice", "inpaint", "seen mean"):
+        assert row(table, method)["no_interval"] == "" and not np.isnan(row(table, method)["auroc_low"])
+    text = format_table(table)
+    assert "9 groups, too few for an interval (10 are needed): blend, unseen mean, drop." in text
+    line = next(line for line in text.splitlines() if " blend " in line)
+    assert f" {row(table, 'blend')['auroc']:.3f} " in line and "[" not in line
+    assert "nan" not in text and "nan" not in markdown_table(table)
+    record = next(r for r in json.loads(json_table(table)) if r["method"] == "blend")
+    assert record["auroc_low"] is None and record["no_interval"].startswith("9 groups")
 
 
 def test_splits_stay_apart():
@@ -180,7 +208,7 @@ def test_missing_names():
     table = table_of(frame)
     assert set(table["method"]) >= {"(unnamed)", "splice", "blend"}
     assert row(table, "blend", level="group")["fakes"] == 40
-    assert row(table, "splice", level="group")["fakes"] == 8
+    assert row(table, "splice", level="group")["fakes"] == 10
 
 
 def test_serves_a_paired_comparison():
@@ -200,7 +228,7 @@ def test_files_hold_everything():
     inpaint = next(r for r in records if r["method"] == "inpaint")
     assert inpaint["iou"] is None and inpaint["iou_low"] is None
     assert inpaint["auroc"] == pytest.approx(row(table, "inpaint")["auroc"], abs=1e-12)
-    back = pd.read_csv(io.StringIO(csv_table(table)), keep_default_na=True).fillna({"seen": ""})
+    back = pd.read_csv(io.StringIO(csv_table(table)), keep_default_na=True).fillna({"seen": "", "no_interval": ""})
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
 
 

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
 from lae_tf.data.check.findings import Finding, finding
-from lae_tf.evaluation.metrics import Interval, bootstrap_intervals, weighted_metrics
+from lae_tf.evaluation.metrics import Interval, bootstrap_intervals, too_few, weighted_metrics
 
 LIMIT = 0.65
 """AUROC from which a give-away is reported, if its interval excludes 0.5. Our choice."""
@@ -84,6 +84,7 @@ class Predictability:
             all rows together (Bonferroni).
         strongest: the feature that ranks labels best by itself.
         medians: of that feature in fakes and in real images.
+        groups: of the fakes or of the real images, whichever are fewer.
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Predictability:
     auroc: Interval
     strongest: str
     medians: tuple[float, float]
+    groups: int
 
     @property
     def tells(self) -> bool:
@@ -130,7 +132,8 @@ def measure_giveaways(facts: pd.DataFrame, seed: int = 0) -> list[Predictability
             strongest = max(kind.features, key=lambda f: abs(roc_auc_score(fake[rows], table[f][rows]) - 0.5))
             values = table[strongest].to_numpy(float)
             medians = (float(np.median(values[rows & fake])), float(np.median(values[rows & ~fake])))
-            measured.append(Predictability(name, fakes, auroc, strongest, medians))
+            groups = int(part.groupby("fake")["group"].nunique().min())
+            measured.append(Predictability(name, fakes, auroc, strongest, medians, groups))
     return measured
 
 
@@ -142,10 +145,11 @@ def check_giveaways(measured: list[Predictability]) -> list[Finding]:
         overall = [one for one in telling if one.fakes == ALL_FAKES]
         for one in overall or telling:
             whom = "Labels are" if one.fakes == ALL_FAKES else f"Images of {one.fakes} are"
+            interval = too_few(one.groups) or f"{one.auroc.low:.2f} to {one.auroc.high:.2f}"
             message = (
-                f"{whom} predictable from {name} alone: AUROC {one.auroc.value:.2f} ({one.auroc.low:.2f} to "
-                f"{one.auroc.high:.2f}), most by {one.strongest} (median {one.medians[0]:.4g} in fakes, "
-                f"{one.medians[1]:.4g} in real images). {kind.advice}"
+                f"{whom} predictable from {name} alone: AUROC {one.auroc.value:.2f} ({interval}), most by "
+                f"{one.strongest} (median {one.medians[0]:.4g} in fakes, {one.medians[1]:.4g} in real images). "
+                f"{kind.advice}"
             )
             found.append(finding(kind.severity, "give-aways", message))
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -15,12 +14,11 @@ import lae_tf
 from lae_tf.data.check.checking import Checked
 from lae_tf.data.check.findings import Finding
 from lae_tf.data.check.giveaways import ALL_FAKES
-from lae_tf.data.images import read_image, read_mask
+from lae_tf.data.images import printable, read_image, read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError
-from lae_tf.evaluation.panels import contact_sheet
-from lae_tf.evaluation.plots import png
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
+from lae_tf.evaluation.metrics import too_few
+from lae_tf.evaluation.report import NO_INTERVAL, Card, Example, Section, Shot, Table, write_report
 
 _SIDE = 192  # pixels of a sample's longer side
 _PER_FINDING = 4  # samples, that is files or tuples of files
@@ -50,12 +48,12 @@ def write_page(checked: Checked, path: str | os.PathLike[str]) -> Path:
     for severity, heading in _HEADINGS.items():
         for one in checked.findings:
             if one.severity == severity:
-                sections.append(Section(f"{heading}: {one.check}", one.message, pictures=_pictures(one, masks)))
+                sections.append(Section(f"{heading}: {one.check}", one.message, examples=_examples(one, masks)))
     if checked.predictability:
         sections.append(Section("Give-aways", _ABOUT_GIVEAWAYS, tables=[_giveaways(checked)]))
     if checked.manifest is not None:
         counts = Table(_counts(checked.manifest), "Images by split and method")
-        sections.append(Section("Images", tables=[counts], pictures=_samples(checked.manifest)))
+        sections.append(Section("Images", tables=[counts], examples=_samples(checked.manifest)))
     provenance = {
         "command": f"lae-tf check-data {checked.path}",
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -81,23 +79,19 @@ def _verdict(checked: Checked) -> str:
     return "No fault was found." + (" Look at the warnings." if checked.findings else "")
 
 
-def _pictures(one: Finding, masks: set[str]) -> list[Picture]:
+def _examples(one: Finding, masks: set[str]) -> list[Example]:
     tuples = one.files[:_PER_FINDING]
     if not tuples or one.check == "files":
         return []
-    images, captions = [], []
-    for files in tuples:
-        for file in files:
-            images.append(_thumbnail(file, file in masks))
-            captions.append(_short(file))
-    columns = len(tuples[0]) * (2 if len(tuples) > 1 and len(tuples[0]) < 3 else 1)
-    shown = f"The first {len(tuples)} of {one.count}: " if one.count > len(tuples) else ""
-    caption = shown + "; ".join(" ~ ".join(files) for files in tuples)
-    return [Picture(png(contact_sheet(images, captions, columns)), caption, f"Samples: {one.message}")]
+    examples = []
+    for number, files in enumerate(tuples, start=1):
+        shots = [Shot.of(_thumbnail(file, file in masks), _short(file)) for file in files]
+        examples.append(Example(shots, f"{number} of {one.count:,}", " ~ ".join(map(printable, files))))
+    return examples
 
 
-def _samples(manifest: Manifest) -> list[Picture]:
-    pictures = []
+def _samples(manifest: Manifest) -> list[Example]:
+    examples = []
     parts: list[tuple[str, pd.DataFrame]] = [("real", manifest.select(label="real").frame)]
     fakes = manifest.select(label="fake").frame
     parts += [(str(method), part) for method, part in list(fakes.groupby("method"))[:_METHODS]]
@@ -105,11 +99,10 @@ def _samples(manifest: Manifest) -> list[Picture]:
         if part.empty:
             continue
         drawn = part.sample(min(_PER_METHOD, len(part)), random_state=0)
-        images = [_outlined(row.path, row.mask) for row in drawn.itertuples()]
-        sheet = contact_sheet(images, [_short(path) for path in drawn["path"]], 3)
-        about = "masks outlined" if (drawn["mask"] != "").any() and name != "real" else "no masks"
-        pictures.append(Picture(png(sheet), f"{name}: {len(part):,} images, {about}", f"Samples of {name}"))
-    return pictures
+        shots = [Shot.of(_outlined(row.path, row.mask), _short(row.path)) for row in drawn.itertuples()]
+        about = "masks outlined in magenta" if (drawn["mask"] != "").any() and name != "real" else "no masks"
+        examples.append(Example(shots, f"{name}: {len(part):,} images, {about}"))
+    return examples
 
 
 def _outlined(path: str, mask: str) -> np.ndarray:
@@ -141,6 +134,7 @@ def _giveaways(checked: Checked) -> Table:
         {
             "known": [one.kind for one in shown],
             "fakes": [one.fakes for one in shown],
+            NO_INTERVAL: [too_few(one.groups) for one in shown],
             "auroc": [one.auroc.value for one in shown],
             "auroc_low": [one.auroc.low for one in shown],
             "auroc_high": [one.auroc.high for one in shown],
@@ -161,6 +155,4 @@ def _counts(manifest: Manifest) -> pd.DataFrame:
 
 
 def _short(path: str) -> str:
-    parts: Iterable[str] = Path(path).parts[-2:]
-    text = "/".join(parts).encode("utf-8", "replace").decode()
-    return text if len(text) <= 22 else "…" + text[-21:]
+    return "/".join(Path(printable(path)).parts[-2:])
