@@ -52,6 +52,9 @@ def command(
         return
     again = f", {imported.replaced} of them anew" if imported.replaced else ""
     click.echo(f"{imported.masks} masks of round {selected.number} imported{again}.")
+    if imported.not_fake:
+        gone = f", {imported.withdrawn} masks drawn on them earlier taken back" if imported.withdrawn else ""
+        click.echo(f"{len(imported.not_fake)} images judged not to be fakes: decided, without a mask{gone}.")
     for image in imported.not_fake:
         click.echo(f"Judged not to be a fake, still labelled so: {image}")
     if imported.missing:

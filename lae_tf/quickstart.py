@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from lae_tf.annotation.surroundings import Cut, write_surroundings
 from lae_tf.config import Config
 from lae_tf.data.forge import forge_folder
 from lae_tf.data.manifest import Manifest
@@ -17,6 +18,8 @@ from lae_tf.training.stages import train
 SEEN = ("inpaint-telea", "splice")
 UNSEEN = ("inpaint-ns", "copy-move")
 TILES_PER_PHOTOGRAPH = 64
+SIDE = 64
+"""Of a tile, in pixels."""
 
 
 def quickstart(folder: Path, seed: int = 0) -> tuple[Run, Evaluation, Path]:
@@ -61,7 +64,7 @@ def make_data(folder: Path, seed: int) -> Path:
     path = folder / "data" / "manifest.csv"
     if path.exists() and (folder / "data" / "complete").exists():
         return path
-    tiles = photograph_tiles(folder / "tiles", size=64, seed=seed, limit=TILES_PER_PHOTOGRAPH)
+    tiles = photograph_tiles(folder / "tiles", size=SIDE, seed=seed, limit=TILES_PER_PHOTOGRAPH)
     forged = forge_folder(
         tiles["path"].tolist(),
         folder / "data",
@@ -73,5 +76,11 @@ def make_data(folder: Path, seed: int) -> Path:
     frame = forged.manifest.frame
     kept = frame[(frame["split"] == "test") | ~frame["method"].isin(UNSEEN)].reset_index(drop=True)
     Manifest(kept, forged.manifest.root).write(path)
+    cuts = {
+        (row.group, Path(row.path).stem): Cut(Path(row.source), row.left, row.top, SIDE, SIDE)
+        for row in tiles.itertuples()
+    }
+    images = zip(kept["path"], kept["group"], strict=True)
+    write_surroundings(folder / "data", [(image, cuts[group, Path(image).stem]) for image, group in images])
     (folder / "data" / "complete").touch()
     return path

@@ -54,6 +54,7 @@ def create_app(items: Sequence[Item], folder: Path, host: str = "127.0.0.1") -> 
     GET /api/items              what is selected, and each verdict
     GET /api/images/I           the image, JPEG or PNG, upright
     GET /api/attention/I        the attention, grey PNG of any size
+    GET /api/surroundings/I     what lies around the image in the picture that it was cut from, PNG
     GET, PUT /api/masks/I       the mask, PNG of the image's size, white where forged; an empty one ends it.
                                 ETag is its revision; with If-Match, another one is kept and 412 the answer
     PUT /api/verdicts/I         ``{"verdict": "done" | "skipped" | "not_fake" | null}``
@@ -74,6 +75,7 @@ def create_app(items: Sequence[Item], folder: Path, host: str = "127.0.0.1") -> 
         Route("/api/items", page.items),
         Route("/api/images/{index:int}", page.image),
         Route("/api/attention/{index:int}", page.attention),
+        Route("/api/surroundings/{index:int}", page.surroundings),
         Route("/api/masks/{index:int}", page.mask),
         Route("/api/masks/{index:int}", page.save_mask, methods=["PUT"]),
         Route("/api/verdicts/{index:int}", page.save_verdict, methods=["PUT"]),
@@ -106,6 +108,7 @@ class _Page:
                 "name": "/".join(item.image.parts[-2:]),  # tiles and frames are numbered anew in each folder
                 "reason": item.reason,
                 "attention": item.attention is not None,
+                "surroundings": _place(item),
                 "mask": self._store.mask_path(item).is_file(),
                 "verdict": self._store.verdict(item),
             }
@@ -122,6 +125,12 @@ class _Page:
         if attention is None:
             return PlainTextResponse("no attention for this image", 404)
         return _image_response(normalise(read_bytes(str(attention)), str(attention)))
+
+    def surroundings(self, request: Request) -> Response:
+        cut = self._item(request).cut
+        if cut is None:
+            return PlainTextResponse("nothing is known of this image's surroundings", 404)
+        return _image_response(_png(cut.read()))
 
     def mask(self, request: Request) -> Response:
         item = self._item(request)
@@ -193,6 +202,20 @@ async def _body(request: Request) -> bytes:
         if len(body) > LARGEST_BODY:
             raise UsageError(f"the request has more than {LARGEST_BODY} bytes")
     return bytes(body)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _place(item: Item) -> dict[str, int] | None:
+    """Return where the image lies in its surroundings as they are served, in their pixels."""
+    if item.cut is None:
+        return None
+    left, top, _, _ = item.cut.view()
+    return {"left": item.cut.left - left, "top": item.cut.top - top, "width": item.cut.width}
 
 
 def _image_response(data: bytes, headers: dict[str, str] | None = None) -> Response:

@@ -40,7 +40,9 @@ class Imported:
     Attributes:
         masks: how many masks are in the manifest now that came from this import.
         replaced: how many of these replaced an earlier mask of the same image.
-        not_fake: images judged not to be fakes; the manifest still says otherwise.
+        withdrawn: how many masks drawn earlier left the manifest, because their image was judged not to be a fake.
+        not_fake: images judged not to be fakes; the manifest still says otherwise. They have no mask, and use
+            nothing of the budget.
         missing: selected images that have neither a mask, of whichever import, nor a verdict.
         share: of the training images that have a mask drawn by people, in [0, 1].
         manifest: the file that was updated.
@@ -49,6 +51,7 @@ class Imported:
 
     masks: int
     replaced: int
+    withdrawn: int
     not_fake: list[str]
     missing: list[str]
     share: float
@@ -141,7 +144,8 @@ def _import(source: Path, kind: str, selected: Round, allow_over_budget: bool, s
         )
     if not problems and not masks and not not_fake:
         raise UsageError(f"{source}: holds no finished mask or verdict for the selected images.")
-    updated = _with_masks(manifest, {path: selected.masks / name for path, name in masks.items()})
+    files = {path: selected.masks / name for path, name in masks.items()}
+    updated, withdrawn = _with_masks(manifest, files, not_fake)
     share = _share(updated, selected)
     over = share >= LIMIT and not (allow_over_budget or selected.allow_over_budget)
     if masks and over:
@@ -151,7 +155,8 @@ def _import(source: Path, kind: str, selected: Round, allow_over_budget: bool, s
         )
     if problems:
         raise ProblemsError(f"{source} (nothing is imported)", problems)
-    backup = _commit(updated, staging, list(masks.values()), selected) if masks else None
+    changed = masks or withdrawn
+    backup = _commit(updated, staging, list(masks.values()), selected) if changed else None
     before = dict(zip(manifest.frame["path"], manifest.frame["mask"], strict=True))
     # Verdicts of an earlier import stand, unless a mask came since.
     not_fake += [path for path in not_fakes(selected.folder) if path not in masks and path not in not_fake]
@@ -159,6 +164,7 @@ def _import(source: Path, kind: str, selected: Round, allow_over_budget: bool, s
     imported = Imported(
         masks=len(masks),
         replaced=sum(before[path] != "" for path in masks),
+        withdrawn=withdrawn,
         not_fake=not_fake,
         missing=[str(item.image) for item in selected.items if str(item.image) not in with_mask.union(not_fake)],
         share=share,
@@ -246,7 +252,8 @@ def _problem(drawing: Drawing, labels: dict[str, str], first: dict[str, str], st
     return ""
 
 
-def _with_masks(manifest: Manifest, masks: dict[str, Path]) -> Manifest:
+def _with_masks(manifest: Manifest, masks: dict[str, Path], not_fake: Iterable[str]) -> tuple[Manifest, int]:
+    """Return the manifest with new masks and without those that people drew on what is no fake; and these's number."""
     frame = manifest.frame.copy()
     if "mask_source" not in frame:
         frame["mask_source"] = ""
@@ -254,7 +261,9 @@ def _with_masks(manifest: Manifest, masks: dict[str, Path]) -> Manifest:
     drawn = files.notna()
     frame.loc[drawn, "mask"] = files[drawn].map(str)
     frame.loc[drawn, "mask_source"] = "human"
-    return Manifest(frame, manifest.root)
+    withdrawn = frame["path"].isin(list(not_fake)) & (frame["mask_source"] == "human")
+    frame.loc[withdrawn, ["mask", "mask_source"]] = ""
+    return Manifest(frame, manifest.root), int(withdrawn.sum())
 
 
 def _share(manifest: Manifest, selected: Round) -> float:

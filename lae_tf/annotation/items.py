@@ -22,6 +22,7 @@ from lae_tf.annotation.foreign_names import (
     upload_stem,
     url_readings,
 )
+from lae_tf.annotation.surroundings import Cut
 from lae_tf.data.images import read_image
 
 FORGED = "forged"
@@ -43,6 +44,7 @@ class Item:
         reason: why it was selected, in words.
         utility: what the strategy gave it.
         attention: grey PNG of any size, calibrated attention in [0, 1] scaled to [0, 255], or None.
+        cut: where it was cut from a larger picture, or None where that is not known.
     """
 
     rank: int
@@ -50,6 +52,7 @@ class Item:
     reason: str = ""
     utility: float = 0.0
     attention: Path | None = None
+    cut: Cut | None = None
 
     @property
     def name(self) -> str:
@@ -72,13 +75,15 @@ class Item:
     def starting_mask(self, height: int, width: int, threshold: float = 0.5) -> np.ndarray | None:
         """Return where the attention exceeds a threshold, for a person to correct.
 
+        Where it exceeds the threshold nowhere, half its own maximum stands in its place, as on the page.
+
         Args:
             height: of the image in pixels.
             width: of the image in pixels.
             threshold: of the attention, in [0, 1]; it is resized to the image bilinearly before.
 
         Returns:
-            uint8 (height, width) in {0, 1}, or None where there is no attention above the threshold.
+            uint8 (height, width) in {0, 1}, or None where there is no attention at all.
 
         Raises:
             ImageError: the attention file cannot be used.
@@ -86,8 +91,9 @@ class Item:
         if self.attention is None:
             return None
         heat = cv2.resize(read_image(self.attention)[..., 0], (width, height), interpolation=cv2.INTER_LINEAR)
-        mask = (heat > 255 * threshold).astype(np.uint8)
-        return mask if mask.any() else None
+        peak = heat.max()
+        level = 255 * threshold if peak > 255 * threshold else peak / 2
+        return (heat > level).astype(np.uint8) if peak else None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lae_tf.annotation.items import Item
+from lae_tf.annotation.surroundings import read_surroundings
 from lae_tf.config import DataConfig
 from lae_tf.errors import UsageError
 from lae_tf.json_files import read_object
@@ -53,10 +54,11 @@ class Round:
             raise UsageError(f"{run}: there is no round {number}, only {', '.join(map(str, numbers))}.")
         folder = opened.rounds.absolute() / str(numbers[-1] if number is None else number)
         settings = folder / "selection.json"
+        cuts = read_surroundings(Path(opened.config.data.manifest).parent)
         return cls(
             run=opened,
             folder=folder,
-            items=read_selection(folder),
+            items=[replace(item, cut=cuts.get(item.image)) for item in read_selection(folder)],
             data=opened.config.data,
             allow_over_budget=settings.is_file() and read_object(settings).get("allow_over_budget") is True,
         )

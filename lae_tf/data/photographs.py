@@ -50,6 +50,15 @@ def read_photograph(name: str) -> np.ndarray:
     Raises:
         LAEError: the installed package does not hold it.
     """
+    return read_image(photograph_file(name))
+
+
+def photograph_file(name: str) -> Path:
+    """Return the file of one of ``PHOTOGRAPHS``.
+
+    Raises:
+        LAEError: the installed package does not hold it.
+    """
     photograph = PHOTOGRAPHS[name]
     spec = find_spec(photograph.package)
     if spec is None or spec.origin is None:
@@ -57,7 +66,7 @@ def read_photograph(name: str) -> np.ndarray:
     path = Path(spec.origin).parent / photograph.file
     if not path.is_file():
         raise LAEError(f"{path}: is not in the installed {photograph.package}; install another release of it")
-    return read_image(path)
+    return path
 
 
 def photograph_tiles(
@@ -72,8 +81,8 @@ def photograph_tiles(
         limit: most tiles to take from one photograph, chosen at random; without it all.
 
     Returns:
-        One row per tile: ``path`` (absolute), ``group`` (the photograph) and ``split`` (a photograph's tiles
-        never cross splits).
+        One row per tile: ``path`` (absolute), ``group`` (the photograph), ``split`` (a photograph's tiles never
+        cross splits), and where it was cut: ``source`` (the photograph's file), ``left`` and ``top`` in pixels.
 
     Raises:
         LAEError: a photograph is missing from the installed packages.
@@ -90,12 +99,13 @@ def photograph_tiles(
                 y, x = top + row * size, left + column * size
                 tile = image[y : y + size, x : x + size]
                 if (tile @ (0.299, 0.587, 0.114)).std() >= _FLATTEST:
-                    tiles[f"{row:02}-{column:02}"] = tile
+                    tiles[f"{row:02}-{column:02}"] = (tile, int(x), int(y))
         kept = sorted(tiles)
         if limit is not None and len(kept) > limit:
             kept = sorted(rng.choice(kept, limit, replace=False))
         for key in kept:
             path = Path(os.path.abspath(out_dir), name, f"{key}.png")
-            write_png(path, tiles[key])
-            rows.append((str(path), name, photograph.split))
-    return pd.DataFrame(rows, columns=["path", "group", "split"])
+            tile, x, y = tiles[key]
+            write_png(path, tile)
+            rows.append((str(path), name, photograph.split, str(photograph_file(name)), x, y))
+    return pd.DataFrame(rows, columns=["path", "group", "split", "source", "left", "top"])

@@ -76,8 +76,9 @@ def example(explanation: Explanation) -> Example:
 
 def _title(explanation: Explanation) -> str:
     prediction = explanation.prediction
+    score = score_text(prediction.score, prediction.threshold, 3)
     return (
-        f"score {score_text(prediction.score, prediction.threshold, 3)} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
+        f"score {score} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
         f"called {prediction.label}{_known_label(explanation)}; blurred copy {explanation.baseline_score:.3f}"
     )
 

@@ -24,6 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
 from lae_tf.annotation.polygons import fill_polygon
+from lae_tf.annotation.surroundings import Cut
 
 pytestmark = pytest.mark.browser
 
@@ -39,7 +40,7 @@ def driver(tmp_path_factory):
 class Page:
     """The page with three white images, the second with attention; and what lies on disk."""
 
-    def __init__(self, driver, root: Path):
+    def __init__(self, driver, root: Path, cut: Cut | None = None):
         self.driver = driver
         self.folder = root / "annotations"
         white = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))
@@ -51,7 +52,8 @@ class Page:
         for rank in (1, 2, 3):
             white.save(root / f"image{rank}.png")
             heat = root / "heat.png" if rank == 2 else None
-            self.items.append(Item(rank, root / f"image{rank}.png", f"reason {rank}", attention=heat))
+            place = cut if rank == 1 else None
+            self.items.append(Item(rank, root / f"image{rank}.png", f"reason {rank}", attention=heat, cut=place))
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
         config = uvicorn.Config(create_app(self.items, self.folder), log_level="critical", lifespan="off")
@@ -68,7 +70,7 @@ class Page:
 
     def open(self):
         self.driver.get(self.url)
-        self.wait(lambda: "done" in self.text("progress-text") and self.is_at_rest())
+        self.wait(lambda: "drawn" in self.text("progress-text") and self.is_at_rest())
 
     def wait(self, condition, seconds: float = 15):
         WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: condition())
@@ -307,13 +309,13 @@ def test_polygon_points_can_be_taken_back(page):
 
 
 def test_keys_decide_and_the_page_resumes(page):
-    assert page.text("progress-text") == "0 of 3 done"
+    assert page.text("progress-text") == "0 of 3 drawn"
     page.press(Keys.ENTER)
     page.wait(lambda: "Nothing is drawn" in page.text("message"))
     assert page.verdicts() == {}
     page.press("n")
     page.wait_for("image2.png")
-    assert page.text("progress-text") == "1 of 3 done"
+    assert page.text("progress-text") == "0 of 3 drawn, 1 not a fake", "a verdict is no mask"
     page.press("s")
     page.wait_for("image3.png")
     assert page.verdicts() == {1: "not_fake", 2: "skipped"}
@@ -322,7 +324,9 @@ def test_keys_decide_and_the_page_resumes(page):
     page.set_size(6)
     page.drag((20, 15), (25, 15))
     page.press(Keys.ENTER)
-    page.wait(lambda: page.text("progress-text") == "2 of 3 done, 1 skipped")
+    page.wait(lambda: page.text("progress-text") == "1 of 3 drawn, 1 not a fake, 1 skipped")
+    bar = page.driver.find_element(By.ID, "progress")
+    assert (bar.get_property("value"), bar.get_property("max")) == (2, 3), "two are decided"
     assert page.verdicts()[3] == "done"
     assert page.on_disk(3).any()
     assert page.on_disk(1) is None, "not a fake is a verdict, never an empty mask"
@@ -371,6 +375,72 @@ def test_attention_as_start(page):
     page.press("u")
     page.wait(lambda: (page.on_disk(2) > 0).sum() > drawn.sum())
     np.testing.assert_array_equal(page.check_saved(2), page.heat > 76)
+
+
+def test_attention_below_the_preset_starts_from_its_own_level(page):
+    """The most is 90 of 255, below the preset of one half: what exceeds 45 is the start, and the page says so."""
+    faint = np.where(page.heat == 180, 90, page.heat // 3)  # 0, 30 and 90
+    Image.fromarray(faint).save(page.folder.parent / "heat.png")
+    page.press(Keys.ARROW_RIGHT)
+    page.wait_for("image2.png")
+    assert page.text("threshold-value") == "0.18"
+    page.press("u")
+    page.wait(lambda: page.on_disk(2) is not None)
+    drawn = page.check_saved(2)
+    np.testing.assert_array_equal(drawn, faint > 45)
+    np.testing.assert_array_equal(drawn, page.items[1].starting_mask(HEIGHT, WIDTH))
+    assert "at or below 0.35" in page.text("message") and "0.18" in page.text("message")
+    page.driver.execute_script(
+        "const t = document.getElementById('threshold'); t.value = 0.1; t.dispatchEvent(new Event('input'))"
+    )
+    page.press("u")
+    page.wait(lambda: (page.on_disk(2) > 0).sum() > drawn.sum())
+    np.testing.assert_array_equal(page.check_saved(2), faint > 25)
+    assert page.text("message") == ""
+
+
+def test_no_attention_at_all_is_said(page):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(page.folder.parent / "heat.png")
+    page.press(Keys.ARROW_RIGHT)
+    page.wait_for("image2.png")
+    page.press("u")
+    page.wait(lambda: "attends to nothing" in page.text("message"))
+    assert page.on_disk(2) is None and page.items[1].starting_mask(HEIGHT, WIDTH) is None
+
+
+def test_a_tile_lies_in_its_dimmed_surroundings(driver, tmp_path):
+    """Green is left of the tile, blue above it; red, two tiles to its left, is further than what is shown."""
+    source = np.zeros((3 * HEIGHT, 4 * WIDTH, 3), np.uint8)
+    source[HEIGHT : 2 * HEIGHT, WIDTH : 2 * WIDTH] = (0, 255, 0)
+    source[:HEIGHT, 2 * WIDTH : 3 * WIDTH] = (0, 0, 255)
+    source[HEIGHT : 2 * HEIGHT, :WIDTH] = (255, 0, 0)
+    Image.fromarray(source).save(tmp_path / "source.png")
+    page = Page(driver, tmp_path, Cut(tmp_path / "source.png", 2 * WIDTH, HEIGHT, WIDTH, HEIGHT))
+    try:
+        page.measure()
+        scale, left, top = page.transform
+
+        def seen(x: float, y: float) -> tuple[int, ...]:
+            view = page.driver.find_element(By.ID, "view")
+            shot = np.array(Image.open(io.BytesIO(view.screenshot_as_png)).convert("RGB"))
+            return tuple(int(value) for value in shot[round(top + y * scale), round(left + x * scale)])
+
+        assert seen(WIDTH / 2, HEIGHT / 2) == (255, 255, 255)
+        red, green, blue = seen(-3, HEIGHT / 2)
+        assert 120 < green < 200 and red < 40 and blue < 40
+        red, green, blue = seen(WIDTH / 2, -2)
+        assert 120 < blue < 200 and red < 40 and green < 40
+        page.set_size(5)
+        page.drag((8, 7), (20, 9))
+        drawn = page.check_saved()
+        assert drawn.shape == (HEIGHT, WIDTH) and drawn.any(), "only the tile is drawn on"
+        page.press("c")
+        page.wait(lambda: max(seen(-3, HEIGHT / 2)) < 40)
+        page.press(Keys.ARROW_RIGHT)
+        page.wait_for("image2.png")
+        assert not page.driver.find_element(By.ID, "surroundings").is_enabled()
+    finally:
+        page.close()
 
 
 def test_zoomed_and_moved_strokes_hit_the_same_pixels(page):

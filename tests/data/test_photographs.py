@@ -25,7 +25,7 @@ def test_every_photograph_is_in_colour():
 
 def test_tiles_come_from_their_photograph_do_not_overlap_and_are_not_flat(tmp_path):
     table = photograph_tiles(tmp_path, size=128, seed=1)
-    assert list(table.columns) == ["path", "group", "split"]
+    assert list(table.columns) == ["path", "group", "split", "source", "left", "top"]
     coffee = table[table["group"] == "coffee"]["path"]
     # 400 x 600 holds at most 3 x 4 tiles of 128
     assert 8 <= len(coffee) <= 12
@@ -42,6 +42,9 @@ def test_tiles_come_from_their_photograph_do_not_overlap_and_are_not_flat(tmp_pa
         ]
         assert len(places) == 1
         y, x = places[0]
+        row = table[table["path"] == path].iloc[0]
+        assert (row["left"], row["top"]) == (x, y)
+        np.testing.assert_array_equal(read_image(row["source"]), photograph)
         seen[y : y + 128, x : x + 128] += 1
     assert seen.max() == 1
 

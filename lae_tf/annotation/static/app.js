@@ -15,6 +15,8 @@ let items = [];
 let index = -1;
 let mask = null;
 let attention = null; // Uint8Array of the image's size
+let wanted = 0.5; // the threshold that the person set, in [0, 1]
+let threshold = wanted; // the one that serves this image
 let tool = "brush";
 let panning = false; // Space is held
 let gesture = null; // what the pointers are doing: "stroke", "pan", "pinch"
@@ -34,6 +36,7 @@ const COMMANDS = {
   "redo": { keys: ["y"], label: "redo", needsImage: true, run: () => changed(mask.redo()) },
   "attention": { keys: ["a"], label: "attention", needsImage: true, run: () => showAttention(!view.attention) },
   "use-attention": { keys: ["u"], label: "use attention", needsImage: true, run: useAttention },
+  "surroundings": { keys: ["c"], label: "surroundings", needsImage: true, run: toggleSurroundings },
   "hide": { keys: ["h"], label: "hide mask", run: toggleMask },
   "zoom-in": { keys: ["+", "="], label: "zoom in", run: () => view.zoom(1.4) },
   "zoom-out": { keys: ["-"], label: "zoom out", run: () => view.zoom(1 / 1.4) },
@@ -65,9 +68,11 @@ async function start() {
     if (!named.has(name)) addKey($("legend"), keys[0], label); // the others are on their buttons
   }
   $("size").addEventListener("input", () => setSize(size()));
-  $("threshold").addEventListener("input", () => showAttention(true));
+  $("threshold").addEventListener("input", () => {
+    wanted = threshold = Number($("threshold").value);
+    showAttention(true);
+  });
   setTool("brush");
-  $("threshold-value").textContent = $("threshold").value;
   items = await getItems();
   $("strip").append(...items.map((item, i) => {
     const square = document.createElement("button");
@@ -120,7 +125,8 @@ async function open(wanted) {
     saver.revision = drawn.revision;
     item.mask = Boolean(drawn.bitmap);
     attention = item.attention ? values(await getBitmap("attention", index), image) : null;
-    view.open(image);
+    setThreshold();
+    view.open(image, await surroundingsOf(item));
     mask = new Mask(image.width, image.height, pixels?.map((value) => (value > 127 ? 1 : 0)));
     view.paint(mask);
     fitSize(image);
@@ -131,6 +137,13 @@ async function open(wanted) {
     setBusy(false);
     refresh();
   }
+}
+
+// What lies around an image that was cut from a larger one; without it the image is shown alone.
+async function surroundingsOf({ surroundings }) {
+  if (!surroundings) return null;
+  const bitmap = await getBitmap("surroundings", index).catch(() => null);
+  return bitmap && { ...surroundings, bitmap };
 }
 
 function setBusy(value) {
@@ -214,11 +227,12 @@ function message(text, kind = "warning") {
 
 function refresh() {
   const item = items[index];
-  const decided = items.filter(({ verdict }) => verdict === "done" || verdict === "not_fake").length;
-  const skipped = items.filter(({ verdict }) => verdict === "skipped").length;
-  $("progress-text").textContent = `${decided} of ${items.length} done` + (skipped ? `, ${skipped} skipped` : "");
+  const count = (wanted) => items.filter(({ verdict }) => verdict === wanted).length;
+  const [drawn, notFake, skipped] = ["done", "not_fake", "skipped"].map(count);
+  $("progress-text").textContent = `${drawn} of ${items.length} drawn` // only these are masks
+    + (notFake ? `, ${notFake} not a fake` : "") + (skipped ? `, ${skipped} skipped` : "");
   $("progress").max = items.length;
-  $("progress").value = decided;
+  $("progress").value = drawn + notFake;
   $("badge").hidden = !item.verdict;
   $("badge").textContent = VERDICT_WORDS[item.verdict] ?? "";
   $("badge").dataset.verdict = item.verdict ?? "";
@@ -227,6 +241,8 @@ function refresh() {
   $("previous").disabled = index === 0;
   $("next").disabled = index === items.length - 1;
   $("attention").disabled = $("use-attention").disabled = $("threshold").disabled = !attention;
+  $("surroundings").disabled = !view.surroundings;
+  $("surroundings").setAttribute("aria-pressed", Boolean(view.surroundings && view.showSurroundings));
   $("attention").setAttribute("aria-pressed", Boolean(view.attention));
   $("not-fake").setAttribute("aria-pressed", item.verdict === "not_fake");
   $("skip").setAttribute("aria-pressed", item.verdict === "skipped");
@@ -273,19 +289,47 @@ function toggleMask() {
   view.redraw();
 }
 
+function toggleSurroundings() {
+  view.showSurroundings = !view.showSurroundings;
+  view.redraw();
+  refresh();
+}
+
+// The threshold that the person set, or, where attention stays below it, half the image's own maximum.
+function setThreshold() {
+  const highest = peak();
+  threshold = highest > wanted || !highest ? wanted : highest / 2;
+  $("threshold").value = threshold;
+  $("threshold-value").textContent = threshold.toFixed(2);
+}
+
+function peak() {
+  return attention ? attention.reduce((most, value) => Math.max(most, value), 0) / 255 : 0;
+}
+
 function showAttention(shown) {
-  $("threshold-value").textContent = $("threshold").value;
+  $("threshold-value").textContent = threshold.toFixed(2);
   if (!attention) return;
-  view.paintAttention(shown ? attention : null, 255 * Number($("threshold").value));
+  view.paintAttention(shown ? attention : null, 255 * threshold);
   $("attention").setAttribute("aria-pressed", shown);
 }
 
 function useAttention() {
   if (!attention) return;
+  const highest = peak();
+  if (!highest) {
+    message("The model attends to nothing in this image: there is nothing to start from.");
+    return;
+  }
+  if (highest <= threshold) setThreshold();
   mask.begin();
-  mask.addAbove(attention, 255 * Number($("threshold").value));
+  mask.addAbove(attention, 255 * threshold);
   changed(mask.commit());
   showAttention(false);
+  if (threshold !== wanted) {
+    message(`Attention stays at or below ${highest.toFixed(2)} here, and so never exceeds ${wanted.toFixed(2)}: `
+      + `the start is what exceeds half of that, ${threshold.toFixed(2)}. Correct it.`);
+  }
 }
 
 function undo() {

@@ -39,6 +39,8 @@ export class View {
     this.context = canvas.getContext("2d");
     this.maskContext = maskCanvas.getContext("2d", { willReadFrequently: true });
     this.image = null;
+    this.surroundings = null; // { bitmap, left, top, width }: the image's place and width in the bitmap's pixels
+    this.showSurroundings = true;
     this.attention = null; // canvases of what is above the threshold and of the rest, or null where it is hidden
     this.maskRegion = new Region(0.37);
     this.attentionRegion = new Region(0.25);
@@ -52,8 +54,9 @@ export class View {
     new ResizeObserver(() => this.#resized()).observe(canvas);
   }
 
-  open(image) {
+  open(image, surroundings = null) {
     this.image = image;
+    this.surroundings = surroundings;
     this.attention = null;
     this.points = [];
     this.cursor = null;
@@ -109,7 +112,8 @@ export class View {
   fit() {
     const { clientWidth, clientHeight } = this.canvas;
     if (!this.image || !clientWidth || !clientHeight) return;
-    const margin = Math.min(32, 0.05 * Math.min(clientWidth, clientHeight));
+    const shortest = Math.min(clientWidth, clientHeight);
+    const margin = this.surroundings ? 0.2 * shortest : Math.min(32, 0.05 * shortest);
     this.scale = Math.min(
       (clientWidth - 2 * margin) / this.image.width, (clientHeight - 2 * margin) / this.image.height,
     );
@@ -162,6 +166,7 @@ export class View {
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (!this.image) return;
     this.#place(context);
+    if (this.surroundings && this.showSurroundings) this.#drawSurroundings();
     context.drawImage(this.image, 0, 0);
     if (this.attention) {
       context.drawImage(this.attention.below, 0, 0);
@@ -187,6 +192,15 @@ export class View {
     const scale = this.scale * ratio;
     context.setTransform(scale, 0, 0, scale, (this.x + dx) * ratio, (this.y + dy) * ratio);
     context.imageSmoothingEnabled = scale < 1;
+  }
+
+  #drawSurroundings() {
+    const { context, image, surroundings: { bitmap, left, top, width } } = this;
+    const scale = image.width / width;
+    context.globalAlpha = 0.6;
+    context.drawImage(bitmap, -left * scale, -top * scale, bitmap.width * scale, bitmap.height * scale);
+    context.globalAlpha = 1;
+    this.#outline(() => context.rect(0, 0, image.width, image.height));
   }
 
   #drawRegion(region, source) {
