@@ -99,6 +99,7 @@ def test_items_in_order(client):
         "name": "1/same name.png",
         "reason": "reason 1",
         "attention": False,
+        "surroundings": None,
         "mask": False,
         "verdict": None,
     }

@@ -79,6 +79,28 @@ def test_what_was_drawn_is_in_the_manifest(run):
     assert Path(imported.backup).read_bytes() == before
 
 
+def test_a_verdict_takes_a_mask_drawn_earlier_back(run):
+    """Drawn, imported, then judged not to be a fake: the budget counts no mask any more."""
+    selected = Round.open(run)
+    store = AnnotationStore(selected.annotations, selected.items)
+    for item in selected.items[:2]:
+        store.save_mask(item, rectangle(3, 4, 9, 20))
+        store.save_verdict(item, "done")
+    assert import_masks(selected.annotations, "annotations", selected).share == pytest.approx(2 / 203)
+    store.save_verdict(selected.items[0], "not_fake")
+    result = CliRunner().invoke(import_verb, [str(run), "--json"], catch_exceptions=False)
+    imported = json.loads(result.output)
+    assert (imported["masks"], imported["replaced"], imported["withdrawn"]) == (1, 1, 1)
+    assert imported["not_fake"] == [str(selected.items[0].image)] and imported["missing"] == [
+        str(selected.items[2].image)
+    ]
+    assert imported["share"] == pytest.approx(1 / 203)
+    assert table(run)["mask_source"].tolist().count("human") == 1
+    assert table(run).loc["fake1.png", ["mask", "mask_source"]].tolist() == ["", ""]
+    said = CliRunner().invoke(import_verb, [str(run)], catch_exceptions=False).output
+    assert "1 masks of round 1 imported" in said and "1 images judged not to be fakes: decided, without a mask." in said
+
+
 def test_verdicts_stand_when_another_source_is_imported(run):
     selected = Round.open(run)
     store = AnnotationStore(selected.annotations, selected.items)
