@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -19,8 +19,7 @@ import numpy as np
 from lae_tf.serving.config_files import BatchingParameters
 from lae_tf.serving.errors import Code, ServingError, from_exception, invalid
 from lae_tf.serving.loaded_model import LoadedModel
-
-Tensors = Mapping[str, np.ndarray]
+from lae_tf.serving.signature import Tensors
 
 
 @dataclass(eq=False)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import enum
 import re
+from http import HTTPStatus
+from typing import Any
 
 from lae_tf.serving.json_text import quote
 
@@ -51,6 +53,31 @@ class ServingError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message)
+
+    @property
+    def http_status(self) -> int:
+        return self.code.http_status
+
+
+class TooLarge(ServingError):
+    """More than this server takes on (HTTP 413, for which TensorFlow has no code).
+
+    Args:
+        message: the text of the body's ``error`` key.
+        for_now: the same request may be welcome later.
+    """
+
+    http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+    def __init__(self, message: str, for_now: bool = False):
+        super().__init__(Code.RESOURCE_EXHAUSTED, message)
+        self.for_now = for_now
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.for_now)
 
 
 def invalid(message: str) -> ServingError:

@@ -15,7 +15,7 @@ from lae_tf.serving import json_text
 from lae_tf.serving.errors import Code, ServingError, invalid
 from lae_tf.serving.json_parser import Repeated
 from lae_tf.serving.json_text import INDENT, quote, shown
-from lae_tf.serving.loaded_model import Signature
+from lae_tf.serving.signature import Signature
 from lae_tf.serving.tensor_json import decode_base64, is_base64_object, json_type
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}

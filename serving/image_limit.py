@@ -1,17 +1,16 @@
-"""Refuses images that would fill the memory when decoded, by the size in their header."""
+"""Counts the pixels of a request before they are decoded, and refuses more than would fit into memory or time."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 
-import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, WebPImagePlugin
 
-from lae_tf.serving.errors import invalid
+from lae_tf.serving.errors import TooLarge, invalid
 from lae_tf.serving.request_body import Limits
+from lae_tf.serving.signature import Tensors
 
-SUFFIX = "image_bytes"
+ENCODED, TENSOR = "image_bytes", "image"  # how inputs that are images end
 _MOST_MARKERS = 10_000  # that are passed over to find a JPEG's size
 _JPEG = b"\xff\xd8"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -24,33 +23,57 @@ _FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
 )
 
 
-def check_images(inputs: Mapping[str, np.ndarray], limits: Limits) -> None:
-    """Check the encoded images in inputs whose name ends in ``image_bytes``.
+def count_pixels(inputs: Tensors, limits: Limits) -> tuple[int, ...]:
+    """Check the images of a request, encoded (``image_bytes``) or as tensors (``image``), and count their pixels.
 
-    Bytes that are no image pass: the graph refuses them with its own error.
+    Bytes that are no image count nothing: the graph refuses them with its own error.
 
     Args:
         inputs: a signature's inputs.
-        limits: of their number and of width times height.
+        limits: of the images' number, of each one's width times height, and of all pixels together.
+
+    Returns:
+        Pixels of each row of the inputs; empty where no input is a batch of images.
 
     Raises:
         ServingError: INVALID_ARGUMENT, too many images, one of more pixels, or a JPEG that hides how many it has.
+        TooLarge: more pixels than one request may have.
     """
+    rows: tuple[int, ...] = ()
+    total = 0
     for name, value in inputs.items():
-        if value.dtype != object or not name.endswith(SUFFIX):
+        encoded = value.dtype == object and name.endswith(ENCODED)
+        if not encoded and not (value.ndim == 4 and name.endswith(TENSOR)):
             continue
-        if value.size > limits.images:
-            raise invalid(f"Input {name} has {value.size} images; this server accepts {limits.images} a request")
-        for index, data in enumerate(value.ravel().tolist()):
-            size = _size(data)
-            if size is None:
-                raise invalid(f"Image {index} of input {name} has more than {_MOST_MARKERS} markers before its size")
-            width, height = size
-            if width * height > limits.image_pixels:
-                raise invalid(
-                    f"Image {index} of input {name} has {width} x {height} pixels; this server accepts "
-                    f"{limits.image_pixels} pixels"
-                )
+        count = value.size if encoded else len(value)
+        if count > limits.images:
+            raise invalid(f"Input {name} has {count} images; this server accepts {limits.images} a request")
+        if encoded:
+            sizes = (_checked_size(index, name, data, limits) for index, data in enumerate(value.ravel().tolist()))
+            pixels = tuple(width * height for width, height in sizes)
+        else:
+            pixels = (value.shape[1] * value.shape[2],) * count
+        total += sum(pixels)
+        rows = pixels if not rows else tuple(map(sum, zip(rows, pixels, strict=False)))
+    if total > limits.request_pixels:
+        raise TooLarge(
+            f"The images of this request have {total} pixels together; this server accepts {limits.request_pixels} "
+            "a request. Send fewer or smaller images."
+        )
+    return rows
+
+
+def _checked_size(index: int, name: str, data: bytes, limits: Limits) -> tuple[int, int]:
+    size = _size(data)
+    if size is None:
+        raise invalid(f"Image {index} of input {name} has more than {_MOST_MARKERS} markers before its size")
+    width, height = size
+    if width * height > limits.image_pixels:
+        raise invalid(
+            f"Image {index} of input {name} has {width} x {height} pixels; this server accepts "
+            f"{limits.image_pixels} pixels"
+        )
+    return size
 
 
 def _size(data: bytes) -> tuple[int, int] | None:

@@ -1,62 +1,73 @@
-"""From a request's body to a model and its inputs: the checks that come before a run, in TensorFlow Serving's order."""
+"""From a request's body to a signature and its inputs: the checks before a run, in TensorFlow Serving's order.
+
+Nothing here needs TensorFlow or the model itself, so that it can be done in another process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from lae_tf.serving import example_json, tensor_json
-from lae_tf.serving.batching import Tensors
-from lae_tf.serving.errors import invalid
-from lae_tf.serving.image_limit import check_images
-from lae_tf.serving.loaded_model import DEFAULT_SIGNATURE, LoadedModel
+from lae_tf.serving.errors import ServingError, invalid
+from lae_tf.serving.image_limit import count_pixels
 from lae_tf.serving.request_body import Limits
+from lae_tf.serving.signature import DEFAULT_SIGNATURE, Signature, Tensors
 
-# Looks the model up, once the body has been parsed as far as TensorFlow Serving parses it first.
-GetModel = Callable[[], LoadedModel]
+# The model's signatures, or why there is no model: told once the body has been parsed as far as TensorFlow Serving
+# parses it first.
+Found = Mapping[str, Signature] | ServingError
 
 
-def prepare_predict(
-    body: bytes, get_model: GetModel, limits: Limits
-) -> tuple[LoadedModel, str, Tensors, tensor_json.Format]:
-    """Prepare a :predict request.
+class Prepared(NamedTuple):
+    """A request that is ready to run.
 
-    Returns:
-        The model, the signature's name, its inputs and the form of the request and its answer.
+    Attributes:
+        signature: its name.
+        inputs: of the signature.
+        form: of a :predict request, and so of its answer.
+        pixels: of each row of the inputs, where they are images.
+    """
+
+    signature: str
+    inputs: Tensors
+    form: tensor_json.Format = tensor_json.Format.ROW
+    pixels: tuple[int, ...] = ()
+
+
+def prepare(verb: str, body: bytes, found: Found, limits: Limits) -> Prepared:
+    """Prepare a request of a verb: predict, classify or regress.
 
     Raises:
         ServingError: what is wrong with the request, or the model is not served.
     """
     document = tensor_json.parse_object(body)
+    if verb == "predict":
+        return _prepare_predict(document, found, limits)
+    name = tensor_json.signature_name(document) or DEFAULT_SIGNATURE
+    examples = example_json.to_examples(document)
+    signatures = _signatures(found)
+    if name not in signatures:
+        raise invalid(f"No signature was found with the name: {name}")
+    check = example_json.check_classify if verb == "classify" else example_json.check_regress
+    check(signatures[name])
+    return Prepared(name, {"inputs": examples})
+
+
+def _prepare_predict(document: dict[str, object], found: Found, limits: Limits) -> Prepared:
     given = tensor_json.signature_name(document)
-    model = get_model()
+    signatures = _signatures(found)
     name = given or DEFAULT_SIGNATURE
-    if name not in model.signatures:
+    if name not in signatures:
         raise invalid(f'Serving signature name: "{name}" not found in signature def')
-    signature = model.signatures[name]
+    signature = signatures[name]
     if not signature.inputs:
         raise invalid(f"Failed to get input map for signature: {given or 'DEFAULT'}")
     inputs, form = tensor_json.to_tensors(document, signature.inputs)
-    check_images(inputs, limits)
-    return model, name, inputs, form
+    return Prepared(name, inputs, form, count_pixels(inputs, limits))
 
 
-def prepare_examples(verb: str, body: bytes, get_model: GetModel) -> tuple[LoadedModel, str, np.ndarray]:
-    """Prepare a :classify or :regress request.
-
-    Returns:
-        The model, the signature's name and the serialized examples.
-
-    Raises:
-        ServingError: what is wrong with the request, or the model is not served.
-    """
-    document = tensor_json.parse_object(body)
-    name = tensor_json.signature_name(document) or DEFAULT_SIGNATURE
-    examples = example_json.to_examples(document)
-    model = get_model()
-    if name not in model.signatures:
-        raise invalid(f"No signature was found with the name: {name}")
-    check = example_json.check_classify if verb == "classify" else example_json.check_regress
-    check(model.signatures[name])
-    return model, name, examples
+def _signatures(found: Found) -> Mapping[str, Signature]:
+    if isinstance(found, ServingError):
+        raise found
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from lae_tf.serving.errors import Code, ServingError, from_exception
-
-DEFAULT_SIGNATURE = "serving_default"
+from lae_tf.serving.signature import Signature
 
 # protobuf 5 renamed the option that prints fields which hold their default.
 _PRINT_DEFAULTS = next(
@@ -25,21 +23,6 @@ _PRINT_DEFAULTS = next(
     for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
     if name in inspect.signature(json_format.MessageToDict).parameters
 )
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a request must know of a signature.
-
-    Attributes:
-        inputs: dtype by name: ``object`` for strings, ``void`` for what no array can hold.
-        outputs: names.
-        description: the SignatureDef as text.
-    """
-
-    inputs: Mapping[str, np.dtype]
-    outputs: tuple[str, ...]
-    description: str
 
 
 class LoadedModel:

@@ -22,11 +22,13 @@ class Limits:
     """What clients may ask for.
 
     Attributes:
-        timeout_seconds: for queueing and running a request, else 504.
+        timeout_seconds: for parsing, queueing and running a request, else 504.
         body_seconds: for a body to arrive, else 408.
         body_bytes: largest body, else 413.
         image_pixels: largest width times height of an encoded image, else 400.
-        images: encoded images in one :predict request, else 400.
+        images: images in one :predict request, else 400.
+        request_pixels: of all images in one :predict request, else 413.
+        pixels_held: of requests in progress that have many of them, else 413 for now.
         requests: requests in progress at one time, else 429.
         bytes_held: bytes of the bodies of requests in progress, else 429.
     """
@@ -36,6 +38,8 @@ class Limits:
     body_bytes: int = 100 * 2**20
     image_pixels: int = 64_000_000
     images: int = 256
+    request_pixels: int = 256_000_000
+    pixels_held: int = 512_000_000
     requests: int = 1024
     bytes_held: int = 2**30
 

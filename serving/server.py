@@ -13,8 +13,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -23,14 +22,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from lae_tf.serving import example_json, inference, response_json
+from lae_tf.serving import example_json, response_json
 from lae_tf.serving.access_log import Exchange, log_request
-from lae_tf.serving.batching import Batcher, Tensors
+from lae_tf.serving.batching import Batcher
 from lae_tf.serving.demo import DEMO_PATH, DemoPage
-from lae_tf.serving.errors import Code, ServingError, error_body, from_exception, invalid
+from lae_tf.serving.errors import Code, ServingError, TooLarge, error_body, from_exception, invalid
+from lae_tf.serving.large_runs import LargeRuns, is_large
 from lae_tf.serving.loaded_model import LoadedModel
+from lae_tf.serving.memory import MemoryRelease
 from lae_tf.serving.metrics import Metrics
 from lae_tf.serving.model_manager import ModelManager, VersionStatus
+from lae_tf.serving.preparation import Preparation
 from lae_tf.serving.request_body import BodyRefused, Intake, Limits
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,9 @@ _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _LARGEST_VERSION = 2**63 - 1
 # Below this many bytes a hop to a thread costs more than the work itself.
 _INLINE_BYTES = 64 * 1024
+_LARGE_BODY = 8 * 2**20  # bytes, from which on the memory is given back afterwards
+# One at a time, so that the others find a core free.
+_LARGE_RUNS = 1
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
@@ -92,6 +97,13 @@ class RestApi:
         self._demo = demo
         self._metrics = Metrics()
         self._intake = Intake(self._limits)
+        self._preparation = Preparation(self._limits)
+        self._large_runs = LargeRuns(_LARGE_RUNS, self._limits.pixels_held)
+        self._memory = MemoryRelease()
+
+    def close(self) -> None:
+        """Stop what nobody waits for any more."""
+        self._large_runs.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,6 +119,8 @@ class RestApi:
             exchange.status = Code.CANCELLED.name
         finally:
             self._intake.leave(exchange)
+            if exchange.bytes_held > _LARGE_BODY:
+                self._memory.soon()
         if response is not None:
             await response(scope, receive, send)
         if exchange.api:
@@ -139,7 +153,8 @@ class RestApi:
             return Response(status_code=200 if known else 400, headers=self._cors)
         try:
             body = await self._intake.read(request, exchange)
-            return _json(await self._answer(request.method, target, body, exchange), 200, self._cors)
+            answer = await self._while_wanted(request, self._answer(request.method, target, body, exchange))
+            return _json(answer, 200, self._cors)
         except ClientDisconnect:
             raise
         except BodyRefused as refused:
@@ -153,8 +168,27 @@ class RestApi:
             exchange.status = failure.code.name
             if failure.code is Code.INTERNAL:
                 logger.error("%s %s failed", request.method, target[:200], exc_info=error)
-            retry = {"Retry-After": "1"} if failure.code.http_status in (429, 503) else {}
-            return _json(error_body(failure.message), failure.code.http_status, {**self._cors, **retry})
+            busy = failure.for_now if isinstance(failure, TooLarge) else failure.http_status in (429, 503)
+            retry = {"Retry-After": "1"} if busy else {}
+            return _json(error_body(failure.message), failure.http_status, {**self._cors, **retry})
+
+    async def _while_wanted(self, request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
+        """Do what a request asks for, and stop when its client is gone or its time is over."""
+        answer = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait(
+                (answer, gone), timeout=self._limits.timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answer.done():
+                return answer.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+        finally:
+            answer.cancel()
+            gone.cancel()
+            await asyncio.gather(answer, gone, return_exceptions=True)
 
     async def _answer(self, method: str, target: str, body: bytes, exchange: Exchange) -> bytes:
         pattern = _PATTERNS.get(method)
@@ -174,34 +208,28 @@ class RestApi:
         if verb not in ("predict", "classify", "regress"):
             raise invalid(f"Malformed request: {method} {target}")
         exchange.api = verb.title()
-        get_model = partial(self._models.get, name, version, label)
-        if verb == "predict":
-            return await self._predict(body, get_model)
-        return await self._classify_or_regress(verb, body, get_model)
-
-    async def _predict(self, body: bytes, get_model: inference.GetModel) -> bytes:
-        model, name, inputs, form = await self._off_loop(
-            len(body), inference.prepare_predict, body, get_model, self._limits
-        )
-        outputs = await self._run(model, "Predict", name, inputs)
-        size = sum(value.size for value in outputs.values()) * 10
-        return await self._off_loop(size, response_json.from_tensors, outputs, form)
-
-    async def _classify_or_regress(self, verb: str, body: bytes, get_model: inference.GetModel) -> bytes:
-        model, name, examples = await self._off_loop(len(body), inference.prepare_examples, verb, body, get_model)
-        outputs = await self._run(model, verb.title(), name, {"inputs": examples})
-        render = example_json.from_classification if verb == "classify" else example_json.from_regression
-        return render(outputs, len(examples))
-
-    async def _run(self, model: LoadedModel, api: str, signature: str, inputs: Tensors) -> Tensors:
-        began = time.perf_counter()
-        future = self._batcher.submit(model, signature, inputs)
         try:
-            outputs = await asyncio.wait_for(asyncio.wrap_future(future), self._limits.timeout_seconds)
-        except asyncio.TimeoutError:
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
-        self._metrics.observe_run(model.name, api, time.perf_counter() - began)
-        return outputs
+            model: LoadedModel | ServingError = self._models.get(name, version, label)
+        except ServingError as error:
+            model = error
+        return await self._infer(verb, body, model)
+
+    async def _infer(self, verb: str, body: bytes, model: LoadedModel | ServingError) -> bytes:
+        found = model if isinstance(model, ServingError) else model.signatures
+        prepared = await self._preparation.prepare(verb, body, found)
+        assert isinstance(model, LoadedModel)  # preparation raises what is no model
+        began = time.perf_counter()
+        if is_large(prepared.pixels):
+            outputs = await self._large_runs.run(model, prepared.signature, prepared.inputs, prepared.pixels)
+        else:
+            future = self._batcher.submit(model, prepared.signature, prepared.inputs)
+            outputs = await asyncio.wrap_future(future)
+        self._metrics.observe_run(model.name, verb.title(), time.perf_counter() - began)
+        if verb == "predict":
+            size = sum(value.size for value in outputs.values()) * 10
+            return await self._off_loop(size, response_json.from_tensors, outputs, prepared.form)
+        render = example_json.from_classification if verb == "classify" else example_json.from_regression
+        return render(outputs, len(prepared.inputs["inputs"]))
 
     async def _off_loop(self, size: int, function: Callable[..., T], *args: Any) -> T:
         """Call a function, in a thread where it has much to do."""
@@ -218,9 +246,15 @@ class RestApi:
             "requests_in_progress": self._intake.requests,
             "request_bytes_held": self._intake.bytes_held,
             "requests_queued": self._batcher.waiting,
+            "pixels_held": self._large_runs.pixels_held,
         }
         page = self._metrics.page(gauges.items(), self._batcher.batch_sizes())
         return Response(_encoded(page), 200, {"Content-Type": "text/plain"})
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 def _target(scope: Scope) -> str:

@@ -169,6 +169,7 @@ def _explain_rows(instances: list[Any], inputs: Mapping[str, np.dtype], named: b
                 if name not in inputs:
                     raise invalid(f"JSON object: does not have named input: {name}")
                 shape = _first_shape(value)
+                _check_rank(1 + len(shape))
                 _explain(value, shape, inputs[name])
                 before = seen.setdefault(name, shape)
                 if np.prod(before, dtype=object) != np.prod(shape, dtype=object):
@@ -259,11 +260,15 @@ def _first_shape(value: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _check_rank(rank: int) -> None:
+    if rank > _MAX_RANK:
+        raise invalid(f"Shape has {rank} dimensions; at most {_MAX_RANK} are supported")
+
+
 def _explain(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise the error of the first place, in document order, where the value is not a tensor of the shape."""
     rank = len(shape)
-    if rank > _MAX_RANK:
-        raise invalid(f"Shape has {rank} dimensions; at most {_MAX_RANK} are supported")
+    _check_rank(rank)
     stack: list[Iterator[Any]] = [iter([value])]
     while stack:
         level = len(stack) - 1
