@@ -16,11 +16,20 @@ from lae_tf.errors import MissingExtraError, UsageError
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+def _not_grpc(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise UsageError(
+            f"--port is TensorFlow Serving's option for gRPC, which is not served here; for the REST API say "
+            f"--rest-api-port {value}."
+        )
+
+
 @click.command("serve")
 @click.argument("export_dir", required=False, type=ExportPath(path_type=Path))
 @click.option("--model-name", metavar="N", help="Name in URLs.  [default: the folder's]")
 @click.option("--model-config-file", type=_FILE, help="Several models (text ModelServerConfig).")
 @click.option("--rest-api-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any.")
+@click.option("--port", hidden=True, expose_value=False, callback=_not_grpc, help="TensorFlow Serving's for gRPC.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--enable-batching", is_flag=True, help="Run waiting requests together.")
 @click.option("--batching-parameters-file", type=_FILE, help="How to batch (text); implies --enable-batching.")
@@ -37,6 +46,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max-body-mib", type=click.IntRange(1), default=100, show_default=True, help="Largest body.")
 @click.option("--max-image-megapixels", type=click.IntRange(1), default=64, show_default=True, help="Largest image.")
 @click.option("--max-images", type=click.IntRange(1), default=256, show_default=True, help="Images in a request.")
+@click.option(
+    "--max-request-megapixels", type=click.IntRange(1), default=256, show_default=True, help="All images in a request."
+)
+@click.option("--max-connections", type=click.IntRange(1), default=1024, show_default=True, help="Open at one time.")
+@click.option(
+    "--allowed-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which clients reach this server, besides --host, localhost and IP addresses; * for any. "
+    "Repeat it for more.",
+)
 @click.option("--token-file", type=_FILE, help="Ask every request for the bearer token in this file.")
 @click.option("--demo", is_flag=True, help="Also serve a page at /demo: drop an image, see score and heatmap.")
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="JSON lines on stderr.")
@@ -84,6 +105,7 @@ def command(
         raise MissingExtraError("lae-tf serve", "serve") from None
     import_tensorflow()
     from lae_tf.serving import config_files, launch
+    from lae_tf.serving.connections import ConnectionLimits
     from lae_tf.serving.request_body import Limits
 
     batching = None
@@ -107,11 +129,16 @@ def command(
             body_bytes=given["max_body_mib"] * 2**20,
             image_pixels=given["max_image_megapixels"] * 1_000_000,
             images=given["max_images"],
+            # An image that is allowed is allowed alone.
+            request_pixels=max(given["max_request_megapixels"], given["max_image_megapixels"]) * 1_000_000,
+            pixels_held=max(2 * given["max_request_megapixels"], given["max_image_megapixels"]) * 1_000_000,
         ),
         metrics_path=monitoring_config_file and config_files.read_metrics_path(monitoring_config_file),
         token=_read_token(token_file),
         cors=given["rest_api_enable_cors_support"],
         demo=given["demo"],
+        hosts=given["hosts"],
+        connections=ConnectionLimits(given["max_connections"]),
         log_requests=given["access_log"],
     )
     if options.host not in ("127.0.0.1", "::1", "localhost") and not options.token:

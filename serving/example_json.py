@@ -7,9 +7,11 @@ regressor.cc). The signature has one input ``inputs`` that takes serialized tf.E
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from lae_tf.serving import json_text
 from lae_tf.serving.errors import Code, ServingError, invalid
@@ -18,6 +20,30 @@ from lae_tf.serving.json_text import INDENT, quote, shown
 from lae_tf.serving.signature import Signature
 from lae_tf.serving.tensor_json import decode_base64, is_base64_object, json_type
 
+# tensorflow.Example as TensorFlow's own file defines it; importing that one takes all of TensorFlow, which the
+# processes that read large requests do without.
+_PROTO = """
+name: "lae_tf/example.proto" package: "lae_tf.example" syntax: "proto3"
+message_type { name: "BytesList" field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_BYTES } }
+message_type { name: "FloatList" field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT } }
+message_type { name: "Int64List" field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 } }
+message_type {
+  name: "Feature" oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type_name: ".lae_tf.example.BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type_name: ".lae_tf.example.FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type_name: ".lae_tf.example.Int64List" oneof_index: 0 }
+}
+message_type {
+  name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED type_name: ".lae_tf.example.Features.FeatureEntry" }
+  nested_type {
+    name: "FeatureEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type_name: ".lae_tf.example.Feature" }
+  }
+}
+message_type { name: "Example" field { name: "features" number: 1 type_name: ".lae_tf.example.Features" } }
+"""
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
@@ -48,17 +74,28 @@ def to_examples(document: Mapping[str, Any]) -> np.ndarray:
 
 
 def _serialized(value: Any) -> bytes:
-    from tensorflow.train import Example, Feature
-
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
-    example = Example()
+    example = _message_class("Example")()
     for name, content in value.pairs if isinstance(value, Repeated) else value.items():
-        feature = Feature()
+        feature = _message_class("Feature")()
         for item in content if isinstance(content, list) else [content]:
             _add(feature, name, item)
         example.features.feature[name].CopyFrom(feature)
     return bytes(example.SerializeToString(deterministic=True))
+
+
+@cache
+def _message_class(name: str) -> Any:
+    pool = _pool()
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"lae_tf.example.{name}"))
+
+
+@cache
+def _pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(text_format.Parse(_PROTO, descriptor_pb2.FileDescriptorProto()).SerializeToString())
+    return pool
 
 
 def _add(feature: Any, name: str, value: Any) -> None:

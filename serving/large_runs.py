@@ -1,4 +1,4 @@
-"""Runs requests with many pixels: apart from the others, in parts, and only as many at one time as there is room for."""
+"""Runs requests with many pixels: apart from the others, in parts, and no more at one time than there is room for."""
 
 from __future__ import annotations
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.hosts import KnownHosts
 from lae_tf.serving import access_log
 from lae_tf.serving.batching import Batcher
 from lae_tf.serving.config_files import BatchingParameters, ModelConfig
+from lae_tf.serving.connections import BACKLOG, QUEUE, ConnectionLimits, Connections, allow_files
 from lae_tf.serving.demo import DEMO_PATH, DemoPage
 from lae_tf.serving.model_manager import ModelManager
 from lae_tf.serving.request_body import Limits
 from lae_tf.serving.server import RestApi
+
+logger = logging.getLogger(__name__)
 
 # Graceful: long enough for a request that just began, short enough for an operator.
 _SHUTDOWN_SECONDS = 30
@@ -37,6 +42,8 @@ class Options:
         poll_seconds: time between two looks for new versions; 0 looks once.
         metrics_path, token, cors: see :class:`lae_tf.serving.server.RestApi`.
         demo: serve a page at ``/demo`` where people try the models.
+        hosts: names under which clients reach it, besides ``host``, localhost and IP addresses; ``*`` for any.
+        connections: what they may take.
         log_requests: write the access log to standard error, one JSON object a line.
     """
 
@@ -49,6 +56,8 @@ class Options:
     token: str | None = None
     cors: bool = False
     demo: bool = False
+    hosts: tuple[str, ...] = ()
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     log_requests: bool = True
 
 
@@ -114,11 +123,23 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
         raise
     batcher = Batcher(options.batching, os.cpu_count() or 1, _MAX_QUEUED)
     demo = DemoPage([config.name for config in configs], bool(options.token)) if options.demo else None
-    app = RestApi(models, batcher, options.limits, options.metrics_path, options.token, options.cors, demo)
+    app = RestApi(
+        models,
+        batcher,
+        limits=options.limits,
+        metrics_path=options.metrics_path,
+        token=options.token,
+        cors=options.cors,
+        demo=demo,
+        hosts=KnownHosts([options.host, *options.hosts]),
+    )
+    files = allow_files(options.connections.connections)
+    connections = Connections(replace(options.connections, connections=files))
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=connections.protocol,  # type: ignore[arg-type]  # it only has to make one
+        backlog=BACKLOG,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -143,6 +164,7 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
         _Server(config, lambda: announce(facts)).run(sockets=[listener])
     finally:
         models.close()
+        app.close()
         batcher.close()
 
 
@@ -154,9 +176,17 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_log_in_a_line)
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(QUEUE)
         if self.started:
             self._ready()
+
+
+def _log_in_a_line(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what the event loop could not do, such as accept a connection, without tracebacks that fill the log."""
+    logger.error("%s: %s", context["message"], context.get("exception"))
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from lae_tf.hosts import KnownHosts
 from lae_tf.serving import example_json, response_json
 from lae_tf.serving.access_log import Exchange, log_request
 from lae_tf.serving.batching import Batcher
@@ -49,6 +50,7 @@ _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _LARGEST_VERSION = 2**63 - 1
 # Below this many bytes a hop to a thread costs more than the work itself.
 _INLINE_BYTES = 64 * 1024
+_HOST_SHOWN = 100
 _LARGE_BODY = 8 * 2**20  # bytes, from which on the memory is given back afterwards
 # One at a time, so that the others find a core free.
 _LARGE_RUNS = 1
@@ -74,6 +76,7 @@ class RestApi:
         token: bearer token that every request must carry; None asks for none.
         cors: let web pages of other origins call the API.
         demo: page at ``/demo``, for which no token is asked; None has none.
+        hosts: names that requests may give as Host; None does not look.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class RestApi:
         token: str | None = None,
         cors: bool = False,
         demo: DemoPage | None = None,
+        hosts: KnownHosts | None = None,
     ):
         self._models = models
         self._batcher = batcher
@@ -95,6 +99,7 @@ class RestApi:
         if cors and token is not None:
             self._cors["Access-Control-Allow-Headers"] += ", Authorization"
         self._demo = demo
+        self._hosts = hosts
         self._metrics = Metrics()
         self._intake = Intake(self._limits)
         self._preparation = Preparation(self._limits)
@@ -131,6 +136,11 @@ class RestApi:
         log_request(scope, target, exchange, response, time.perf_counter() - began)
 
     async def _respond(self, request: Request, target: str, exchange: Exchange) -> Response:
+        host = request.headers.get("host", "")  # missing in HTTP/1.0, which no browser speaks
+        if self._hosts is not None and host and host not in self._hosts:
+            exchange.status = Code.PERMISSION_DENIED.name
+            said = f"This server does not answer to the name {host[:_HOST_SHOWN]}; --allowed-host lets it"
+            return _json(error_body(said), HTTPStatus.MISDIRECTED_REQUEST, {"Connection": "close"})
         if request.method not in _METHODS:
             exchange.status = Code.UNIMPLEMENTED.name
             return _html(HTTPStatus.NOT_IMPLEMENTED)
@@ -217,7 +227,8 @@ class RestApi:
     async def _infer(self, verb: str, body: bytes, model: LoadedModel | ServingError) -> bytes:
         found = model if isinstance(model, ServingError) else model.signatures
         prepared = await self._preparation.prepare(verb, body, found)
-        assert isinstance(model, LoadedModel)  # preparation raises what is no model
+        if isinstance(model, ServingError):
+            raise model  # as the preparation has, in its turn
         began = time.perf_counter()
         if is_large(prepared.pixels):
             outputs = await self._large_runs.run(model, prepared.signature, prepared.inputs, prepared.pixels)

@@ -7,13 +7,11 @@ that no other site open in the same browser can read images or write masks.
 from __future__ import annotations
 
 import io
-import ipaddress
 import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -29,6 +27,7 @@ from lae_tf.annotation.items import Item
 from lae_tf.annotation.store import AnnotationStore, StaleMaskError
 from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, LAEError, UsageError
+from lae_tf.hosts import KnownHosts
 
 LARGEST_BODY = 64 * 2**20
 _STATIC = {
@@ -229,13 +228,13 @@ def _refusal(request: Request, error: Exception) -> Response:
 class _SameSite:
     """Refuses requests that another site in the same browser makes, and adds the security headers.
 
-    A page elsewhere can make its own DNS name point here (DNS rebinding), but not name an IP address or
-    localhost as Host; and it cannot write without saying its Origin.
+    It can make its own name point here, but not name this server as Host; and it cannot write without saying its
+    Origin.
     """
 
     def __init__(self, app: ASGIApp, host: str):
         self._app = app
-        self._hosts = {"localhost", host.lower()}
+        self._hosts = KnownHosts([host])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -243,7 +242,7 @@ class _SameSite:
             return
         request = Request(scope)
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if not self._is_known(host):
+        if host not in self._hosts:
             await PlainTextResponse(f"unknown host '{host}'", 421)(scope, receive, send)
             return
         if origin is not None and origin.partition("://")[2] != host:
@@ -257,12 +256,3 @@ class _SameSite:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
-
-    def _is_known(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            if name not in self._hosts:
-                ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
