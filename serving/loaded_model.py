@@ -14,6 +14,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
+from lae_tf.export.warmup import read_warmup
 from lae_tf.serving.errors import Code, ServingError, from_exception
 from lae_tf.serving.signature import Signature
 
@@ -79,6 +80,22 @@ class LoadedModel:
             return {name: _to_array(outputs[name]) for name in sorted(outputs)}
         except Exception as error:
             raise from_exception(error) from error
+
+
+def load_warm(name: str, version: int, path: Path) -> LoadedModel:
+    """Load a version and replay its warm-up records, so that no request waits for what a first run prepares.
+
+    Raises:
+        ServingError: it cannot be loaded, or a record fails, as in TensorFlow Serving.
+    """
+    model = LoadedModel(name, version, path)
+    try:
+        for signature, inputs in read_warmup(path / "assets.extra" / "tf_serving_warmup_requests"):
+            model.run(signature, inputs)
+    except Exception as error:
+        failure = from_exception(error)
+        raise ServingError(failure.code, f"A warm-up record failed: {failure.message}") from error
+    return model
 
 
 def _to_array(tensor: tf.Tensor) -> np.ndarray:

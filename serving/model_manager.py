@@ -1,7 +1,7 @@
 """The models that are served: finds versions, loads and unloads them, and answers which one a request means.
 
-A new version is loaded beside the old one, takes over when it is ready, and never does so when its load
-fails. Requests hold the version that they began with, so none is dropped by a swap.
+A new version is loaded and warmed up beside the old one, takes over when it is ready, and never does so when its
+load fails. Requests hold the version that they began with, so none is dropped by a swap.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from lae_tf.errors import LAEError
 from lae_tf.serving.config_files import ModelConfig, VersionPolicy
 from lae_tf.serving.errors import Code, ServingError, from_exception, invalid
-from lae_tf.serving.loaded_model import LoadedModel
+from lae_tf.serving.loaded_model import LoadedModel, load_warm
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ModelManager:
         load: makes a LoadedModel of a version's directory.
     """
 
-    def __init__(self, configs: Iterable[ModelConfig], load: Loader = LoadedModel):
+    def __init__(self, configs: Iterable[ModelConfig], load: Loader = load_warm):
         self._models = {config.name: _Served(config) for config in configs}
         self._load = load
         self._stop = threading.Event()

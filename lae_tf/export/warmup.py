@@ -1,16 +1,21 @@
-"""Warm-up records: requests that TensorFlow Serving replays before it calls a version AVAILABLE."""
+"""Warm-up records: requests that a server replays before it calls a version AVAILABLE."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 MAX_BATCH_SIZE = 32
 """The largest batch that the deployment's batching parameters form, and that warm-up prepares for."""
+
+MAX_RECORDS = 1000  # that TensorFlow Serving allows
 
 _PACKAGE = "lae_tf.export"
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -39,6 +44,29 @@ def write_warmup(path: Path, model_name: str, image: bytes) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, count in requests:
             writer.write(_prediction_log(model_name, signature, [image] * count))
+
+
+def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Read the :predict requests of a version's records; logs of other kinds are passed over.
+
+    Args:
+        path: ``<version>/assets.extra/tf_serving_warmup_requests``; a missing file holds none.
+
+    Returns:
+        The signature and its inputs, strings as ``object`` arrays of bytes, for each of the first ``MAX_RECORDS``.
+
+    Raises:
+        tf.errors.DataLossError: the file is damaged.
+        google.protobuf.message.DecodeError: a record is no PredictionLog.
+    """
+    if not path.is_file():
+        return
+    for record in tf.data.TFRecordDataset(str(path)).take(MAX_RECORDS).as_numpy_iterator():
+        log = _message_class("PredictionLog").FromString(record)
+        if log.HasField("predict_log"):
+            request = log.predict_log.request
+            inputs = {item.key: tf.make_ndarray(TensorProto.FromString(item.value)) for item in request.inputs}
+            yield request.model_spec.signature_name or "serving_default", inputs
 
 
 def _prediction_log(model_name: str, signature: str, images: list[bytes]) -> bytes:

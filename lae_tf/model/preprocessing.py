@@ -46,11 +46,12 @@ class Preprocessor(keras.layers.Layer):
     def resize(self, images: Any) -> Any:
         """Scale to [0, 1] and resize (H, W, 3) or (B, H, W, 3) to the model's input size, float32."""
         images = tf.convert_to_tensor(images)
-        images = tf.cast(images, tf.float32) / 255.0 if images.dtype.is_integer else tf.cast(images, tf.float32)
+        largest = 255.0 if images.dtype.is_integer else 1.0
         size = (self.image_size, self.image_size)
         if images.shape[-3:-1] != size:
+            # Before the scaling: as floats a large photograph would take four times its memory, twice.
             images = tf.image.resize(images, size, method="bilinear", antialias=True)
-        return tf.clip_by_value(images, 0.0, 1.0)
+        return tf.clip_by_value(tf.cast(images, tf.float32) / largest, 0.0, 1.0)
 
     def call(self, images: Any) -> Any:
         return self.resize(images)
