@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -116,6 +117,8 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
     listener = _bind(options.host, options.port)
     _set_up_logs(options.log_requests)
     models = ModelManager(configs)
+    # What is there now stays, most of it TensorFlow's: no collection, and so no request, has to wait for a look at it.
+    gc.freeze()
     try:
         models.start(options.poll_seconds)
     except BaseException:

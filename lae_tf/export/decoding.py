@@ -134,16 +134,20 @@ def _jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Undo an EXIF orientation (int32 scalar, 1 to 8) of an image (H, W, 3)."""
-    transposed = tf.transpose(image, (1, 0, 2))
+
+    def transposed() -> tf.Tensor:
+        # Within the branches that need it: outside of them every image would be turned.
+        return tf.transpose(image, (1, 0, 2))
+
     turns = [
         lambda: image,
         lambda: image[:, ::-1],
         lambda: image[::-1, ::-1],
         lambda: image[::-1],
-        lambda: transposed,
-        lambda: transposed[:, ::-1],
-        lambda: transposed[::-1, ::-1],
-        lambda: transposed[::-1],
+        transposed,
+        lambda: transposed()[:, ::-1],
+        lambda: transposed()[::-1, ::-1],
+        lambda: transposed()[::-1],
     ]
     return tf.switch_case(orientation - 1, turns)
 
