@@ -15,6 +15,7 @@ from serve_process import Process
 
 from lae_tf.serving.batching import Batcher
 from lae_tf.serving.config_files import ModelConfig, VersionPolicy
+from lae_tf.serving.connections import ConnectionLimits, Connections
 from lae_tf.serving.model_manager import ModelManager
 from lae_tf.serving.request_body import Limits
 from lae_tf.serving.server import RestApi
@@ -49,8 +50,9 @@ class Answer:
 class Server:
     """An application on a loopback port, and plain ways to talk to it."""
 
-    def __init__(self, app, port: int):
+    def __init__(self, app, port: int, connections: Connections):
         self.app = app
+        self.connections = connections
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
@@ -83,10 +85,10 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start_server(models_dir):
-    """Start servers in threads: keyword arguments of RestApi, and ``batching``."""
+    """Start servers in threads: keyword arguments of RestApi, ``batching`` and limits of ``connections``."""
     running = []
 
-    def start(batching=None, threads=2, max_queued=64, models=None, **options) -> Server:
+    def start(batching=None, threads=2, max_queued=64, models=None, connections=None, **options) -> Server:
         if models is None:
             config = ModelConfig("half", models_dir / "half", VersionPolicy(all=True), {"stable": 1, "gone": 7})
             models = ModelManager([config])
@@ -94,21 +96,23 @@ def start_server(models_dir):
         batcher = Batcher(batching, threads, max_queued)
         app = RestApi(models, batcher, **options)
         listener = socket.create_server(("127.0.0.1", 0))
+        guard = Connections(connections or ConnectionLimits())
         config = uvicorn.Config(
-            app, log_config=None, lifespan="off", http="h11", ws="none", server_header=False, access_log=False
+            app, log_config=None, lifespan="off", http=guard.protocol, ws="none", server_header=False, access_log=False
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        running.append((server, thread, batcher))
-        return Server(app, listener.getsockname()[1])
+        running.append((server, thread, app, batcher))
+        return Server(app, listener.getsockname()[1], guard)
 
     yield start
-    for server, thread, batcher in running:
+    for server, thread, app, batcher in running:
         server.should_exit = True
         thread.join(10)
+        app.close()
         batcher.close()
 
 
