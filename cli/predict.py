@@ -60,8 +60,9 @@ def command(
 ) -> None:
     """Score images or videos, and draw heatmaps.
 
-    PATHS are files, folders or glob patterns. SCORE is the probability that an image is fake if as many are fake as
-    real; LABEL is fake from 0.5 on, or from another threshold that you choose. A file that cannot be read is reported
+    PATHS are files, folders or glob patterns; in folders images are found by suffix or content, hidden ones passed
+    over. SCORE is the probability that an image is fake if as many are fake as real; LABEL is fake from 0.5 on, or
+    from another threshold that you choose. A file that cannot be read is reported
     and skipped; the exit code is then 1.
 
     \b

@@ -161,11 +161,12 @@ def _unite(regions: Sequence[dict[str, Any]], height: int, width: int) -> np.nda
     mask = np.zeros((height, width), np.uint8)
     drawn = refused = False
     for region in regions:
-        kind, value = region["type"].lower(), region.get("value")
+        kind = region["type"].lower()
+        if kind in WITHOUT_GEOMETRY:
+            continue
+        value = region["value"]
         if kind == "choices":
             refused |= NOT_FAKE in (value.get("choices") or [])
-        elif kind in WITHOUT_GEOMETRY:
-            continue
         elif kind in ("brushlabels", "polygonlabels"):
             mask |= _decode(kind, region, value, height, width)
             drawn = True

@@ -126,7 +126,7 @@ def forge_folder(
     sources = _placed(sources, group_splits)
     _claim(out, request, sources, per_image)
 
-    problems = [one.sentence for one in left_out]
+    problems: list[str] = []
     pool = ThreadPoolExecutor(workers)
     try:
 
@@ -145,6 +145,7 @@ def forge_folder(
             return good
 
         usable = run(sources, lambda source: _copy(source, seed, post_processing, out), "read real images")
+        problems += [one.sentence for one in left_out]
         donors = {split: [source for source in usable if source.split == split] for split in SPLITS}
         made = run(list(_tasks(usable, methods, per_image)), forge, "forge")
     finally:
