@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from PIL import Image
 
 from lae_tf.allocator import release_freed_memory
 from lae_tf.serving.errors import Code, ServingError, TooLarge
+from lae_tf.serving.image_limit import ENCODED
 from lae_tf.serving.loaded_model import LoadedModel
-from lae_tf.serving.signature import Tensors
+from lae_tf.serving.signature import DEFAULT_SIGNATURE, Tensors
 
 # What one run decodes at most, unless a single image has more, and what is run together with other requests.
 _RUN_PIXELS, _RUN_ROWS = 8_000_000, 32
@@ -23,6 +28,26 @@ _POSITIONS = re.compile(r"(?<=at position )\d+(?:, \d+)*(?= of the batch)")
 def is_large(pixels: Sequence[int]) -> bool:
     """Tell by the pixels of its rows whether a request is one of these."""
     return sum(pixels) > _RUN_PIXELS or len(pixels) > _RUN_ROWS
+
+
+def reserve_memory(model: LoadedModel, pixels: int) -> None:
+    """Decode an image of the largest size that is allowed, where the model takes image files.
+
+    TensorFlow keeps the memory of its tensors for the next ones. Taken now, it is missed at the start and not while
+    others are being answered, and what the server holds stays as it is.
+
+    Args:
+        model: just loaded.
+        pixels: width times height.
+    """
+    signature = model.signatures.get(DEFAULT_SIGNATURE)
+    if signature is None or list(signature.inputs) != [ENCODED]:
+        return
+    file = io.BytesIO()
+    side = math.isqrt(pixels)
+    Image.new("1", (side, side)).save(file, "PNG")
+    with contextlib.suppress(ServingError):  # another model may want more of an image than its size
+        model.run(DEFAULT_SIGNATURE, {ENCODED: np.array([file.getvalue(), None], object)[:1]})
 
 
 class LargeRuns:

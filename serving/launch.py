@@ -22,6 +22,7 @@ from lae_tf.serving.batching import Batcher
 from lae_tf.serving.config_files import BatchingParameters, ModelConfig
 from lae_tf.serving.connections import BACKLOG, QUEUE, ConnectionLimits, Connections, allow_files
 from lae_tf.serving.demo import DEMO_PATH, DemoPage
+from lae_tf.serving.large_runs import reserve_memory
 from lae_tf.serving.model_manager import ModelManager
 from lae_tf.serving.request_body import Limits
 from lae_tf.serving.server import RestApi
@@ -121,6 +122,8 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
     gc.freeze()
     try:
         models.start(options.poll_seconds)
+        for config in configs:
+            reserve_memory(models.get(config.name), options.limits.image_pixels)
     except BaseException:
         listener.close()
         raise

@@ -76,9 +76,7 @@ def test_clients_that_let_the_server_wait_make_room_for_others(guarded):
     try:
         for number in range(30):
             held.append(socket.create_connection(("127.0.0.1", guarded.port), timeout=10))
-            held[-1].sendall(
-                b"POST /v1/models/half:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"[: 10 + number]
-            )
+            held[-1].sendall(head[: 30 + 2 * number])
             if number % 5 == 4:
                 answer = guarded.ask("POST", f"{M}:predict", GOOD)
                 assert (answer.status, answer.json) == (200, {"predictions": [2.5]})
