@@ -286,7 +286,7 @@ def problem(section: Any, details: Any) -> str:
     if details["type"] == "extra_forbidden":
         for part in location[:-1]:
             section = section.model_fields[part].annotation
-        close = get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
+        close = get_close_matches(location[-1][:100], section.model_fields, n=1, cutoff=0.5)
         known = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(section.model_fields)}."
         return f"{where}: unknown key; {known}"
     if details["type"] == "value_error":  # of several keys together

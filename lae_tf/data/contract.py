@@ -45,7 +45,7 @@ def as_text(column: pd.Series) -> list[str]:
 
 def nearest(found: str, valid: Iterable[str]) -> str:
     """Return a hint at the valid word that was probably meant, or nothing."""
-    close = get_close_matches(found.lower(), valid, n=1)
+    close = get_close_matches(found[:100].lower(), valid, n=1)  # of a huge cell it would take minutes
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
