@@ -211,7 +211,7 @@ def annotate_video(prediction: VideoPrediction, track: Track | None, path: Path)
             replacing(path) as temporary,
             av.open(str(temporary), "w", options={"movflags": "faststart"}) as container,
         ):
-            stream = None
+            stream, last = None, -1
             for crop in read_crops(prediction.path, Selection(every=1), track):
                 picture = _even(_drawn(prediction, crop))
                 if stream is None:
@@ -221,7 +221,8 @@ def annotate_video(prediction: VideoPrediction, track: Track | None, path: Path)
                     stream.pix_fmt = "yuv420p"
                     stream.codec_context.time_base = Fraction(1, _CLOCK)
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = round(crop.frame.time * _CLOCK), Fraction(1, _CLOCK)
+                last = max(round(crop.frame.time * _CLOCK), last + 1)  # frames may share a time, but not here
+                frame.pts, frame.time_base = last, Fraction(1, _CLOCK)
                 container.mux(stream.encode(frame))
             if stream is not None:
                 container.mux(stream.encode())

@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,6 +133,18 @@ class TestAnnotate:
         image = next(read_frames(tmp_path / "sub/b.mp4", Selection(every=1))).image
         assert image[8:16, 8:24].mean() > 120 and abs(float(image[10:20, 45:60].mean()) - 60) < 8
         assert [file.name for file in (tmp_path / "sub").iterdir()] == ["b.mp4"]
+
+    def test_frames_that_share_a_time(self, tmp_path):
+        path = write_video(tmp_path / "a.mkv", frames=6)
+        data = path.read_bytes()
+        with av.open(str(path)) as container:
+            blocks = [packet.pos for packet in container.demux(video=0) if packet.size]
+        # the two bytes after a block's track number are its time in milliseconds, from its cluster's
+        assert data.count(b"\x81" + (300).to_bytes(2, "big"), blocks[3]) == 1
+        path.write_bytes(data.replace(b"\x81" + (300).to_bytes(2, "big"), b"\x81" + (200).to_bytes(2, "big")))
+        assert [frame.time for frame in read_frames(path, Selection(every=1))] == [0.0, 0.1, 0.2, 0.2, 0.4, 0.5]
+        annotate_video(prediction([0.9] * 6, path=str(path)), None, tmp_path / "b.mp4")
+        assert len(list(read_frames(tmp_path / "b.mp4", Selection(every=1)))) == 6
 
     def test_unreadable_video_leaves_nothing(self, tmp_path):
         with pytest.raises(VideoError):

@@ -23,9 +23,9 @@ MARGIN = 0.3
 LONGEST_GAP = 2.0
 """Seconds over which a lost face is taken to be where its neighbours in time are."""
 _WEIGHTS = "face_detection_yunet_2023mar.onnx"
-_LONGEST_SIDES = (320, 960)  # of the copies searched: faces over half as wide are found in the first, others in both
+_LONGEST_SIDES = (320, 1280)  # pixels of the copies that are searched: YuNet finds faces of 30 to 500
 _MOST_ENLARGED = 2.0
-_CONFIDENCE = 0.8
+_CONFIDENCE = 0.85
 _SAME_FACE = 0.3  # intersection over union
 _SMOOTHING = 0.5  # seconds, sigma of the Gaussian over the boxes
 _lock = threading.Lock()
