@@ -286,7 +286,7 @@ class TestHostile:
                     assert frame.image.dtype == np.uint8 and frame.image.ndim == 3
             except VideoError as error:
                 refused += 1
-                assert str(path) in str(error) and "codec can't decode" not in str(error)
+                assert str(path) in str(error) and "can't decode" not in str(error) and "index" not in str(error)
         assert refused
 
     @pytest.mark.parametrize("tag", [b"Lavf", b"VideoHandler"])
@@ -295,7 +295,7 @@ class TestHostile:
         data = path.read_bytes()
         path.write_bytes(data.replace(tag, b"\xe9" + tag[1:]))  # é in Latin-1
         assert path.read_bytes() != data
-        check(path)
+        assert [number_in(frame.image) for frame in read_frames(path, Selection(every=1))] == list(range(FRAMES))
 
     def test_an_unknown_codec_is_named_as_such(self, tmp_path):
         path = encode(tmp_path / "a.mkv")
