@@ -104,7 +104,7 @@ def read_frames(path: str | os.PathLike[str], selection: Selection) -> Iterator[
     path = os.path.abspath(path)
     try:
         yield from _read(path, selection)
-    except (av.error.FFmpegError, OSError, ValueError, LookupError) as error:
+    except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
         raise VideoError(f"{path}: is damaged, cut off or not a video: {_reason(error)}") from error
 
 
@@ -197,6 +197,6 @@ def _upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, LookupError) and not isinstance(error, OSError):  # PyAV before 19, amid the packets
+    if isinstance(error, IndexError):  # PyAV before 19, amid the packets
         return "it has a stream that its beginning does not announce"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
