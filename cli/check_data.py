@@ -19,9 +19,9 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
     """Check a data set for give-aways, leaks, bad masks and labels.
 
     Looks for corrupt files, missing labels, masks that are empty or misplaced, labels that other images
-    contradict, near-identical pictures in different splits, and labels that a trivial classifier can tell from
-    file size, JPEG tables, dimensions, colour or sharpness. The exit code is 1 if there is a fault; a warning
-    leaves it at 0.
+    contradict, near-identical pictures and overlapping crops in different splits, and labels that a trivial
+    classifier can tell from file size, JPEG tables, dimensions, colour or sharpness. The exit code is 1 if there
+    is a fault; a warning leaves it at 0.
 
     \b
     Example:

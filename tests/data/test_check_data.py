@@ -36,7 +36,7 @@ def clean(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clean")
     for number in range(30):
         write_png(folder / "photos" / f"{number:02}.png", photograph(number))
-    forge_folder(folder / "photos", folder / "data", METHODS, 5, splits=(0.6, 0.2, 0.2), progress=False)
+    forge_folder(folder / "photos", folder / "data", METHODS, 7, splits=(0.6, 0.2, 0.2), progress=False)
     return folder / "data"
 
 

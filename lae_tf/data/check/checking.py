@@ -9,7 +9,8 @@ from typing import Any
 
 from lae_tf.data.check.balance import check_balance
 from lae_tf.data.check.comparison import compare_with_sources
-from lae_tf.data.check.duplicates import check_duplicates
+from lae_tf.data.check.crops import check_crops
+from lae_tf.data.check.duplicates import check_duplicates, near_duplicates
 from lae_tf.data.check.facts import read_facts
 from lae_tf.data.check.findings import Finding, finding
 from lae_tf.data.check.giveaways import Predictability, check_giveaways, measure_giveaways
@@ -78,7 +79,9 @@ def check_data(path: str | os.PathLike[str], progress: bool = True) -> Checked:
         return Checked(name, manifest, findings)
     compared = compare_with_sources(facts, progress)
     measured = measure_giveaways(facts)
-    findings += check_masks(facts, compared) + check_labels(facts, compared) + check_duplicates(facts)
+    findings += check_masks(facts, compared) + check_labels(facts, compared)
+    duplicates = near_duplicates(facts)
+    findings += check_duplicates(duplicates) + check_crops(facts, duplicates, progress)
     findings += check_giveaways(measured)
     findings.sort(key=lambda one: one.severity)  # "fault" comes before "warning"
     return Checked(name, manifest, findings, measured, len(compared))

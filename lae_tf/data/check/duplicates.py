@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from lae_tf.data.check.codes import agreeing, differing_bits
 from lae_tf.data.check.findings import Finding, counted, finding
 
 DISTANCE = 5  # bits of 63 by which near-duplicates may differ
@@ -15,16 +16,8 @@ _LEVELS = 8.0  # mean difference of their thumbnails
 _BANDS = tuple((11 * i, 11 if i < 5 else 8) for i in range(6))
 
 
-def check_duplicates(facts: pd.DataFrame) -> list[Finding]:
-    """Find images of one split that have a near-duplicate in another.
-
-    Near-duplicates are our definition: perceptual hashes that differ by at most 5 of 63 bits, and 8 x 8 thumbnails
-    that differ by at most 8 levels in the mean. Flat pictures are left out.
-
-    Args:
-        facts: of ``read_facts``.
-    """
-    pairs = near_duplicates(facts)
+def check_duplicates(pairs: Sequence[tuple[str, str]]) -> list[Finding]:
+    """Tell of images of one split that have a near-duplicate in another: of ``near_duplicates``."""
     if not pairs:
         return []
     message = (
@@ -35,9 +28,14 @@ def check_duplicates(facts: pd.DataFrame) -> list[Finding]:
 
 
 def near_duplicates(facts: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return pairs of files of different splits, the most similar first.
+    """Return pairs of files of different splits that show nearly the same, the most similar first.
 
-    Of pictures in one split with the same hash only the first is compared.
+    Near-duplicates are our definition: perceptual hashes that differ by at most 5 of 63 bits, and 8 x 8 thumbnails
+    that differ by at most 8 levels in the mean. Flat pictures are left out, and of pictures in one split with the same
+    hash only the first is compared.
+
+    Args:
+        facts: of ``read_facts``.
     """
     table = facts[facts["hash"] >= 0].drop_duplicates(["hash", "split"]).reset_index(drop=True)
     hashes = table["hash"].to_numpy(dtype=np.uint64)
@@ -45,10 +43,10 @@ def near_duplicates(facts: pd.DataFrame) -> list[tuple[str, str]]:
     close: dict[tuple[int, int], int] = {}
     for start, bits in _BANDS:
         band = (hashes >> np.uint64(start)) & np.uint64((1 << bits) - 1)
-        for first, second in _agreeing(band):
+        for first, second in agreeing(band):
             across = splits[first] != splits[second]
             first, second = first[across], second[across]
-            distances = _distance(hashes[first], hashes[second])
+            distances = differing_bits(hashes[first], hashes[second])
             for k in np.flatnonzero(distances <= DISTANCE).tolist():
                 pair = sorted((int(first[k]), int(second[k])))
                 close[pair[0], pair[1]] = int(distances[k])
@@ -59,22 +57,3 @@ def near_duplicates(facts: pd.DataFrame) -> list[tuple[str, str]]:
         if levels <= _LEVELS:
             pairs.append((distance, levels, paths[i], paths[j]))
     return [(one, other) for _, _, one, other in sorted(pairs)]
-
-
-def _agreeing(band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield arrays of index pairs whose values agree, each pair once."""
-    order = np.argsort(band, kind="stable")
-    values = band[order]
-    left = np.arange(len(values) - 1)
-    step = 1
-    while left.size:
-        left = left[left + step < len(values)]
-        left = left[values[left] == values[left + step]]
-        if left.size:
-            yield order[left], order[left + step]
-        step += 1
-
-
-def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    differing = np.ascontiguousarray(first ^ second).view(np.uint8).reshape(len(first), 8)
-    return np.unpackbits(differing, axis=1).sum(axis=1)

@@ -15,7 +15,7 @@ class Finding:
 
     Attributes:
         severity: ``fault`` (training or measuring on this data misleads) or ``warning`` (look at it).
-        check: kind of check: manifest, files, balance, masks, labels, duplicates or give-aways.
+        check: kind of check: manifest, files, balance, masks, labels, duplicates, crops or give-aways.
         message: what was found, what that means, what to do, in one or two sentences.
         files: tuples of files concerned, the clearest first: one file each, or two that belong together; at most 100.
         count: how many such tuples there are.
