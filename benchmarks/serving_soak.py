@@ -1,172 +1,131 @@
-"""Sends thousands of mixed requests to `lae-tf serve` and checks every answer and the server's memory.
+"""Attacks `lae-tf serve` with thousands of hostile requests while good clients go on, and holds it to account.
 
-Usage: python benchmarks/serving_soak.py EXPORT_DIR [--requests 10000] [--clients 8]
+Usage: python benchmarks/serving_soak.py EXPORT_DIR [--hostile 10000] [--attackers 6] [--quiet-seconds 60]
 
-Valid images (alone, several, compressed, from slow clients), damaged and truncated ones, decompression bombs,
-bodies that are too large or no JSON, wrong URLs, and clients that go away. Fails if an answer has another code or
-score than it should, if the server dies, or if its resident memory grows by more than 5 % after the warm-up.
+A server of its own is started on loopback. Good clients, who ask at a steady pace for scores of images alone and in
+threes, compressed and over slow lines, for heatmaps and for the status, first have it to themselves; then attackers
+send what `hostile_requests.py` lists. Fails if the server dies or writes a traceback, if an answer has another code or
+score than it should, if it has a code of 500 and more but 501 and 504, if a good request is not answered, if the good
+ones' p99 under attack is ten times that of the quiet server or more, or if the server's resident memory is afterwards
+more than 5 % above what it was before the attack. `--hostile 500 --quiet-seconds 10` is the short form.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import gzip
 import http.client
-import io
 import json
 import os
 import random
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from hostile_requests import TARGET, Attacker, body, jpeg
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-TARGET = "/v1/models/m:predict"
 TOLERANCE = 1e-5
-WARM_UP, GROWTH = 0.3, 1.05
+SLOWER, GROWTH = 10.0, 1.05
+PAUSE_SECONDS = 0.05  # of a good client between two requests
+ALLOWED = {501, 504}
 
 
-def jpeg(seed: int) -> bytes:
-    file = io.BytesIO()
-    coarse = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((128, 128)).save(file, "JPEG")
-    return file.getvalue()
+class GoodClients:
+    """Clients that send what they should, at a steady pace, and know what has to come back.
 
-
-def bomb() -> bytes:
-    """Return a PNG file of a few bytes whose header promises 100 000 x 100 000 pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0" * 99
-
-
-def body(*images: bytes) -> bytes:
-    return json.dumps({"instances": [{"b64": base64.b64encode(image).decode()} for image in images]}).encode()
-
-
-class Soak:
-    """What is sent, and what has to come back."""
+    Args:
+        port: where the server listens.
+    """
 
     def __init__(self, port: int):
-        self.port = port
-        self.images = [jpeg(seed) for seed in range(16)]
-        self.scores = [self.scored(body(image))[0] for image in self.images]
+        self._port = port
+        self._images = [jpeg(seed, size) for seed, size in enumerate([128] * 12 + [1000, 2000])]
+        self._scores: list[float] = []
         self.wrong: list[str] = []
-        self.kinds: Counter[str] = Counter()
-        self.cases: list[tuple[Callable[[random.Random], None], int]] = [
-            (self.one_image, 6),
-            (self.several_images, 2),
-            (self.compressed, 2),
-            (self.slow_client, 1),
-            (self.status, 2),
-            (self.gone_in_the_body, 2),
-            (self.gone_before_the_answer, 2),
-            (self.refused("no JSON", 400, b'{"instances": ['), 2),
-            (self.refused("no base64", 400, b'{"instances": [{"b64": "*"}]}'), 2),
-            (self.refused("no image", 400, body(self.images[0], b"no image")), 2),
-            (self.refused("truncated", 400, body(self.images[0][:200])), 2),
-            (self.refused("bomb", 400, body(bomb())), 2),
-            (self.refused("deep", 400, b'{"instances": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"), 1),
-            (self.refused("too large", 413, b" " * (2 * 2**20)), 1),
-            (self.refused("unknown model", 404, body(self.images[0]), "/v1/models/none:predict"), 1),
-            (self.refused("wrong URL", 400, b"{}", "/v1/models/m:forget"), 1),
-            (self.refused("outside", 404, b"{}", "/"), 1),
-        ]
+        self.seconds: list[float] = []
+        for image in self._images:
+            self._scores += self._scored(body(image))
 
-    def ask(self, data: bytes, target: str = TARGET, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+    def run(self, done: threading.Event, seed: int) -> None:
+        """Ask until ``done``; the waiting times are in ``seconds``."""
+        chance = random.Random(seed)
+        while not done.wait(PAUSE_SECONDS):
+            began = time.perf_counter()
+            try:
+                self._ask_something(chance)
+            except Exception as error:
+                self.wrong.append(f"a good request: {type(error).__name__}: {error}")
+            self.seconds.append(time.perf_counter() - began)
+
+    def _ask_something(self, chance: random.Random) -> None:
+        kind = chance.randrange(10)
+        if kind == 0:
+            if b"AVAILABLE" not in self._ask(b"", target="/v1/models/m"):
+                raise ValueError("no version is available")
+            return
+        indices = chance.choices(range(len(self._images)), k=3 if kind == 1 else 1)
+        images = [self._images[index] for index in indices]
+        data = body(*images, signature="explain" if kind == 2 else "")
+        packed = {"Content-Encoding": "gzip"} if kind == 3 else {}
+        scores = self._scored(gzip.compress(data) if packed else data, packed)
+        expected = [self._scores[index] for index in indices]
+        if len(scores) != len(expected) or not np.allclose(scores, expected, rtol=0, atol=TOLERANCE):
+            raise ValueError(f"{scores}, not {expected}")
+
+    def _scored(self, data: bytes, headers: dict[str, str] | None = None) -> list[float]:
+        return [float(item["score"]) for item in json.loads(self._ask(data, headers))["predictions"]]
+
+    def _ask(self, data: bytes, headers: dict[str, str] | None = None, target: str = TARGET) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         try:
             connection.request("POST" if data else "GET", target, data or None, headers or {})
             response = connection.getresponse()
-            return response.status, response.read()
+            answer = response.read()
         finally:
             connection.close()
+        if response.status != 200:
+            raise ValueError(f"{response.status}: {answer[:200]!r}")
+        return answer
 
-    def scored(self, data: bytes, headers: dict[str, str] | None = None) -> list[float]:
-        status, answer = self.ask(data, headers=headers)
-        if status != 200:
-            raise AssertionError(f"{status}: {answer[:200]!r}")
-        return [float(item["score"]) for item in json.loads(answer)["predictions"]]
 
-    def check(self, kind: str, indices: list[int], scores: list[float]) -> None:
-        expected = [self.scores[index] for index in indices]
-        if len(scores) != len(expected) or not np.allclose(scores, expected, rtol=0, atol=TOLERANCE):
-            self.wrong.append(f"{kind}: {scores}, not {expected}")
+@contextmanager
+def asking(clients: GoodClients, count: int) -> Iterator[list[float]]:
+    """Let good clients ask meanwhile; yields the list of the seconds that they waited."""
+    clients.seconds = []
+    done = threading.Event()
+    threads = [threading.Thread(target=clients.run, args=(done, seed)) for seed in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield clients.seconds
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
 
-    def one_image(self, chance: random.Random) -> None:
-        index = chance.randrange(len(self.images))
-        self.check("one image", [index], self.scored(body(self.images[index])))
 
-    def several_images(self, chance: random.Random) -> None:
-        indices = [chance.randrange(len(self.images)) for _ in range(3)]
-        self.check("several", indices, self.scored(body(*(self.images[index] for index in indices))))
-
-    def compressed(self, chance: random.Random) -> None:
-        data = gzip.compress(body(self.images[1]))
-        self.check("compressed", [1], self.scored(data, {"Content-Encoding": "gzip"}))
-        status, _ = self.ask(data[:-20], headers={"Content-Encoding": "gzip"})
-        if status != 400:
-            self.wrong.append(f"damaged gzip: {status}")
-
-    def slow_client(self, chance: random.Random) -> None:
-        data = body(self.images[2])
-        with self.connected(len(data)) as connection:
-            for start in range(0, len(data), len(data) // 4):
-                connection.sendall(data[start : start + len(data) // 4])
-                time.sleep(0.02)
-            if not connection.recv(65536).startswith(b"HTTP/1.1 200"):
-                self.wrong.append("slow client: not 200")
-
-    def status(self, chance: random.Random) -> None:
-        status, answer = self.ask(b"", "/v1/models/m")
-        if status != 200 or b"AVAILABLE" not in answer:
-            self.wrong.append(f"status: {status}")
-
-    def gone_in_the_body(self, chance: random.Random) -> None:
-        with self.connected(1_000_000) as connection:
-            connection.sendall(body(self.images[3])[: chance.randrange(1, 2000)])
-
-    def gone_before_the_answer(self, chance: random.Random) -> None:
-        data = body(self.images[4])
-        with self.connected(len(data)) as connection:
-            connection.sendall(data)
-
-    def connected(self, length: int) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=120)
-        connection.sendall(f"POST {TARGET} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode())
-        return connection
-
-    def refused(self, kind: str, code: int, data: bytes, target: str = TARGET) -> Callable[[random.Random], None]:
-        def send(chance: random.Random) -> None:
-            status, answer = self.ask(data, target)
-            if status != code or not (b'"error"' in answer or target == "/"):
-                self.wrong.append(f"{kind}: {status} {answer[:200]!r}")
-
-        send.__name__ = kind
-        return send
-
-    def run(self, count: int, seed: int) -> None:
-        """Send requests one after the other, in an order that the seed decides."""
-        chance = random.Random(seed)
-        cases, weights = zip(*self.cases, strict=True)
-        for _ in range(count):
-            (case,) = chance.choices(cases, weights)
-            try:
-                case(chance)
-            except Exception as error:
-                self.wrong.append(f"{case.__name__}: {type(error).__name__}: {error}")
-            self.kinds[case.__name__] += 1
+def attack(attacker: Attacker, count: int, seed: int, kinds: Counter[str], wrong: list[str]) -> None:
+    """Send hostile requests one after the other, in an order that the seed decides."""
+    chance = random.Random(seed)
+    weights = [kind.weight for kind in attacker.kinds]
+    for _ in range(count):
+        (kind,) = chance.choices(attacker.kinds, weights)
+        try:
+            status = kind.send(chance)
+        except OSError as error:  # the server may close the connection of whoever asks too much
+            kinds[f"{kind.name}: {type(error).__name__}"] += 1
+            continue
+        kinds[f"{kind.name}: {status or 'not waited for'}"] += 1
+        if status not in kind.answers or (status >= 500 and status not in ALLOWED):
+            wrong.append(f"{kind.name}: {status}")
 
 
 def resident_mib(process: int) -> float:
@@ -174,63 +133,73 @@ def resident_mib(process: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
+@contextmanager
+def served(export_dir: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a server with batching; yields its process and port. What it logs is in ``folder / "log"``."""
+    batching = folder / "batching.txt"
+    batching.write_text("max_batch_size { value: 8 }")
+    command = [sys.executable, "-W", "ignore", "-m", "lae_tf.cli.main", "serve", export_dir, "--model-name", "m"]
+    options = ["--rest-api-port", 0, "--no-access-log", "--json", "--demo", "--batching-parameters-file", batching]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(list(map(str, [*command, *options])), stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert server.stdout is not None
+        yield server, json.loads(server.stdout.readline())["port"]
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export_dir", type=Path)
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--clients", type=int, default=8)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        batching = Path(folder, "batching.txt")
-        batching.write_text("max_batch_size { value: 8 }")
-        command = [sys.executable, "-W", "ignore", "-m", "lae_tf.cli.main", "serve", arguments.export_dir]
-        options = [
-            "--model-name",
-            "m",
-            "--rest-api-port",
-            "0",
-            "--max-body-mib",
-            "1",
-            "--no-access-log",
-            "--json",
+    parser.add_argument("--hostile", type=int, default=10_000, help="Hostile requests.")
+    parser.add_argument("--attackers", type=int, default=6, help="Of which so many send at one time.")
+    parser.add_argument("--good-clients", type=int, default=2)
+    parser.add_argument("--quiet-seconds", type=float, default=60)
+    given = parser.parse_args()
+    wrong: list[str] = []
+    kinds: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder, served(given.export_dir, Path(folder)) as (server, port):
+        clients, attacker = GoodClients(port), Attacker(port)
+        print(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, load of the machine {os.getloadavg()[0]:.1f}")
+        with asking(clients, given.good_clients) as quiet:
+            time.sleep(given.quiet_seconds)
+        before = resident_mib(server.pid)
+        load = os.getloadavg()[0]
+        print(f"quiet: {len(quiet)} good, p99 {np.quantile(quiet, 0.99) * 1e3:.0f} ms, {before:.0f} MiB", flush=True)
+        began = time.perf_counter()
+        share = given.hostile // given.attackers
+        threads = [
+            threading.Thread(target=attack, args=(attacker, share, seed, kinds, wrong))
+            for seed in range(given.attackers)
         ]
-        server = subprocess.Popen(
-            [*map(str, command), *options, "--batching-parameters-file", batching],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            assert server.stdout is not None
-            soak = Soak(json.loads(server.stdout.readline())["port"])
-            steps = 10
-            sizes = []
-            began = time.perf_counter()
-            for step in range(steps):
-                share = arguments.requests // steps // arguments.clients
-                threads = [
-                    threading.Thread(target=soak.run, args=(share, step * arguments.clients + client))
-                    for client in range(arguments.clients)
-                ]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-                if server.poll() is not None:
-                    raise SystemExit(f"The server died with code {server.returncode}.")
-                sizes.append(resident_mib(server.pid))
-                done = sum(soak.kinds.values())
-                rate = done / (time.perf_counter() - began)
-                print(f"{done:>6} requests, {rate:.0f} a second, {sizes[-1]:.0f} MiB", flush=True)
-        finally:
-            server.terminate()
-            server.wait()
-    for kind, count in soak.kinds.most_common():
+        with asking(clients, given.good_clients) as attacked:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(30)
+                    print(f"{sum(kinds.values()):>6} hostile, {resident_mib(server.pid):.0f} MiB", flush=True)
+        attacker.close()
+        took = time.perf_counter() - began
+        if server.poll() is not None:
+            raise SystemExit(f"The server died with code {server.returncode}.")
+        time.sleep(10)
+        after = resident_mib(server.pid)
+        tracebacks = Path(folder, "log").read_text(errors="replace").count("Traceback")
+    for kind, count in sorted(kinds.items()):
         print(f"{count:>6} {kind}")
-    growth = sizes[-1] / sizes[int(steps * WARM_UP) - 1]
-    print(f"{len(soak.wrong)} wrong answers; memory after the warm-up x {growth:.3f}; exit {server.returncode}")
-    print("\n".join(soak.wrong[:20]))
-    if soak.wrong or growth > GROWTH or server.returncode:
+    slower = np.quantile(attacked, 0.99) / np.quantile(quiet, 0.99)
+    wrong += clients.wrong + ["a traceback in the log"] * tracebacks
+    print(
+        f"{sum(kinds.values())} hostile requests in {took:.0f} s, load of the machine {load:.1f} before; "
+        f"{len(attacked)} good meanwhile, p50 {np.median(attacked) * 1e3:.0f} ms, p99 "
+        f"{np.quantile(attacked, 0.99) * 1e3:.0f} ms (x {slower:.1f}); memory {before:.0f} MiB before, "
+        f"{after:.0f} MiB after (x {after / before:.3f}); {len(wrong)} wrong; exit {server.returncode}"
+    )
+    print("\n".join(wrong[:20]))
+    if wrong or slower >= SLOWER or after > before * GROWTH or server.returncode:
         raise SystemExit(1)
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from contextlib import closing
 
 
 class Process:
-    """A running ``lae-tf serve --json``."""
+    """A running ``lae-tf serve --json``, which may open so many ``files``."""
 
-    def __init__(self, *arguments, log):
+    def __init__(self, *arguments, log, files=None):
         self.log = log
         self.child = subprocess.Popen(
             [
@@ -28,6 +29,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=log.open("w"),
             text=True,
+            preexec_fn=files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))),
         )
         line = self.child.stdout.readline()
         assert line, log.read_text()

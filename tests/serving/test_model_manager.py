@@ -5,11 +5,31 @@ import shutil
 import threading
 
 import pytest
+import tensorflow as tf
 
 from lae_tf.errors import LAEError
 from lae_tf.serving.config_files import ModelConfig, VersionPolicy
 from lae_tf.serving.errors import Code, ServingError
+from lae_tf.serving.loaded_model import LoadedModel, load_warm
 from lae_tf.serving.model_manager import ModelManager
+
+
+def prediction_log(name, signature, inputs):
+    """Write a PredictionLog by hand: every field is a tag, a length and the content."""
+
+    def field(number, content):
+        size, length = len(content), b""
+        while size > 127:
+            length += bytes([size & 127 | 128])
+            size >>= 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+    entries = b"".join(
+        field(2, field(1, key.encode()) + field(2, tf.make_tensor_proto(value).SerializeToString()))
+        for key, value in inputs.items()
+    )
+    spec = field(1, name.encode()) + (field(3, signature.encode()) if signature else b"")
+    return field(6, field(1, field(1, spec) + entries))
 
 
 class Fake:
@@ -163,3 +183,45 @@ def test_a_directory_that_vanishes_for_a_moment_changes_nothing(tmp_path):
     (tmp_path / "away").rename(tmp_path / "base")
     models.poll()
     assert served(models) == [1] and states(models) == {1: "AVAILABLE"}
+
+
+def test_a_version_is_warmed_up_before_it_takes_over(tmp_path, models_dir):
+    """Its records run before it is served; where one fails, the version before it serves on."""
+    base = tmp_path / "half"
+    shutil.copytree(models_dir / "half" / "1", base / "1")
+    models = ModelManager([ModelConfig("half", base)])
+    models.start(0)
+    for version, value, served_then in ((2, [1.5, 2.5], [2]), (3, "no number", [2])):
+        shutil.copytree(models_dir / "half" / "2", base / str(version))
+        records = base / str(version) / "assets.extra" / "tf_serving_warmup_requests"
+        records.parent.mkdir()
+        with tf.io.TFRecordWriter(str(records)) as writer:
+            writer.write(prediction_log("half", "", {"x": value}))
+        models.poll()
+        assert models.loaded_versions() == {"half": served_then}
+    newest = models.statuses("half")[0]
+    assert newest.state == "END" and newest.error.message.startswith("A warm-up record failed: ")
+    shutil.copytree(models_dir / "half" / "2", base / "4")
+    (base / "4" / "assets.extra").mkdir()
+    (base / "4" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no record" * 20)
+    models.poll()
+    assert models.loaded_versions() == {"half": [2]}
+
+
+def test_warm_up_runs_every_record(tmp_path, models_dir, monkeypatch):
+    version = tmp_path / "1"
+    shutil.copytree(models_dir / "half" / "2", version)
+    (version / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        for signature, value in (("", [1.0]), ("total", [1.0, 2.0])):
+            writer.write(prediction_log("half", signature, {"x": value}))
+    ran = []
+    run = LoadedModel.run
+
+    def noting(model, name, inputs):
+        ran.append((name, inputs["x"].tolist()))
+        return run(model, name, inputs)
+
+    monkeypatch.setattr(LoadedModel, "run", noting)
+    load_warm("half", 1, version)
+    assert ran == [("serving_default", [1.0]), ("total", [1.0, 2.0])]

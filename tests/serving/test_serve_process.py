@@ -1,5 +1,6 @@
 """``lae-tf serve`` as a process of its own: start, swap, kill, restart, end."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,9 +21,9 @@ BATCHING = "max_batch_size { value: 16 } batch_timeout_micros { value: 0 } num_b
 def start(tmp_path):
     processes = []
 
-    def start_one(*arguments):
+    def start_one(*arguments, files=None):
         log = tmp_path / f"log{len(processes)}"
-        processes.append(Process(*arguments, "--rest-api-port", 0, log=log))
+        processes.append(Process(*arguments, "--rest-api-port", 0, log=log, files=files))
         return processes[-1]
 
     yield start_one
@@ -100,6 +101,42 @@ def test_what_is_in_flight_is_finished(start, models_dir, tmp_path):
     assert answers == [(200, {"outputs": [1500.0]})]
 
 
+def test_half_sent_heads_shut_nobody_out(start, models_dir):
+    """More of them than the system lets the server open files for, and one line in its log."""
+    process = start(models_dir / "half", "--no-access-log", files=320)
+    held = [socket.create_connection(("127.0.0.1", process.facts["port"])) for _ in range(400)]
+    for connection in held:
+        with contextlib.suppress(OSError):  # it may be closed already
+            connection.sendall(b"GET /v1/models/half HTTP/1.1\r\n")
+    for _ in range(5):
+        assert process.predict() == (200, {"predictions": [2.5]})
+    for connection in held:
+        connection.close()
+    said = process.log.read_text()
+    assert said.count("all 128 connections are taken") == 1 and "Traceback" not in said
+
+
+def test_the_server_ends_while_a_body_is_read(start, models_dir):
+    process = start(models_dir / "half", "--no-access-log", "--rest-api-timeout-in-ms", 3000)
+    body = b'{"instances": [' + b"[-NaN]," * 5_000_000
+    with closing(http.client.HTTPConnection("127.0.0.1", process.facts["port"], timeout=60)) as connection:
+        connection.request("POST", "/v1/models/half:predict", body)
+        assert process.predict() == (200, {"predictions": [2.5]})
+        assert process.end() == 0
+    assert "Traceback" not in process.log.read_text()
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", process.facts["port"]), timeout=1)
+
+
+def test_foreign_hosts_are_refused_unless_told(start, models_dir):
+    process = start(models_dir / "half", "--demo", "--allowed-host", "box.lan")
+    for host, status in (("evil.example", 421), ("box.lan:1", 200), ("127.0.0.1", 200), ("localhost:8501", 200)):
+        for target in ("/demo", "/v1/models/half"):
+            with closing(http.client.HTTPConnection("127.0.0.1", process.facts["port"], timeout=30)) as connection:
+                connection.request("GET", target, headers={"Host": host})
+                assert connection.getresponse().status == status
+
+
 def test_several_models_from_a_config_file(start, models_dir, tmp_path):
     config = tmp_path / "models.config"
     both = "".join(
@@ -141,6 +178,7 @@ def test_directories_that_hold_no_model(refuse, models_dir, tmp_path):
         ([models_dir / "half" / "1"], f"give the directory above it ({models_dir / 'half'})"),
         ([], "Give EXPORT_DIR"),
         ([tmp_path, "--model-config-file", "x"], "not both"),
+        ([models_dir, "--port", "8501"], "for the REST API say --rest-api-port 8501"),
     ):
         code, err = refuse(*arguments)
         assert code == 2 and said in err and "\n" not in err
