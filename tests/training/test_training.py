@@ -215,9 +215,11 @@ def test_a_second_command_in_a_run_is_refused(tmp_path, tiny_manifest):
         for work in (lambda: train(config), lambda: select_round(Run(config.output), "2%", "random")):
             with pytest.raises(LAEError, match="run is being changed by another lae-tf command; wait until that ends"):
                 work()
-    assert sorted(path.name for path in tmp_path.glob("run/*")) == [".lock"]
-    with Run(config.output).locked():  # the file of an ended process is no obstacle
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    (tmp_path / "run" / ".lock").touch()  # as a kill leaves it
+    with Run(config.output).locked():
         pass
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_a_finished_run_resumes_to_itself(trained_run, tiny_config):
