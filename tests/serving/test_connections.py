@@ -71,6 +71,7 @@ def test_the_rest_of_a_body_that_was_answered_has_its_time(start_server):
 
 
 def test_clients_that_let_the_server_wait_make_room_for_others(guarded):
+    head = f"POST {M}:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n".encode()
     held = []
     try:
         for number in range(30):
