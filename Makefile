@@ -14,7 +14,7 @@ test: $(BIN)/.installed-dev
 # After the others: Beam brings older versions of NumPy, protobuf and pyarrow with it.
 test-beam: $(BIN)/.installed-dev
 	$(BIN)/python -m pip install -qq --editable '.[beam]'
-	$(BIN)/python -m pytest -n 2 tests/scale/test_beam_engine.py tests/scale/test_tfrecords.py
+	$(BIN)/python -m pytest -n 2 tests/predict/pools/test_beam_engine.py tests/predict/pools/test_tfrecords.py
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

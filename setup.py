@@ -45,9 +45,9 @@ setup(
         "lae_tf": ["py.typed"],
         "lae_tf.annotation": ["static/*"],
         "lae_tf.configs": ["*.yaml"],
-        "lae_tf.evaluation": ["templates/*"],
+        "lae_tf.report": ["templates/*"],
         "lae_tf.export": ["templates/*"],
-        "lae_tf.serving": ["static/*"],
+        "lae_tf.serving.rest": ["static/*"],
         "lae_tf.serving.deploy": ["templates/*"],
     },
     install_requires=[

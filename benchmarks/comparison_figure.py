@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lae_tf.baselines import PEERS
-from lae_tf.benchmark.compare import ALWAYS_REAL
-from lae_tf.benchmark.protocol import OWN, Protocol
-from lae_tf.evaluation.plots import COLOURS, GREY, INK, png
+from lae_tf.comparison.compare import ALWAYS_REAL
+from lae_tf.comparison.peers import PEERS
+from lae_tf.comparison.protocol import OWN, Protocol
 from lae_tf.evaluation.tables import UNSEEN_MEAN
+from lae_tf.report.plots import COLOURS, GREY, INK, png
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("swap", "attribute", "inpainting")

@@ -23,8 +23,8 @@ def built(name: str, size: int) -> Any:
     """Return a compiled model of a peer's name or of one in ``WIDTHS``."""
     import keras
 
-    from lae_tf.baselines import build_peer
-    from lae_tf.config import Config
+    from lae_tf.comparison.peers import build_peer
+    from lae_tf.config.sections import Config
     from lae_tf.training.build import build_model, compile_model
 
     if name not in WIDTHS:
@@ -55,8 +55,8 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
-    from lae_tf.allocator import keep_freed_memory
-    from lae_tf.baselines import PEERS
+    from lae_tf.comparison.peers import PEERS
+    from lae_tf.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     rng = np.random.default_rng(0)

@@ -25,7 +25,7 @@ def main() -> None:
     from lae_tf.data.manifest import Manifest
     from lae_tf.data.pipeline import evaluation_dataset
     from lae_tf.model.lae import LAE
-    from lae_tf.selection.pool import pool_features
+    from lae_tf.selection.features import pool_features
 
     model = LAE(image_size=options.size)
     with tempfile.TemporaryDirectory() as name:

@@ -44,10 +44,10 @@ def make_data(folder: Path, size: int, count: int) -> Path:
 
 
 def measure(size: int, steps: int) -> dict[str, float]:
-    from lae_tf.allocator import keep_freed_memory
-    from lae_tf.config import Config
+    from lae_tf.config.sections import Config
     from lae_tf.data.manifest import Manifest
     from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
+    from lae_tf.runtime.allocator import keep_freed_memory
     from lae_tf.training.build import build_model, compile_model
 
     keep_freed_memory()  # as the commands do

@@ -48,9 +48,9 @@ def command(
       lae-tf benchmark configs/swap.yaml --data data --fast
     """
     import_tensorflow()
-    from lae_tf.benchmark.page import write_comparison
-    from lae_tf.benchmark.protocol import Protocol
-    from lae_tf.benchmark.run import require_same_settings, run_cells
+    from lae_tf.comparison.page import write_comparison
+    from lae_tf.comparison.protocol import Protocol
+    from lae_tf.comparison.run import require_same_settings, run_cells
     from lae_tf.data.manifest import Manifest
     from lae_tf.errors import UsageError
 

@@ -27,9 +27,9 @@ def command(manifest: str, html: str | None, as_json: bool) -> None:
     Example:
       lae-tf check-data data/manifest.csv --html check.html
     """
-    from lae_tf.data.check import check_data
-    from lae_tf.data.check.findings import counted
-    from lae_tf.data.check.page import write_page
+    from lae_tf.audit import check_data
+    from lae_tf.audit.findings import counted
+    from lae_tf.audit.page import write_page
 
     checked = check_data(manifest)
     if as_json:

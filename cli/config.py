@@ -12,7 +12,7 @@ from lae_tf.cli.inputs import ConfigPath
 from lae_tf.cli.overrides import set_option
 
 if TYPE_CHECKING:
-    from lae_tf.config import Config
+    from lae_tf.config.sections import Config
 
 
 @click.command("config")
@@ -32,8 +32,8 @@ def command(config: str | None, overrides: tuple[str, ...], json_schema: bool, a
       lae-tf config data/manifest.csv --set align.epochs=5 > config.yaml
       lae-tf config --json-schema > lae-tf.schema.json
     """
-    from lae_tf import config_schema
-    from lae_tf.config import Config
+    from lae_tf.config.sections import Config
+    from lae_tf.config.sections import schema as config_schema
     from lae_tf.errors import UsageError
 
     if json_schema:
@@ -63,7 +63,7 @@ def written(value: object) -> str:
 
 
 def _records(config: Config | None) -> list[dict]:
-    from lae_tf.config_schema import sections, value_of
+    from lae_tf.config.schema import sections, value_of
 
     records = []
     for key in (key for section in sections() for key in section.keys):
@@ -76,7 +76,7 @@ def _records(config: Config | None) -> list[dict]:
 
 
 def _table() -> str:
-    from lae_tf.config_schema import sections
+    from lae_tf.config.schema import sections
 
     context = click.get_current_context()
     formatter = context.make_formatter()

@@ -48,9 +48,9 @@ def command(
 
     from lae_tf.cli.predict import heatmap_names
     from lae_tf.data.finding import find_images
-    from lae_tf.data.images import printable
-    from lae_tf.data.walking import LeftOut
     from lae_tf.errors import UsageError
+    from lae_tf.files.walking import LeftOut
+    from lae_tf.images.files import printable
     from lae_tf.training.run import Run
 
     if masks and manifest:

@@ -54,8 +54,8 @@ def command(
             raise UsageError(f"--deploy is for TensorFlow Serving, which takes savedmodel, not {form}.")
         check_deployment(deploy)
     import_tensorflow()
-    from lae_tf.addons import STACK
     from lae_tf.export.exporting import MODEL_NAME, export_run
+    from lae_tf.runtime.addons import STACK
 
     export = export_run(opened, out, version, form, int8)
     deployed = write_deployment(deploy, out / MODEL_NAME, export.version, STACK) if deploy else None

@@ -16,7 +16,7 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
     """Print the methods and end, if that is what --methods asks for."""
     if value != "list":
         return value
-    from lae_tf.data.forge import METHODS
+    from lae_tf.forge import METHODS
 
     for name, method in METHODS.items():
         click.echo(f"{name:<20}{method.summary}")
@@ -76,7 +76,7 @@ def command(
       lae-tf forge photos/ forged/ --methods splice,inpaint-telea --seed 7
       lae-tf forge portraits/ forged/ --methods face-swap,self-blend-face
     """
-    from lae_tf.data.forge import METHODS, PostProcessing, forge_folder
+    from lae_tf.forge import METHODS, PostProcessing, forge_folder
 
     sets = {
         "all": [name for name, method in METHODS.items() if not method.needs_face],

@@ -63,12 +63,12 @@ def command(
     from functools import partial
     from pathlib import Path
 
-    from lae_tf.data.extraction import extract
-    from lae_tf.data.layouts import build_manifest
-    from lae_tf.data.layouts.originals import original_of
-    from lae_tf.data.layouts.rehearsal import require_divisible
-    from lae_tf.data.video import Selection
+    from lae_tf.datasets.extraction import extract
+    from lae_tf.datasets.layouts import build_manifest
+    from lae_tf.datasets.layouts.originals import original_of
+    from lae_tf.datasets.layouts.rehearsal import require_divisible
     from lae_tf.errors import UsageError
+    from lae_tf.video.frames import Selection
 
     if every is None and count is None:
         count = DEFAULT_COUNT

@@ -20,8 +20,8 @@ def command(as_json: bool) -> None:
       lae-tf info --json
     """
     import_tensorflow()
-    from lae_tf.addons import STACK, STACKS
-    from lae_tf.environment import describe, extras
+    from lae_tf.runtime.addons import STACK, STACKS
+    from lae_tf.runtime.environment import describe, extras
 
     facts: dict[str, Any] = {**describe(), "extras": extras()}
     if as_json:

@@ -51,7 +51,7 @@ def command(
     Example:
       lae-tf loop config.yaml --oracle --budget 0.5% --budget 1% --budget 3% --strategy random --seed 0 --seed 1
     """
-    from lae_tf.config import Config
+    from lae_tf.config.sections import Config
     from lae_tf.errors import UsageError
 
     shares = tuple(share_of(text) for text in budgets)

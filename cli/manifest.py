@@ -23,7 +23,7 @@ class LayoutName(click.ParamType):
     name = "kind"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from lae_tf.data.layouts import LAYOUTS
+        from lae_tf.datasets.layouts import LAYOUTS
 
         if value not in LAYOUTS:
             order = " The order is lae-tf manifest KIND ROOT." if os.path.exists(value) else ""
@@ -72,7 +72,7 @@ def command(
       lae-tf manifest faceforensics++ frames -o ffpp.csv
     """
     from lae_tf.data.contract import SPLITS
-    from lae_tf.data.layouts import build_manifest
+    from lae_tf.datasets.layouts import build_manifest
 
     asked = click.get_current_context().get_parameter_source("splits") is not ParameterSource.DEFAULT
     shares = splits if asked else None

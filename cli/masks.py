@@ -14,7 +14,7 @@ from lae_tf.cli.output_path import OutputPath
 from lae_tf.errors import ProblemsError
 
 if TYPE_CHECKING:
-    from lae_tf.annotation.differencing import Derived
+    from lae_tf.masks.differencing import Derived
 
 
 @click.group("masks")
@@ -54,7 +54,7 @@ def diff(
     Example:
       lae-tf masks diff data/manifest.csv --sources data/originals
     """
-    from lae_tf.annotation.differencing import Differencing, derive_masks
+    from lae_tf.masks.differencing import Differencing, derive_masks
 
     parameters = Differencing()
     if threshold is not None:
@@ -73,7 +73,7 @@ def diff(
 
 
 def _report(derived: Derived, manifest: str, sources: str | None, folder: Path) -> None:
-    from lae_tf.data.images import printable
+    from lae_tf.images.files import printable
 
     for sentence in derived.left_out:
         click.echo(f"Left out: {printable(sentence)}", err=True)
@@ -86,8 +86,8 @@ def _report(derived: Derived, manifest: str, sources: str | None, folder: Path) 
 
 
 def _named(fakes: list[str]) -> str:
-    from lae_tf.data.check.findings import counted
-    from lae_tf.data.images import printable
+    from lae_tf.audit.findings import counted
+    from lae_tf.images.files import printable
 
     more = ", ..." if len(fakes) > 3 else ""
     return f"{counted(len(fakes), 'fake')} ({printable(', '.join(fakes[:3]))}{more})"

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 def _complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offer the keys, each with its ``=``."""
-    from lae_tf.config_schema import sections
+    from lae_tf.config.schema import sections
 
     keys = (key for section in sections() for key in section.keys)
     return [CompletionItem(f"{key.name}=", help=key.meaning) for key in keys if key.name.startswith(begun)]

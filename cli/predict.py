@@ -15,14 +15,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lae_tf.atomic import write_bytes, write_text
 from lae_tf.cli.inputs import RunPath, quoted, require_images
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
 from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
-from lae_tf.decision import MODELS_OWN, Threshold, score_text
 from lae_tf.errors import MissingExtraError, UsageError
+from lae_tf.files.atomic import write_bytes, write_text
+from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
 
 FOR_IMAGES = {"heatmaps", "csv_path"}
 FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
@@ -75,7 +75,7 @@ def command(
     from tqdm import tqdm
 
     from lae_tf.data.finding import find_images, videos_among
-    from lae_tf.data.walking import LeftOut
+    from lae_tf.files.walking import LeftOut
 
     left_out: list[LeftOut] = []
     context = click.get_current_context()
@@ -167,7 +167,7 @@ def split_run(context: click.Context, paths: tuple[str, ...], server: str | None
 def ask_run(run: str, threshold: Threshold | None, files: list[str], batch_size: int) -> Iterator[Any]:
     """Yield a prediction for each file, made in this process."""
     import_tensorflow()
-    from lae_tf.prediction import predict_files
+    from lae_tf.predict.images import predict_files
     from lae_tf.training.run import Run
 
     return predict_files(Run.open(run).load_model(threshold), files, batch_size)
@@ -178,7 +178,7 @@ def ask_server(
 ) -> Iterator[Any]:
     """Yield a prediction for each file, made by a server."""
     try:
-        from lae_tf.serving.client import Client
+        from lae_tf.serving.client.rest_client import Client
     except ImportError:
         raise MissingExtraError("lae-tf predict --server", "serve") from None
     with Client(url, model, token=token, batch_size=batch_size) as client:
@@ -205,8 +205,8 @@ def write_heatmap(path: Path, prediction: Any) -> str:
     if hasattr(prediction, "heatmap_png"):  # a server drew it
         write_bytes(path, prediction.heatmap_png)
         return str(path)
-    from lae_tf.data.images import write_png
-    from lae_tf.evaluation.panels import overlay
+    from lae_tf.images.files import write_png
+    from lae_tf.report.panels import overlay
 
     write_png(path, overlay(prediction.image, prediction.attention))
     return str(path)

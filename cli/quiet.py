@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from lae_tf.allocator import keep_freed_memory
+from lae_tf.runtime.allocator import keep_freed_memory
 
 
 def import_tensorflow() -> None:

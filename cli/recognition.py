@@ -44,8 +44,8 @@ class Found:
 
 def recognise(path: str) -> Found:
     """Look at a file's name, and into YAML, or into a folder that exists."""
-    from lae_tf.data.images import is_image_name
-    from lae_tf.data.video import is_video
+    from lae_tf.images.files import is_image_name
+    from lae_tf.video.frames import is_video
 
     if os.path.isdir(path):
         return _recognise_folder(Path(path))
@@ -108,8 +108,8 @@ def _children(folder: Path) -> list[Path]:
 
 def _content(folder: Path) -> str:
     """Return "images" or "videos" by the first file of either, or nothing."""
-    from lae_tf.data.images import is_image_name
-    from lae_tf.data.video import is_video
+    from lae_tf.images.files import is_image_name
+    from lae_tf.video.frames import is_video
 
     videos = ""
     for number, file in enumerate(_files_below(folder)):

@@ -62,9 +62,9 @@ def command(
     Example:
       lae-tf score runs/first frames.parquet scores.parquet --top-k 500 --per-group 2
     """
-    from lae_tf.decision import MODELS_OWN
     from lae_tf.errors import UsageError
-    from lae_tf.scale.pool import Pool
+    from lae_tf.metrics.decision import MODELS_OWN
+    from lae_tf.predict.pools.pool import Pool
 
     if per_group and not top_k:
         raise UsageError("--per-group caps the rows of --top-k; give both.")
@@ -79,14 +79,14 @@ def command(
     if per_group and "group" not in opened.columns:
         raise UsageError(f"{pool}: has no column 'group', which --per-group needs.")
     import_tensorflow()
-    from lae_tf.scale.local import score_pool
-    from lae_tf.scale.scorer import saved_model
-    from lae_tf.scale.top import Top
+    from lae_tf.predict.pools.local import score_pool
+    from lae_tf.predict.pools.scorer import saved_model
+    from lae_tf.predict.pools.top import Top
 
     top = Top(top_k, per_group) if top_k else None
     with saved_model(model) as (path, digest):
         if engine == "beam":
-            from lae_tf.scale.beam import score_with_beam
+            from lae_tf.predict.pools.beam import score_with_beam
 
             outcome = score_with_beam(path, opened, Path(out), top, shlex.split(beam_options), value)
         else:

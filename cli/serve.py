@@ -104,9 +104,10 @@ def command(
     except ImportError:
         raise MissingExtraError("lae-tf serve", "serve") from None
     import_tensorflow()
-    from lae_tf.serving import config_files, launch
-    from lae_tf.serving.connections import ConnectionLimits
-    from lae_tf.serving.request_body import Limits
+    from lae_tf.serving import launch
+    from lae_tf.serving.engine import config_files
+    from lae_tf.serving.rest.connections import ConnectionLimits
+    from lae_tf.serving.rest.request_body import Limits
 
     batching = None
     if batching_parameters_file:
@@ -149,7 +150,7 @@ def command(
 def _check(url: str, export_dir: Path, model: str, token: str | None, as_json: bool) -> int:
     """Print how a server scores the golden images; return the exit code."""
     try:
-        from lae_tf.serving.check import check_server, find_golden
+        from lae_tf.serving.client.check import check_server, find_golden
     except ImportError:
         raise MissingExtraError("lae-tf serve --check", "serve") from None
     images = check_server(url, find_golden(export_dir), model, token)

@@ -11,7 +11,7 @@ import click
 from lae_tf.errors import UsageError
 
 if TYPE_CHECKING:
-    from lae_tf.decision import Threshold
+    from lae_tf.metrics.decision import Threshold
 
 
 class Share(click.ParamType):
@@ -56,7 +56,7 @@ def chosen_threshold(run: str | None, threshold: float | None, max_false_alarms:
     Raises:
         UsageError: both were given, or the rate is not known.
     """
-    from lae_tf.decision import given_threshold
+    from lae_tf.metrics.decision import given_threshold
 
     if threshold is not None and max_false_alarms is not None:
         raise UsageError("--threshold and --max-false-alarms each choose the threshold; give one of them.")

@@ -31,7 +31,7 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
       lae-tf train data/manifest.csv --output runs/first
       lae-tf train config.yaml --set pretrain.epochs=5 --output runs/first
     """
-    from lae_tf.config import Config
+    from lae_tf.config.sections import Config
 
     settings = Config.read(config, overrides)
     import_tensorflow()

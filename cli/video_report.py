@@ -11,8 +11,8 @@ from typing import NamedTuple
 import click
 
 from lae_tf.cli.quiet import import_tensorflow
-from lae_tf.decision import MODELS_OWN, Threshold, score_text
 from lae_tf.errors import UsageError, VideoError
+from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
 
 
 class VideoRequest(NamedTuple):
@@ -45,10 +45,10 @@ def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest)
     from tqdm import tqdm
 
     from lae_tf.cli.predict import heatmap_names
-    from lae_tf.data.crops import find_track
-    from lae_tf.data.video import Selection
+    from lae_tf.predict.videos import annotate_video, predict_video, write_report
     from lae_tf.training.run import Run
-    from lae_tf.video_prediction import annotate_video, predict_video, write_report
+    from lae_tf.video.crops import find_track
+    from lae_tf.video.frames import Selection
 
     model = Run.open(run).load_model(threshold)
     names = heatmap_names(list(files))

@@ -6,7 +6,7 @@ The public names load on first use, so that ``import lae_tf`` costs nothing and 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lae_tf.registration import register_on_import
+from lae_tf.runtime.registration import register_on_import
 
 __version__ = "0.1.0"
 
@@ -14,7 +14,7 @@ _HOME = {
     "LAE": "lae_tf.model.lae",
     "Preprocessor": "lae_tf.model.preprocessing",
     "Manifest": "lae_tf.data.manifest",
-    "Config": "lae_tf.config",
+    "Config": "lae_tf.config.sections",
     "Run": "lae_tf.training.run",
     "LAEError": "lae_tf.errors",
     "load_model": "lae_tf.model",
@@ -23,7 +23,7 @@ _HOME = {
 __all__ = [*sorted(_HOME), "__version__"]
 
 if TYPE_CHECKING:
-    from lae_tf.config import Config as Config
+    from lae_tf.config.sections import Config as Config
     from lae_tf.data.manifest import Manifest as Manifest
     from lae_tf.errors import LAEError as LAEError
     from lae_tf.model import load_model as load_model

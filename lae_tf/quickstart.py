@@ -6,12 +6,12 @@ from importlib import resources
 from pathlib import Path
 
 from lae_tf.annotation.surroundings import Cut, write_surroundings
-from lae_tf.config import Config
-from lae_tf.data.forge import forge_folder
+from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.photographs import photograph_tiles
+from lae_tf.datasets.photographs import photograph_tiles
 from lae_tf.evaluation.evaluate import Evaluation, evaluate_run
 from lae_tf.evaluation.page import write_evaluation
+from lae_tf.forge import forge_folder
 from lae_tf.training.run import Run
 from lae_tf.training.stages import train
 

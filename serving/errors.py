@@ -10,7 +10,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from lae_tf.serving.json_text import quote
+from lae_tf.serving.rest.json_text import quote
 
 
 class Code(enum.Enum):

@@ -16,16 +16,16 @@ from typing import Any
 import uvicorn
 
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.hosts import KnownHosts
-from lae_tf.serving import access_log
-from lae_tf.serving.batching import Batcher
-from lae_tf.serving.config_files import BatchingParameters, ModelConfig
-from lae_tf.serving.connections import BACKLOG, QUEUE, ConnectionLimits, Connections, allow_files
-from lae_tf.serving.demo import DEMO_PATH, DemoPage
-from lae_tf.serving.large_runs import reserve_memory
-from lae_tf.serving.model_manager import ModelManager
-from lae_tf.serving.request_body import Limits
-from lae_tf.serving.server import RestApi
+from lae_tf.runtime.hosts import KnownHosts
+from lae_tf.serving.engine.batching import Batcher
+from lae_tf.serving.engine.config_files import BatchingParameters, ModelConfig
+from lae_tf.serving.engine.model_manager import ModelManager
+from lae_tf.serving.rest import access_log
+from lae_tf.serving.rest.connections import BACKLOG, QUEUE, ConnectionLimits, Connections, allow_files
+from lae_tf.serving.rest.demo import DEMO_PATH, DemoPage
+from lae_tf.serving.rest.large_runs import reserve_memory
+from lae_tf.serving.rest.request_body import Limits
+from lae_tf.serving.rest.server import RestApi
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Options:
         host, port: where to listen; port 0 takes a free one.
         batching: None runs each request alone.
         poll_seconds: time between two looks for new versions; 0 looks once.
-        metrics_path, token, cors: see :class:`lae_tf.serving.server.RestApi`.
+        metrics_path, token, cors: see :class:`lae_tf.serving.rest.server.RestApi`.
         demo: serve a page at ``/demo`` where people try the models.
         hosts: names under which clients reach it, besides ``host``, localhost and IP addresses; ``*`` for any.
         connections: what they may take.

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from tiny_dataset import make_config, write_dataset
 
-from lae_tf.allocator import keep_freed_memory
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
+from lae_tf.runtime.allocator import keep_freed_memory
 
 keep_freed_memory()  # as the commands do, which many tests run in this process
 

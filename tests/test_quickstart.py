@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from lae_tf import quickstart
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.training.stages import training_manifest
 

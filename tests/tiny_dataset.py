@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
 from lae_tf.data.contract import COLUMNS
-from lae_tf.data.images import write_png
+from lae_tf.images.files import write_png
 
 SIZE = 32
 # (photographs, fakes with a mask a method, fakes without) in each split

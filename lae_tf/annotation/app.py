@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lae_tf.annotation.items import Item
 from lae_tf.annotation.store import AnnotationStore, StaleMaskError
-from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, LAEError, UsageError
-from lae_tf.hosts import KnownHosts
+from lae_tf.images.files import normalise, read_bytes
+from lae_tf.runtime.hosts import KnownHosts
 
 LARGEST_BODY = 64 * 2**20
 _STATIC = {

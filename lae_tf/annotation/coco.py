@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from lae_tf.annotation.coco_file import CocoFile, CocoImage
 from lae_tf.annotation.items import FORGED, NOT_FAKE, Drawing, ImageNames, Item
-from lae_tf.annotation.rle import RLEError, encode_coco
-from lae_tf.atomic import write_bytes
 from lae_tf.errors import ImageError, UsageError
+from lae_tf.files.atomic import write_bytes
+from lae_tf.masks.coco_file import CocoFile, CocoImage
+from lae_tf.masks.rle import RLEError, encode_coco
 
 CATEGORIES = {1: FORGED, 2: NOT_FAKE}
 

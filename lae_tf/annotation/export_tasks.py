@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.items import Item
-from lae_tf.atomic import building, write_bytes
-from lae_tf.data.images import normalise, read_bytes
 from lae_tf.errors import ImageError, ProblemsError, UsageError
+from lae_tf.files.atomic import building, write_bytes
+from lae_tf.images.files import normalise, read_bytes
 
 FORMATS = ("label-studio", "coco", "png")
 IMAGES, MASKS, COCO_FILE = "images", "masks", "annotations.json"

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from lae_tf.annotation import coco, label_studio, png
-from lae_tf.annotation.coco_file import coco_files
 from lae_tf.annotation.items import Drawing, ImageNames
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
-from lae_tf.atomic import building, write_bytes
-from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
-from lae_tf.json_files import read_json
+from lae_tf.files.atomic import building, write_bytes
+from lae_tf.files.json_files import read_json
+from lae_tf.images.files import read_mask, write_png
+from lae_tf.masks.coco_file import coco_files
 from lae_tf.selection.budget import LIMIT, require_no_mask_share
 from lae_tf.selection.rounds import IMPORT_FILE, not_fakes
 

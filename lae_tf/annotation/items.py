@@ -23,7 +23,7 @@ from lae_tf.annotation.foreign_names import (
     url_readings,
 )
 from lae_tf.annotation.surroundings import Cut
-from lae_tf.data.images import read_image
+from lae_tf.images.files import read_image
 
 FORGED = "forged"
 NOT_FAKE = "not a fake"

@@ -15,11 +15,11 @@ from urllib.parse import quote
 import numpy as np
 
 from lae_tf.annotation.items import FORGED, NOT_FAKE, Drawing, ImageNames, Item
-from lae_tf.annotation.polygons import fill_polygon
-from lae_tf.annotation.rle import RLEError, decode_brush, encode_brush
-from lae_tf.atomic import write_bytes
 from lae_tf.errors import ImageError, UsageError
-from lae_tf.json_files import read_json
+from lae_tf.files.atomic import write_bytes
+from lae_tf.files.json_files import read_json
+from lae_tf.masks.polygons import fill_polygon
+from lae_tf.masks.rle import RLEError, decode_brush, encode_brush
 
 TASKS_FILE, CONFIG_FILE = "tasks.json", "labeling_config.xml"
 BRUSH, POLYGON, VERDICT, IMAGE = "brush", "polygon", "verdict", "image"

@@ -9,8 +9,8 @@ import numpy as np
 
 from lae_tf.annotation.items import Drawing, ImageNames, Item
 from lae_tf.data.finding import search
-from lae_tf.data.images import read_mask, write_png
 from lae_tf.errors import ImageError, UsageError
+from lae_tf.images.files import read_mask, write_png
 
 
 def write_canvases(folder: Path, items: Sequence[Item], attention: bool) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lae_tf.annotation.items import Item
 from lae_tf.annotation.surroundings import read_surroundings
-from lae_tf.config import DataConfig
+from lae_tf.config.sections import DataConfig
 from lae_tf.errors import UsageError
-from lae_tf.json_files import read_object
+from lae_tf.files.json_files import read_object
 from lae_tf.training.run import Run
 
 COLUMNS = ("rank", "path", "utility", "strategy", "reason")

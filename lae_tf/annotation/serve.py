@@ -13,7 +13,7 @@ import uvicorn
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
 from lae_tf.errors import LAEError
-from lae_tf.locking import locked
+from lae_tf.files.locking import locked
 
 
 def serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: Callable[[str], None]) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from lae_tf.annotation.items import Drawing, Item
-from lae_tf.atomic import write_bytes
-from lae_tf.data.images import read_mask, write_png
 from lae_tf.errors import ImageError, LAEError, UsageError
-from lae_tf.json_files import read_json
+from lae_tf.files.atomic import write_bytes
+from lae_tf.files.json_files import read_json
+from lae_tf.images.files import read_mask, write_png
 
 VERDICTS_FILE = "verdicts.json"
 DONE, SKIPPED, NOT_FAKE = "done", "skipped", "not_fake"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lae_tf.atomic import write_text
-from lae_tf.data.images import read_image
 from lae_tf.errors import ImageError, UsageError
+from lae_tf.files.atomic import write_text
+from lae_tf.images.files import read_image
 
 FILE = "surroundings.csv"
 _NUMBERS = ("left", "top", "width", "height")

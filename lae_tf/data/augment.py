@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from lae_tf.addons import gaussian_filter2d
-from lae_tf.config import AugmentConfig
+from lae_tf.config.sections import AugmentConfig
+from lae_tf.runtime.addons import gaussian_filter2d
 
 BLUR_LEVELS = 4
 

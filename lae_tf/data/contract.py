@@ -25,9 +25,9 @@ from difflib import get_close_matches
 import numpy as np
 import pandas as pd
 
-from lae_tf.data.images import read_mask
-from lae_tf.data.walking import is_file
 from lae_tf.errors import ImageError, UsageError
+from lae_tf.files.walking import is_file
+from lae_tf.images.files import read_mask
 
 COLUMNS = ("path", "label", "mask", "group", "method", "split")
 OPTIONAL_COLUMNS = ("mask_source",)

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lae_tf.data.images import require_text, status_of
 from lae_tf.data.signatures import Content, content_of, is_picture_suffix
-from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
-from lae_tf.data.video import is_video
-from lae_tf.data.walking import LeftOut, is_file, is_folder, visible, walk
 from lae_tf.errors import ImageError, UsageError
+from lae_tf.files.walking import LeftOut, is_file, is_folder, visible, walk
+from lae_tf.images.files import require_text, status_of
+from lae_tf.video.frames import SUFFIXES as VIDEO_SUFFIXES
+from lae_tf.video.frames import is_video
 
 _ANYWHERE = re.compile(r"(|.*?/)\*\*(?:/(.*))?", re.DOTALL)
 """A pattern with ``**`` as one of its folders: what stands before it, and what comes after it."""
@@ -48,7 +48,7 @@ def search(folder: str | os.PathLike[str], without: Path | None = None, links: l
     Args:
         folder: where to look.
         without: sub-folder that is passed over, named as ``folder`` is: both absolute, or both relative.
-        links: as in :func:`lae_tf.data.walking.walk`.
+        links: as in :func:`lae_tf.files.walking.walk`.
 
     Raises:
         UsageError: a link to a folder, which would be left out unseen.

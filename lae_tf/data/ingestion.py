@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lae_tf.atomic import write_bytes
-from lae_tf.data.images import normalise, read_bytes, read_mask, status_of
 from lae_tf.errors import ImageError, ProblemsError
+from lae_tf.files.atomic import write_bytes
+from lae_tf.images.files import normalise, read_bytes, read_mask, status_of
 
 
 def ingest(

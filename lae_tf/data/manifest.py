@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lae_tf.atomic import write_bytes
 from lae_tf.data.contract import (
     COLUMNS,
     LABELS,
@@ -26,6 +25,7 @@ from lae_tf.data.contract import (
     row_problems,
 )
 from lae_tf.errors import ManifestError, UsageError
+from lae_tf.files.atomic import write_bytes
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.config import AugmentConfig
+from lae_tf.config.sections import AugmentConfig
 from lae_tf.data.augment import augment
-from lae_tf.data.graph_calls import call_python
-from lae_tf.data.images import read_mask
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.self_forge import self_forge
 from lae_tf.errors import LAEError
+from lae_tf.forge.on_the_fly import self_forge
+from lae_tf.images.files import read_mask
+from lae_tf.runtime.graph_calls import call_python
 
 
 class Decoder(Protocol):
@@ -48,7 +48,7 @@ class Composition:
         unlabelled: fakes without one.
         fake: fakes of either kind, drawn alike.
         real: real images.
-        forged: forgeries made on the fly from real images (``lae_tf.data.self_forge``): from those of this batch,
+        forged: forgeries made on the fly from real images (``lae_tf.forge.on_the_fly``): from those of this batch,
             and augmented as they are, so that nothing but the forged region tells the two apart.
     """
 
@@ -178,7 +178,7 @@ def evaluation_dataset(
         manifest: the images.
         preprocessor: decodes and resizes.
         batch_size: B; the last batch may be smaller.
-        forge_seed: where it is given, a forgery made from each real image follows (``lae_tf.data.self_forge``),
+        forge_seed: where it is given, a forgery made from each real image follows (``lae_tf.forge.on_the_fly``),
             the same ones for the same seed.
         share: (i, n) for the part of the i-th of n machines, as in :func:`training_dataset`; the last batches may
             then be empty on some machines.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from enum import Enum
 
-from lae_tf.data.images import SUFFIXES, reads_as_image
-from lae_tf.data.video import SUFFIXES as VIDEO_SUFFIXES
+from lae_tf.images.files import SUFFIXES, reads_as_image
+from lae_tf.video.frames import SUFFIXES as VIDEO_SUFFIXES
 
 _HEAD = 512
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.decision import MODELS_OWN, Threshold
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.overlap import check_overlap
 from lae_tf.evaluation.scoring import score_manifest
 from lae_tf.evaluation.tables import evaluation_table
+from lae_tf.metrics.decision import MODELS_OWN, Threshold
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 

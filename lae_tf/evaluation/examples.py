@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lae_tf.data.images import printable
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
-from lae_tf.decision import label_of, score_text
-from lae_tf.evaluation.panels import overlay
-from lae_tf.evaluation.report import Example, Shot
+from lae_tf.images.files import printable
+from lae_tf.metrics.decision import label_of, score_text
 from lae_tf.model.lae import LAE
+from lae_tf.report.page import Example, Shot
+from lae_tf.report.panels import overlay
 
 
 @dataclass(frozen=True)

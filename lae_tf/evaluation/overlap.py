@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
-from lae_tf.data.images import read_bytes
 from lae_tf.errors import ImageError, LAEError
+from lae_tf.images.files import read_bytes
 
 
 def check_overlap(tested: pd.DataFrame, trained: pd.DataFrame) -> list[str]:

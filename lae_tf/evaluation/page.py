@@ -13,13 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lae_tf.atomic import write_text
-from lae_tf.data.images import printable
-from lae_tf.decision import MODELS_OWN
-from lae_tf.evaluation import plots
 from lae_tf.evaluation.evaluate import Evaluation
 from lae_tf.evaluation.examples import example, look_at
-from lae_tf.evaluation.report import Card, Picture, Section, Table, write_report
 from lae_tf.evaluation.scoring import example_rows
 from lae_tf.evaluation.tables import (
     DROP,
@@ -30,6 +25,11 @@ from lae_tf.evaluation.tables import (
     json_table,
     markdown_table,
 )
+from lae_tf.files.atomic import write_text
+from lae_tf.images.files import printable
+from lae_tf.metrics.decision import MODELS_OWN
+from lae_tf.report import plots
+from lae_tf.report.page import Card, Picture, Section, Table, write_report
 from lae_tf.training.records import read_record
 from lae_tf.training.run import Run
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
-from lae_tf.evaluation.metrics import (
+from lae_tf.metrics.detection import (
     DETECTION_METRICS,
     FEWEST_GROUPS,
     Array,

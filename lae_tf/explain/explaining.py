@@ -10,15 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lae_tf.data.images import printable
-from lae_tf.decision import label_of
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
 from lae_tf.explain.known_masks import Lookup, Truth, load_mask, nothing_known
 from lae_tf.explain.methods import CONTROL, Explainer
+from lae_tf.images.files import printable
+from lae_tf.metrics.decision import label_of
 from lae_tf.model.lae import LAE
-from lae_tf.prediction import Prediction, predict_files
+from lae_tf.predict.images import Prediction, predict_files
 
 FAITHFULNESS = ("faithfulness", "insertion_auc", "deletion_auc")
 
@@ -53,7 +53,7 @@ class Explanation:
         """Return one row per method for tables: path, method, FAITHFULNESS, AGREEMENT (or NaN), and score and label of
         the image and of its blurred copy.
 
-        The path is :func:`lae_tf.data.images.printable`.
+        The path is :func:`lae_tf.images.files.printable`.
         """
         rows: list[dict[str, object]] = []
         for method, faithfulness in self.faithfulness.items():

@@ -12,9 +12,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lae_tf.data.finding import images_in
-from lae_tf.data.images import read_mask
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
+from lae_tf.images.files import read_mask
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,6 @@ def load_mask(path: str, size: int) -> NDArray[np.uint8]:
     """Read a mask and resize it to (size, size) with nearest neighbour, as training does.
 
     Raises:
-        ImageError: as ``lae_tf.data.images.read_mask``.
+        ImageError: as ``lae_tf.images.files.read_mask``.
     """
     return tf.image.resize(read_mask(path)[..., None], (size, size), method="nearest")[..., 0].numpy()

@@ -12,12 +12,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lae_tf.data.images import printable
-from lae_tf.decision import score_text
-from lae_tf.evaluation.panels import HEATMAP, overlay
-from lae_tf.evaluation.plots import GREY, INK
-from lae_tf.evaluation.report import Example, Shot
 from lae_tf.explain.explaining import Explanation
+from lae_tf.images.files import printable
+from lae_tf.metrics.decision import score_text
+from lae_tf.report.page import Example, Shot
+from lae_tf.report.panels import HEATMAP, overlay
+from lae_tf.report.plots import GREY, INK
 
 TITLES = {
     "attention": "attention (LAE)",

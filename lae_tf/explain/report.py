@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lae_tf.atomic import write_bytes, write_text
-from lae_tf.evaluation.plots import COLOURS, GREY, png
-from lae_tf.evaluation.report import Card, Example, Picture, Section, Table, write_report
 from lae_tf.explain.explaining import Explanation, summarise
 from lae_tf.explain.faithfulness import STEPS
 from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, example, panel
+from lae_tf.files.atomic import write_bytes, write_text
+from lae_tf.report.page import Card, Example, Picture, Section, Table, write_report
+from lae_tf.report.plots import COLOURS, GREY, png
 
 EXAMPLES_ON_PAGE = 40
 CHANCE = 0.05  # highest p of a method that is named as the most faithful, corrected for how many are compared

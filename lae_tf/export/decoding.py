@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from lae_tf.data.images import MAX_PIXELS
+from lae_tf.images.files import MAX_PIXELS
 from lae_tf.model.preprocessing import Preprocessor
 
 _HEADER = 32  # bytes; all sizes but a JPEG's stand within them
@@ -31,7 +31,7 @@ def decode_images(preprocessor: Preprocessor, data: tf.Tensor) -> tf.Tensor:
 
     Files are decoded in parallel. JPEG, PNG and 24-bit BMP are read everywhere, WebP where the running
     TensorFlow can. The orientation is looked for where cameras write it, in a segment before the image data;
-    other files are to be brought upright before (``lae_tf.data.images.normalise``).
+    other files are to be brought upright before (``lae_tf.images.files.normalise``).
 
     Args:
         preprocessor: of the model.

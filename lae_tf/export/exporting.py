@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_tf.atomic import building
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.export.converters import calibration_images, write_onnx, write_tflite
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, check_parity, write_golden
 from lae_tf.export.signatures import write_saved_model
 from lae_tf.export.warmup import write_warmup
+from lae_tf.files.atomic import building
 from lae_tf.training.run import Run
 
 MODEL_NAME = "lae"

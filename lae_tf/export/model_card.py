@@ -11,8 +11,8 @@ from typing import Any
 
 import jinja2
 
-from lae_tf.environment import describe
 from lae_tf.export.parity import Parity
+from lae_tf.runtime.environment import describe
 from lae_tf.training.records import read_record
 from lae_tf.training.run import Run
 

@@ -17,7 +17,7 @@ import numpy as np
 from lae_tf.errors import LAEError
 from lae_tf.export.golden import golden_files
 from lae_tf.model.lae import LAE
-from lae_tf.prediction import Prediction, predict_files
+from lae_tf.predict.images import Prediction, predict_files
 
 _SECONDS = 600
 

@@ -13,9 +13,9 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.evaluation.panels import HEATMAP, STRONGEST_OVERLAY
 from lae_tf.export.decoding import decode_images
 from lae_tf.model.lae import LAE
+from lae_tf.report.panels import HEATMAP, STRONGEST_OVERLAY
 
 Outputs = dict[str, tf.Tensor]
 Answer = Callable[[LAE, tf.Tensor], Outputs]

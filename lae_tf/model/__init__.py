@@ -27,9 +27,9 @@ def load_model(path: str | Path, compile: bool = True) -> LAE:
     """
     import keras
 
-    from lae_tf import addons
     from lae_tf.model.archive import check_archive
     from lae_tf.model.lae import LAE
+    from lae_tf.runtime import addons
 
     if not Path(path).is_file():
         raise LAEError(f"{path}: no such model file; expected a .keras file written by training.")

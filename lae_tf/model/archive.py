@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from lae_tf.config import DataConfig, ModelConfig, Section, problem, shown
+from lae_tf.config.sections import DataConfig, ModelConfig, Section, problem, shown
 from lae_tf.errors import LAEError
 from lae_tf.model.weights_file import check_hdf5
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lae_tf.addons import SpectralNormalization
+from lae_tf.runtime.addons import SpectralNormalization
 
 
 @keras.saving.register_keras_serializable("lae_tf")

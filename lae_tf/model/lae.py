@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lae_tf import addons
 from lae_tf.model import attention as attention_maps
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
@@ -18,6 +17,7 @@ from lae_tf.model.networks import BACKBONES, build_backbone_encoder, build_decod
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.model.steps import judge, learn
+from lae_tf.runtime import addons
 
 HEADS = ("lse", "gap", "split")
 ATTENTIONS = ("grad_cam", "cam")

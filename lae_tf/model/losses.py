@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lae_tf import addons
 from lae_tf.model.head import split_activations
+from lae_tf.runtime import addons
 
 
 def _pixel_sum(values: tf.Tensor) -> tf.Tensor:

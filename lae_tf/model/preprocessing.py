@@ -31,7 +31,7 @@ class Preprocessor(keras.layers.Layer):
         """Decode one JPEG, PNG or 24-bit BMP (string scalar) to uint8 (H, W, 3).
 
         Alpha is dropped, 16 bits become 8, greyscale and CMYK become RGB. Orientation tags are not
-        applied: ``lae_tf.data.images.normalise`` brings such files, and other formats, into this form.
+        applied: ``lae_tf.images.files.normalise`` brings such files, and other formats, into this form.
         """
         # The accurate transform decodes a JPEG as Pillow does. The default one is off by several grey levels,
         # which would tell files that went through Pillow from those that did not.

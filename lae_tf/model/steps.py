@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from lae_tf import addons
 from lae_tf.model.attention import pool_mask
 from lae_tf.model.losses import AdversarialLoss
+from lae_tf.runtime import addons
 
 if TYPE_CHECKING:
     from lae_tf.model.lae import LAE

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from lae_tf.config.yaml_values import YAML_ERRORS
 from lae_tf.errors import UsageError
-from lae_tf.selection.pool import ChannelActivity, Features
-from lae_tf.yaml_values import YAML_ERRORS
+from lae_tf.selection.features import ChannelActivity, Features
 
 VERDICTS = {"keep": 0.0, "superficial": 1.0}
 TOP_IMAGES = 6

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.data.pipeline import image_dataset
-from lae_tf.evaluation import panels
-from lae_tf.evaluation.report import Example, Section, Shot, Table, write_report
 from lae_tf.model.lae import LAE
+from lae_tf.report import panels
+from lae_tf.report.page import Example, Section, Shot, Table, write_report
 
 if TYPE_CHECKING:
     from lae_tf.selection.select import Choice

@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lae_tf.atomic import write_text
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
-from lae_tf.evaluation import plots
 from lae_tf.evaluation.evaluate import evaluate_run
-from lae_tf.evaluation.metrics import Interval
-from lae_tf.evaluation.report import Picture, Section, Table, write_report
 from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
-from lae_tf.json_files import read_object
+from lae_tf.files.atomic import write_text
+from lae_tf.files.json_files import read_object
+from lae_tf.metrics.detection import Interval
+from lae_tf.report import plots
+from lae_tf.report.page import Picture, Section, Table, write_report
 from lae_tf.selection.budget import masks_of
 from lae_tf.selection.select import choose
 from lae_tf.selection.strategies import get_strategy

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from lae_tf.errors import UsageError
-from lae_tf.json_files import read_object
+from lae_tf.files.json_files import read_object
 
 IMPORT_FILE = "import.json"
 """In a round's folder: what its last import did."""

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lae_tf.atomic import building, write_text
-from lae_tf.data.images import write_png
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import image_dataset
 from lae_tf.errors import LAEError
-from lae_tf.evaluation import panels, plots
+from lae_tf.files.atomic import building, write_text
+from lae_tf.images.files import write_png
 from lae_tf.model.lae import LAE
+from lae_tf.report import panels, plots
 from lae_tf.selection.budget import parse_budget, require_no_mask_share
 from lae_tf.selection.channels import ChannelConcepts, describe_channels
+from lae_tf.selection.features import Features, pool_features
 from lae_tf.selection.gallery import write_gallery
-from lae_tf.selection.pool import Features, pool_features
 from lae_tf.selection.rounds import not_fakes, selected_paths
 from lae_tf.selection.strategies import diversify, get_strategy
 from lae_tf.training.run import Run

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lae_tf.errors import UsageError
-from lae_tf.selection.pool import Features
+from lae_tf.selection.features import Features
 
 Strategy = Callable[[Features, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 

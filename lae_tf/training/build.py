@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from lae_tf.config import Config, LossConfig, StageConfig
+from lae_tf.config.sections import Config, LossConfig, StageConfig
 from lae_tf.errors import UsageError
 from lae_tf.model.lae import LAE
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from lae_tf.atomic import replacing, write_text
 from lae_tf.errors import LAEError
+from lae_tf.files.atomic import replacing, write_text
 from lae_tf.training.records import STATE_FILE
 from lae_tf.training.run import Run
 

@@ -21,12 +21,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf import addons
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model.lae import LAE
 from lae_tf.model.steps import judge, learn
+from lae_tf.runtime import addons
 from lae_tf.training.run import Run
 
 JOBS = ("chief", "worker")

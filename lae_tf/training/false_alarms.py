@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from lae_tf.decision import Threshold
 from lae_tf.errors import UsageError
+from lae_tf.metrics.decision import Threshold
 from lae_tf.training.calibrate import threshold_at_fpr
 from lae_tf.training.run import Run
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from lae_tf.config import shown
+from lae_tf.config.sections import shown
 from lae_tf.errors import UsageError
-from lae_tf.json_files import read_json
+from lae_tf.files.json_files import read_json
 
 STAGES_FILE = "checkpoints/stages.json"
 """One record for each stage that is done."""

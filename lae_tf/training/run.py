@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lae_tf.atomic import write_text
-from lae_tf.config import Config
-from lae_tf.decision import Threshold
+from lae_tf.config.sections import Config
 from lae_tf.errors import UsageError
-from lae_tf.locking import locked
+from lae_tf.files.atomic import write_text
+from lae_tf.files.locking import locked
+from lae_tf.metrics.decision import Threshold
 from lae_tf.training.records import STAGES_FILE, STATE_FILE, read_record, require
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Run:
         if not begun:
             run.clear()
         run.path.mkdir(parents=True, exist_ok=True)
-        from lae_tf.environment import describe
+        from lae_tf.runtime.environment import describe
 
         run.write_json("environment.json", describe())
         config.write(run.config_path)

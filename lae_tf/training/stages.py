@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.atomic import write_text
-from lae_tf.config import Config, StageConfig
+from lae_tf.config.sections import Config, StageConfig
 from lae_tf.data.ingestion import ingest, require_marked
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, cached, evaluation_dataset, training_dataset
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.files.atomic import write_text
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import jinja2
 
-from lae_tf.atomic import write_text
 from lae_tf.errors import UsageError
 from lae_tf.export.exporting import MODEL_NAME, versions
 from lae_tf.export.warmup import MAX_BATCH_SIZE
-from lae_tf.serving.config_files import DEFAULT_METRICS_PATH, read_model_config
+from lae_tf.files.atomic import write_text
+from lae_tf.serving.engine.config_files import DEFAULT_METRICS_PATH, read_model_config
 
 MODELS_CONFIG = "models.config"
 # Both load exports of either stack; the one of the stack's own release computes with the same kernels.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
 
 HEIGHT, WIDTH = 20, 30
 

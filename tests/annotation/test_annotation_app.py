@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
 from lae_tf.annotation.store import AnnotationStore
-from lae_tf.data.images import read_mask
 from lae_tf.errors import UsageError
+from lae_tf.images.files import read_mask
 
 HEIGHT, WIDTH = 12, 17
 PNG = {"content-type": "image/png"}

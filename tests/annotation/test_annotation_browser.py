@@ -23,8 +23,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
-from lae_tf.annotation.polygons import fill_polygon
 from lae_tf.annotation.surroundings import Cut
+from lae_tf.masks.polygons import fill_polygon
 
 pytestmark = pytest.mark.browser
 

@@ -504,7 +504,7 @@ def test_verbs_do_without_tensorflow(run, tmp_path):
     code = (
         "import sys; from lae_tf.cli.export_tasks import command\n"
         f"command([{str(run)!r}, {str(tmp_path / 'out')!r}], standalone_mode=False)\n"
-        "import lae_tf.annotation.import_masks, lae_tf.annotation.differencing\n"
+        "import lae_tf.annotation.import_masks, lae_tf.masks.differencing\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -14,9 +14,9 @@ from PIL import Image
 from lae_tf.annotation.export_tasks import export_tasks
 from lae_tf.annotation.items import ImageNames
 from lae_tf.annotation.label_studio import brush_region, read_export
-from lae_tf.annotation.rle import decode_brush
 from lae_tf.annotation.round import Round
 from lae_tf.errors import ProblemsError, UsageError
+from lae_tf.masks.rle import decode_brush
 
 HEIGHT, WIDTH = 20, 30
 masks = arrays(np.uint8, (HEIGHT, WIDTH), elements=st.integers(0, 1))

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from tiny_dataset import make_config, write_dataset
 
-from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import Manifest
+from lae_tf.images.files import read_mask, write_png
 from lae_tf.training.run import Run
 
 

@@ -151,7 +151,7 @@ def test_errors_are_one_sentence_and_a_code(lae_tf_command, monkeypatch, error, 
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("lae_tf.environment.describe", fail)
+    monkeypatch.setattr("lae_tf.runtime.environment.describe", fail)
     found, out, err = lae_tf_command("info")
     assert (found, out, err.lstrip("\n")) == (code, "", shown)
 
@@ -164,7 +164,7 @@ def test_an_interrupt_that_became_another_error_is_an_interrupt(lae_tf_command, 
             raise SystemError("returned a result with an exception set") from None
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("lae_tf.environment.describe", interrupted_in_native_code)
+    monkeypatch.setattr("lae_tf.runtime.environment.describe", interrupted_in_native_code)
     assert lae_tf_command("info") == (130, "", "Interrupted.\n")
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -179,14 +179,14 @@ def test_a_lost_interrupt_comes_again(lae_tf_command, monkeypatch):
         time.sleep(60)
 
     monkeypatch.setattr("lae_tf.cli.main.INSIST", 0.2)
-    monkeypatch.setattr("lae_tf.environment.describe", busy)
+    monkeypatch.setattr("lae_tf.runtime.environment.describe", busy)
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: None)
     code, out, err = lae_tf_command("info")
     assert (code, out, err.lstrip("\n")) == (130, "", "Interrupted.\n")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr("lae_tf.environment.describe", lambda: 1 / 0)
+    monkeypatch.setattr("lae_tf.runtime.environment.describe", lambda: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["lae-tf", "info"])
     with pytest.raises(ZeroDivisionError):
         main()

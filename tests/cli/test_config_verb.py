@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from lae_tf.config import Config
+from lae_tf.config.sections import Config
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from importlib import metadata
 import pytest
 from packaging.requirements import Requirement
 
-from lae_tf import environment
-from lae_tf.addons import STACK
+from lae_tf.runtime import environment
+from lae_tf.runtime.addons import STACK
 
 
 def test_extras_are_listed(lae_tf_command):

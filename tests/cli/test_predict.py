@@ -14,10 +14,10 @@ from PIL import Image
 
 from lae_tf.cli.predict import heatmap_names
 from lae_tf.data.finding import find_images
-from lae_tf.data.images import read_image
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
-from lae_tf.prediction import predict_files
+from lae_tf.images.files import read_image
+from lae_tf.predict.images import predict_files
 
 
 @pytest.fixture(scope="module")

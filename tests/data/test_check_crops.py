@@ -9,12 +9,12 @@ import pytest
 import skimage.data
 import sklearn.datasets
 
-from lae_tf.data.check import checking
-from lae_tf.data.check.codes import agreeing, differing_bits
-from lae_tf.data.check.crops import check_crops, overlap_correlation
-from lae_tf.data.check.facts import read_facts
-from lae_tf.data.images import write_png
+from lae_tf.audit import checking
+from lae_tf.audit.codes import agreeing, differing_bits
+from lae_tf.audit.crops import check_crops, overlap_correlation
+from lae_tf.audit.facts import read_facts
 from lae_tf.data.manifest import Manifest
+from lae_tf.images.files import write_png
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ["path", "label", "mask", "group", "method", "split"]

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lae_tf.annotation.differencing import Differencing, derive_masks
-from lae_tf.data.extraction import extract
 from lae_tf.data.finding import find_images, find_videos, images_below, search, videos_among
-from lae_tf.data.forge import forge_folder
-from lae_tf.data.images import write_png
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.video import Selection
-from lae_tf.data.walking import subfolders
+from lae_tf.datasets.extraction import extract
 from lae_tf.errors import ImageError, ManifestError, UsageError
 from lae_tf.explain.known_masks import truth_from_folder
-from lae_tf.scale.pool import Pool
+from lae_tf.files.walking import subfolders
+from lae_tf.forge import forge_folder
+from lae_tf.images.files import write_png
+from lae_tf.masks.differencing import Differencing, derive_masks
+from lae_tf.predict.pools.pool import Pool
+from lae_tf.video.frames import Selection
 
 PICTURE = np.tile(np.arange(60, 160, 5, dtype=np.uint8)[:, None, None], (1, 24, 3))
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0"

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lae_tf.data.contract import COLUMNS
-from lae_tf.data.images import write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ManifestError, UsageError
+from lae_tf.images.files import write_png
 
 
 @pytest.fixture

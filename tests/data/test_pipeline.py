@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lae_tf.config import AugmentConfig
+from lae_tf.config.sections import AugmentConfig
 from lae_tf.data.augment import augment
 from lae_tf.data.contract import COLUMNS
-from lae_tf.data.images import read_mask, write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import Composition, evaluation_dataset, image_dataset, training_dataset
 from lae_tf.errors import LAEError
+from lae_tf.images.files import read_mask, write_png
 from lae_tf.model.preprocessing import Preprocessor
 
 SIZE = 32

@@ -39,7 +39,7 @@ def test_numbers_against_scikit_learn(evaluation) -> None:  # type: ignore[no-un
 
 
 def test_frame_against_the_model(evaluation, trained_run) -> None:  # type: ignore[no-untyped-def]
-    from lae_tf.data.images import read_image
+    from lae_tf.images.files import read_image
 
     row = evaluation.frame.iloc[2]
     pixels = read_image(row["path"])[None].astype(np.float32) / 255

@@ -9,7 +9,6 @@ import pytest
 from sklearn import metrics as sk
 
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.metrics import DETECTION_METRICS, bootstrap_intervals, paired_bootstrap
 from lae_tf.evaluation.tables import (
     csv_table,
     evaluation_table,
@@ -18,6 +17,7 @@ from lae_tf.evaluation.tables import (
     markdown_table,
     method_statistic,
 )
+from lae_tf.metrics.detection import DETECTION_METRICS, bootstrap_intervals, paired_bootstrap
 
 SHIFT = {"": 0.0, "splice": 2.5, "blend": 1.5, "inpaint": 0.8}
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lae_tf.data.images import normalise
 from lae_tf.export.decoding import decode_images, exif_orientation
 from lae_tf.export.golden import golden_files
+from lae_tf.images.files import normalise
 from lae_tf.model.preprocessing import Preprocessor
 
 SIZE = 48

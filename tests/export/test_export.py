@@ -18,13 +18,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from lae_tf.cli.export import command
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.evaluation.panels import overlay
 from lae_tf.export import converters, exporting
 from lae_tf.export.exporting import export_run, versions
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, ParityError, check_parity
 from lae_tf.model.self_correlation import SelfCorrelation
-from lae_tf.prediction import predict_files
+from lae_tf.predict.images import predict_files
+from lae_tf.report.panels import overlay
 from lae_tf.training.run import Run
 
 DECISION = {"score": tf.float32, "label": tf.string, "logit": tf.float32, "threshold": tf.float32}

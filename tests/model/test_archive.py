@@ -74,7 +74,7 @@ def test_what_an_lae_saves_is_read(model, members, tmp_path, method):
 
 
 def test_all_that_a_configuration_can_ask_for_is_read(tmp_path):
-    from lae_tf.config import Config
+    from lae_tf.config.sections import Config
     from lae_tf.training.build import build_model, compile_model
 
     for sections in (

@@ -12,7 +12,7 @@ from lae_tf.data.contract import COLUMNS
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.model.preprocessing import Preprocessor
-from lae_tf.prediction import _load
+from lae_tf.predict.images import _load
 
 SIZE = 32
 

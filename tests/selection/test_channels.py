@@ -10,7 +10,7 @@ from test_strategies import make_features
 
 from lae_tf.errors import UsageError
 from lae_tf.selection.channels import describe_channels, read_verdicts
-from lae_tf.selection.pool import ChannelActivity
+from lae_tf.selection.features import ChannelActivity
 
 
 def activity(inside: list[float], total: list[float], maps: np.ndarray | None = None) -> ChannelActivity:

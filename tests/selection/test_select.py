@@ -16,7 +16,7 @@ from PIL import Image
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.selection.pool import pool_features
+from lae_tf.selection.features import pool_features
 from lae_tf.selection.select import select_round
 from lae_tf.training.run import Run
 

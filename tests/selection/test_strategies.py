@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from lae_tf.errors import UsageError
-from lae_tf.selection.pool import Features
+from lae_tf.selection.features import Features
 from lae_tf.selection.strategies import STRATEGIES, diversify, get_strategy
 
 

@@ -13,12 +13,12 @@ import uvicorn
 from saved_models import save_model
 from serve_process import Process
 
-from lae_tf.serving.batching import Batcher
-from lae_tf.serving.config_files import ModelConfig, VersionPolicy
-from lae_tf.serving.connections import ConnectionLimits, Connections
-from lae_tf.serving.model_manager import ModelManager
-from lae_tf.serving.request_body import Limits
-from lae_tf.serving.server import RestApi
+from lae_tf.serving.engine.batching import Batcher
+from lae_tf.serving.engine.config_files import ModelConfig, VersionPolicy
+from lae_tf.serving.engine.model_manager import ModelManager
+from lae_tf.serving.rest.connections import ConnectionLimits, Connections
+from lae_tf.serving.rest.request_body import Limits
+from lae_tf.serving.rest.server import RestApi
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from lae_tf.serving.batching import Batcher
-from lae_tf.serving.config_files import BatchingParameters
+from lae_tf.serving.engine.batching import Batcher
+from lae_tf.serving.engine.config_files import BatchingParameters
 from lae_tf.serving.errors import Code, ServingError, invalid
 
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.serving.check import check_server, find_golden
+from lae_tf.serving.client.check import check_server, find_golden
 
 SCORES = {b"one": 0.25, b"two": 0.75}
 THRESHOLD = 0.5

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lae_tf.errors import ImageError, LAEError
-from lae_tf.serving.client import AsyncClient, Client, Explanation, Score, ServerError, _retry_after
+from lae_tf.serving.client.rest_client import AsyncClient, Client, Explanation, Score, ServerError, _retry_after
 
 HEATMAP = b"\x89PNG heatmap"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lae_tf.errors import UsageError
-from lae_tf.serving.config_files import (
+from lae_tf.serving.engine.config_files import (
     BatchingParameters,
     ModelConfig,
     VersionPolicy,

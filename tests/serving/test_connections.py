@@ -9,8 +9,8 @@ from contextlib import closing, suppress
 
 import pytest
 
-from lae_tf.serving import connections
-from lae_tf.serving.connections import ConnectionLimits, allow_files
+from lae_tf.serving.rest import connections
+from lae_tf.serving.rest.connections import ConnectionLimits, allow_files
 
 M = "/v1/models/half"
 GOOD = b'{"instances": [1]}'

@@ -188,7 +188,7 @@ def contrast(page, name):
 
 
 def test_a_token_is_asked_for_and_sent(driver, start_server):
-    from lae_tf.serving.demo import DemoPage
+    from lae_tf.serving.rest.demo import DemoPage
 
     server = start_server(token="secret", demo=DemoPage(["half", "<b>"], True))
     assert server.ask("GET", "/v1/models/half").status == 401

@@ -13,8 +13,8 @@ import yaml
 
 from lae_tf.errors import UsageError
 from lae_tf.export.warmup import MAX_BATCH_SIZE
-from lae_tf.serving.config_files import read_batching_parameters, read_metrics_path, read_model_config
 from lae_tf.serving.deploy import check_deployment, write_deployment
+from lae_tf.serving.engine.config_files import read_batching_parameters, read_metrics_path, read_model_config
 
 FILES = {
     "batching_parameters.txt",

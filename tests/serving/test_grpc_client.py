@@ -14,8 +14,8 @@ pytest.importorskip("tensorflow_serving.apis.predict_pb2", reason="the extra 'gr
 
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc  # noqa: E402
 
-from lae_tf.serving.grpc_client import GrpcClient  # noqa: E402
-from lae_tf.serving.results import ServerError  # noqa: E402
+from lae_tf.serving.client.grpc_client import GrpcClient  # noqa: E402
+from lae_tf.serving.client.results import ServerError  # noqa: E402
 
 
 def png(red: int) -> bytes:

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from saved_models import ECHOED
 
-from lae_tf.hosts import KnownHosts
-from lae_tf.serving.request_body import Limits
+from lae_tf.runtime.hosts import KnownHosts
+from lae_tf.serving.rest.request_body import Limits
 
 M = "/v1/models/half"
 SIGNATURES = [

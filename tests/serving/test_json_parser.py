@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_tf.serving.json_parser import MAX_DEPTH, JsonError, Repeated, _Parser, parse
+from lae_tf.serving.rest.json_parser import MAX_DEPTH, JsonError, Repeated, _Parser, parse
 
 EMPTY = "The document is empty."
 INVALID = "Invalid value."

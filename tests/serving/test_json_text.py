@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lae_tf.serving.json_parser import parse
-from lae_tf.serving.json_text import decimals, quote, shown
+from lae_tf.serving.rest.json_parser import parse
+from lae_tf.serving.rest.json_text import decimals, quote, shown
 
 
 def test_documented_examples():

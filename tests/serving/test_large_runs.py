@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lae_tf.serving.errors import Code, ServingError, TooLarge, invalid
-from lae_tf.serving.image_limit import count_pixels
-from lae_tf.serving.large_runs import LargeRuns, is_large
-from lae_tf.serving.request_body import Limits
+from lae_tf.serving.rest.image_limit import count_pixels
+from lae_tf.serving.rest.large_runs import LargeRuns, is_large
+from lae_tf.serving.rest.request_body import Limits
 
 MEGA = 1_000_000
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)

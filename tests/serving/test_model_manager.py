@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from lae_tf.errors import LAEError
-from lae_tf.serving.config_files import ModelConfig, VersionPolicy
+from lae_tf.serving.engine.config_files import ModelConfig, VersionPolicy
+from lae_tf.serving.engine.loaded_model import LoadedModel, load_warm
+from lae_tf.serving.engine.model_manager import ModelManager
 from lae_tf.serving.errors import Code, ServingError
-from lae_tf.serving.loaded_model import LoadedModel, load_warm
-from lae_tf.serving.model_manager import ModelManager
 
 
 def prediction_log(name, signature, inputs):

@@ -8,12 +8,12 @@ import anyio
 import numpy as np
 import pytest
 
-from lae_tf.serving import preparation
+from lae_tf.serving.engine.signature import Signature
 from lae_tf.serving.errors import Code, ServingError, TooLarge
-from lae_tf.serving.inference import prepare
-from lae_tf.serving.preparation import Preparation
-from lae_tf.serving.request_body import Limits
-from lae_tf.serving.signature import Signature
+from lae_tf.serving.rest import preparation
+from lae_tf.serving.rest.inference import prepare
+from lae_tf.serving.rest.preparation import Preparation
+from lae_tf.serving.rest.request_body import Limits
 
 FOUND = {
     "serving_default": Signature({"x": np.dtype(np.float32)}, ("y",), ""),

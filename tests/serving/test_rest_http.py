@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lae_tf.serving.request_body import Limits
+from lae_tf.serving.rest.request_body import Limits
 
 M = "/v1/models/half"
 

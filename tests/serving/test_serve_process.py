@@ -191,8 +191,8 @@ def test_directories_that_hold_no_model(refuse, models_dir, tmp_path):
 
 def test_a_damaged_model_is_told(tmp_path, models_dir):
     from lae_tf.errors import LAEError
+    from lae_tf.serving.engine.model_manager import ModelManager
     from lae_tf.serving.launch import find_model
-    from lae_tf.serving.model_manager import ModelManager
 
     save_model(tmp_path / "m" / "1", 1.0)
     for file in (tmp_path / "m" / "1" / "variables").iterdir():

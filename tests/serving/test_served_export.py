@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lae_tf.data.images import read_image
-from lae_tf.evaluation.panels import overlay
-from lae_tf.prediction import predict_files
+from lae_tf.images.files import read_image
+from lae_tf.predict.images import predict_files
+from lae_tf.report.panels import overlay
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lae_tf.serving.errors import Code, ServingError
-from lae_tf.serving.response_json import from_tensors
-from lae_tf.serving.tensor_json import Format, decode_base64, parse_object, to_tensors
+from lae_tf.serving.rest.response_json import from_tensors
+from lae_tf.serving.rest.tensor_json import Format, decode_base64, parse_object, to_tensors
 
 ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
 

@@ -14,10 +14,10 @@ import pytest
 import tensorflow as tf
 from tiny_dataset import make_config, write_dataset
 
-from lae_tf.data.images import write_png
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.images.files import write_png
 from lae_tf.model import load_model
 from lae_tf.selection.select import select_round
 from lae_tf.training.calibrate import fit_platt

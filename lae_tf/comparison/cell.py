@@ -1,0 +1,210 @@
+"""One cell in a process of its own: train one model with one seed, score the test images, measure robustness."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from lae_tf.comparison.degradations import DEGRADATIONS, degrade
+from lae_tf.comparison.peers import build_peer
+from lae_tf.comparison.train_peer import train_peer
+from lae_tf.config.sections import Config
+from lae_tf.data.ingestion import ingest
+from lae_tf.data.manifest import Manifest
+from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.errors import LAEError
+from lae_tf.evaluation.scoring import example_rows, score_manifest
+from lae_tf.files.atomic import write_text
+from lae_tf.runtime.allocator import keep_freed_memory
+from lae_tf.runtime.environment import describe
+from lae_tf.training.calibrate import decision_threshold, scale_of
+from lae_tf.training.run import Run
+from lae_tf.training.stages import describe_data, train, training_manifest
+
+REQUEST, SETTINGS, RESULT = "cell.json", "settings.json", "result.json"
+SOFTWARE = ("lae_tf", "python", "tensorflow", "keras")
+TIMED_BATCHES = 10
+FORGED = "(made on the fly)"  # in place of a method's name
+SCORES, VALIDATION, PANELS, ROBUSTNESS = "scores.csv", "validation.csv", "panels.npz", "robustness.csv"
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the lock that the process of a cell holds; it lies beside the cell's folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.parent / f".{folder.name}.lock")
+
+
+def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: int) -> None:
+    """Train, score and measure; ``result.json`` is written last and says that the cell is finished.
+
+    Test images are read after training only; the threshold comes from validation.
+
+    Args:
+        folder: of the cell.
+        peer: name of a peer, or None for LAE.
+        config: of the cell.
+        robustness_images: test images for the degradations; 0 leaves them out.
+    """
+    start = time.perf_counter()
+    model, decision = _train_peer(peer, config) if peer else _train_own(config)
+    seconds = time.perf_counter() - start
+
+    whole = Manifest.read(config.data.manifest)
+    test = whole.select(split="test")
+    cache = Run(config.output).image_cache
+    batch_size = config.data.batch_size
+    decodable = test.with_files(lambda files: ingest(files, cache, progress=False))
+    frame, meter = score_manifest(model, test, cache, batch_size, "test")
+    if not np.isfinite(frame["logit"]).all():
+        raise LAEError("a test image has no finite logit: training has diverged. Lower the learning rate.")
+    frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
+    frame["score"] = _calibrated(frame["logit"], decision)
+    write_text(folder / SCORES, frame.to_csv(index=False))
+    forged = (model.forged_share if peer else config.data.self_forged) > 0
+    validation = _validation_logits(model, config, cache, forged)
+    write_text(folder / VALIDATION, validation.to_csv(index=False))
+    _write_panels(folder / PANELS, model, decodable, frame)
+    if robustness_images:
+        chosen = _balanced(decodable, robustness_images)
+        write_text(folder / ROBUSTNESS, _robustness(model, chosen, decision, config).to_csv(index=False))
+
+    data = describe_data(config, training_manifest(config))
+    result = {
+        **{name: decision[name] for name in ("boundary", "temperature", "threshold")},
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "train_seconds": seconds,
+        "images_per_second": _images_per_second(model, decodable, batch_size),
+        "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
+        "data": data["sha256"],
+        "software": {name: version for name, version in describe().items() if name in SOFTWARE},
+        "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
+    }
+    if peer is None and config.data.self_forged:
+        # What LAE would have by the peers' rule: validation without forgeries made on the fly.
+        known = validation[validation["method"] != FORGED]
+        result["known_threshold"] = decision_threshold(
+            known["logit"].to_numpy(), known["label"].to_numpy(), scale_of(decision)
+        )
+    write_text(folder / RESULT, json.dumps(result, indent=2))
+
+
+def _train_own(config: Config) -> tuple[keras.Model, dict[str, Any]]:
+    run = train(config, resume=True)
+    return run.load_model(), run.require_json("calibration.json")
+
+
+def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]:
+    return train_peer(build_peer(name, image_size=config.data.image_size), config)
+
+
+def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: bool) -> pd.DataFrame:
+    """Return columns path, label, method, logit: other rules for thresholds can be tried without training again."""
+    validation = training_manifest(config).select(split="val")
+    decodable = validation.with_files(lambda files: ingest(files, cache, progress=False))
+    forge_seed = config.seed if forged else None
+    batches = evaluation_dataset(decodable, model.preprocessor, config.data.batch_size, forge_seed)
+    columns = [(np.asarray(model.predict_on_batch(batch["image"])["logit"]), batch["label"]) for batch in batches]
+    logits, labels = (np.concatenate(values)[:, 0] for values in zip(*columns, strict=True))
+    frame = pd.DataFrame({"path": validation.relative_paths(), "label": 0, "method": validation.frame["method"]})
+    if forged:
+        sources = frame[~validation.is_fake]
+        frame = pd.concat([frame, sources.assign(method=FORGED)], ignore_index=True)
+    # A forgery of a uniform image changed nothing: its label is "real".
+    return frame.assign(label=labels.astype(int), logit=logits.astype(np.float64))
+
+
+def _calibrated(logits: Any, decision: dict[str, Any]) -> Any:
+    """Return scores rounded as the model rounds them, which the threshold relies on, in float64 for files."""
+    return scale_of(decision).scores(logits).astype(np.float64)
+
+
+def _images_per_second(model: keras.Model, test: Manifest, batch_size: int) -> float:
+    """Return the rate of prediction alone, without decoding, on one batch again and again."""
+    images = next(iter(evaluation_dataset(test, model.preprocessor, batch_size)))["image"]
+    model.predict_on_batch(images)  # may trace the graph, which is not to be timed
+    start = time.perf_counter()
+    for _ in range(TIMED_BATCHES):
+        model.predict_on_batch(images)
+    return TIMED_BATCHES * len(images) / (time.perf_counter() - start)
+
+
+def _write_panels(path: Path, model: keras.Model, test: Manifest, frame: pd.DataFrame) -> None:
+    """Keep a few images with this model's attention: uint8 maps, and nothing that needs pickling."""
+    rows = example_rows(frame)
+    subset = Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
+    images, masks, attention = [], [], []
+    for batch in evaluation_dataset(subset, model.preprocessor, 16):
+        outputs = model.predict_on_batch(batch["image"])
+        images.append(batch["image"].numpy())
+        masks.append(batch["mask"].numpy()[..., 0])
+        if "attention" in outputs:
+            attention.append(np.asarray(outputs["attention"]))
+    arrays = {"images": np.concatenate(images), "masks": np.concatenate(masks)}
+    if attention:
+        arrays["attention"] = np.concatenate(attention)
+    levels = {name: np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8) for name, values in arrays.items()}
+    np.savez_compressed(path, rows=np.array(rows), **levels)
+
+
+def _balanced(test: Manifest, count: int) -> Manifest:
+    """Return half real and half fake images, evenly spread over the manifest."""
+    rows: list[int] = []
+    for part in (np.flatnonzero(test.is_fake), np.flatnonzero(~test.is_fake)):
+        rows += part[np.unique(np.linspace(0, len(part) - 1, min(len(part), count // 2)).round().astype(int))].tolist()
+    return Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
+
+
+def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], config: Config) -> pd.DataFrame:
+    """Score the chosen images under every degradation: columns degradation, severity, and a row per image."""
+    batches = list(evaluation_dataset(chosen, model.preprocessor, config.data.batch_size))
+    conditions = [("none", 0.0)] + [(name, s) for name, (_, severities) in DEGRADATIONS.items() for s in severities]
+    frames = []
+    for name, severity in conditions:
+        logits = []
+        for number, batch in enumerate(batches):
+            # In whole levels, as every degradation leaves them.
+            images = np.rint(255 * batch["image"].numpy()) / np.float32(255)
+            if name != "none":
+                images = degrade(images, name, severity, config.seed + number)
+            logits.append(np.asarray(model.predict_on_batch(images)["logit"])[:, 0])
+        frames.append(
+            pd.DataFrame(
+                {
+                    "degradation": name,
+                    "severity": severity,
+                    "path": chosen.relative_paths(),
+                    "label": chosen.is_fake.astype(int),
+                    "method": chosen.frame["method"],
+                    "score": _calibrated(np.concatenate(logits), decision),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def main() -> None:
+    """Run the cell that a JSON file describes; the comparison starts this as ``python -m``."""
+    folder = Path(sys.argv[1])
+    keep_freed_memory()
+    try:
+        with lock_of(folder).acquire(blocking=False):
+            request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+            config = Config.parse(request["config"], str(folder))
+            keras.utils.set_random_seed(config.seed)
+            run_cell(folder, request["peer"], config, request["robustness_images"])
+    except Timeout:
+        sys.exit("Error: another process runs this cell.")
+    except LAEError as error:
+        sys.exit(f"Error: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""From finished cells to the comparison: one row per model and method, and LAE against the best peer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lae_tf.comparison.cell import RESULT, ROBUSTNESS, SCORES
+from lae_tf.comparison.protocol import OWN, Cell
+from lae_tf.evaluation.localisation import LOCALISATION_METRICS
+from lae_tf.evaluation.tables import UNSEEN_MEAN, fewest_groups, method_statistic, without_weak_intervals
+from lae_tf.metrics.detection import (
+    Array,
+    Statistic,
+    bootstrap_intervals,
+    detection_metrics,
+    paired_bootstrap,
+    too_few,
+)
+
+METRICS = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "eer")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All finished seeds of one model.
+
+    Attributes:
+        model: its name.
+        is_peer: whether LAE is compared with it (ablations are not peers).
+        frame: the seeds' scores below each other, with a column ``seed``; ``path`` is unique through it.
+        results: ``result.json`` of each seed.
+        robustness: the seeds' degraded scores, or None.
+    """
+
+    model: str
+    is_peer: bool
+    frame: pd.DataFrame
+    results: Mapping[int, dict[str, Any]]
+    robustness: pd.DataFrame | None
+
+
+def gather(cells: Sequence[Cell], folder: Path) -> list[Outcome]:
+    """Read the finished cells, in the protocol's order of models."""
+    outcomes = []
+    for model in dict.fromkeys(cell.model for cell in cells):
+        frames, degraded, results = [], [], {}
+        for cell in (c for c in cells if c.model == model):
+            place = folder / "cells" / cell.name
+            if not (place / RESULT).is_file():
+                continue
+            results[cell.seed] = json.loads((place / RESULT).read_text(encoding="utf-8"))
+            text = {"path": str, "group": str, "method": str}  # group "01" is not group "1"
+            frame = pd.read_csv(place / SCORES, dtype=text, keep_default_na=False, na_values={"score": [""]})
+            for name in LOCALISATION_METRICS:
+                if name in frame:
+                    frame[name] = pd.to_numeric(frame[name], errors="coerce")
+            frame["group"] = frame["group"].mask(frame["group"] == "", frame["path"])
+            frame["path"] = f"{cell.seed}:" + frame["path"]
+            frames.append(frame.assign(seed=cell.seed))
+            if (place / ROBUSTNESS).is_file():
+                degraded.append(pd.read_csv(place / ROBUSTNESS, keep_default_na=False).assign(seed=cell.seed))
+        if frames:
+            peer = next(c.peer for c in cells if c.model == model)
+            robustness = pd.concat(degraded, ignore_index=True) if degraded else None
+            outcomes.append(Outcome(model, peer is not None, pd.concat(frames, ignore_index=True), results, robustness))
+    return outcomes
+
+
+def over_seeds(outcome: Outcome, seen: Collection[str], seed: int) -> Statistic:
+    """Return the table's statistic as a mean over seeds, for a bootstrap over groups and seeds.
+
+    Each seed has its own threshold. Besides the groups, whose draws are the caller's, every bootstrap draw takes
+    as many seeds as there are, with replacement; models with the same seeds share these draws.
+    """
+    statistics = {s: method_statistic(result["threshold"], seen) for s, result in sorted(outcome.results.items())}
+    rng = np.random.default_rng((seed, 7))
+
+    def statistic(frame: pd.DataFrame, weights: Array) -> dict[Any, Array]:
+        count = len(statistics)
+        if (weights == 1).all():  # the estimate itself, not a draw
+            shares = np.full((len(weights), count), 1 / count)
+        else:
+            shares = rng.multinomial(count, np.full(count, 1 / count), size=len(weights)) / count
+        values: dict[Any, Array] = {}
+        for i, (number, of_seed) in enumerate(statistics.items()):
+            rows = np.flatnonzero(frame["seed"] == number)
+            for name, value in of_seed(frame.iloc[rows].reset_index(drop=True), weights[:, rows]).items():
+                # A seed that was not drawn must not make the mean undefined.
+                part = np.where(shares[:, i] > 0, shares[:, i] * value, 0.0)
+                values[name] = values.get(name, 0.0) + part
+        return values
+
+    return statistic
+
+
+def comparison_table(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000) -> pd.DataFrame:
+    """Return one row per model and method (and seen mean, unseen mean, drop) with 95 % intervals.
+
+    A row that rests on fewer than ten groups has NaN for bounds, and says so in ``no_interval``.
+    """
+    rows = []
+    for outcome in outcomes:
+        intervals = bootstrap_intervals(outcome.frame, over_seeds(outcome, seen, seed), seed=seed, draws=draws)
+        intervals = without_weak_intervals(intervals, outcome.frame, seen)
+        metrics = [*METRICS, *(name for name in LOCALISATION_METRICS if name in outcome.frame)]
+        for method in dict.fromkeys(key[0] for key in intervals):  # type: ignore[index]
+            row: dict[str, Any] = {"model": outcome.model, "method": method, "seeds": len(outcome.results)}
+            row["no_interval"] = too_few(fewest_groups(outcome.frame, method, seen))
+            for metric in metrics:
+                value = intervals[method, metric]
+                row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+KNOWN_THRESHOLD = f"{OWN} at the peers' threshold"
+
+
+def at_known_threshold(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return LAE once more, at the threshold that validation gives without forgeries made on the fly.
+
+    The same scores, so that AUROC and attention stay as they are; nothing where cells do not know that threshold.
+    """
+    own = next((outcome for outcome in outcomes if outcome.model == OWN), None)
+    if own is None or not all("known_threshold" in result for result in own.results.values()):
+        return []
+    results = {seed: {**result, "threshold": result["known_threshold"]} for seed, result in own.results.items()}
+    return [Outcome(KNOWN_THRESHOLD, False, own.frame, results, None)]
+
+
+ALWAYS_REAL = "always real"
+
+
+def always_real(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the answer "real" to every image, one that accuracy rewards where real images outnumber a method's fakes.
+
+    It takes LAE's images, or without LAE those of the first model; nothing where no cell has finished.
+    """
+    if not outcomes:
+        return []
+    base = next((outcome for outcome in outcomes if outcome.model == OWN), outcomes[0])
+    frame = base.frame.drop(columns=list(LOCALISATION_METRICS), errors="ignore").assign(score=0.0)
+    results = {seed: {"threshold": 1.0} for seed in base.results}
+    return [Outcome(ALWAYS_REAL, False, frame, results, None)]
+
+
+def best_peer(table: pd.DataFrame, outcomes: Sequence[Outcome]) -> str | None:
+    """Return the peer with the highest unseen accuracy on the test images: the hardest one to beat, in hindsight."""
+    peers = {outcome.model for outcome in outcomes if outcome.is_peer}
+    rows = table[(table["method"] == UNSEEN_MEAN) & table["model"].isin(peers)]
+    return None if rows.empty else str(rows.loc[rows["accuracy"].idxmax(), "model"])
+
+
+def differences(
+    outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000, name: str = OWN
+) -> pd.DataFrame:
+    """Return a model, LAE unless ``name`` says another, minus every other one: paired by image, group draw and seed.
+
+    Only seeds that both have count. Bounds and ``no_interval`` are those of `comparison_table`.
+    """
+    own = next((outcome for outcome in outcomes if outcome.model == name), None)
+    rows = []
+    for other in outcomes:
+        if own is None or other is own:
+            continue
+        shared = sorted(set(own.results) & set(other.results))
+        if not shared:
+            continue
+        ours, theirs = (_only(outcome, shared) for outcome in (own, other))
+        paired = paired_bootstrap(
+            ours.frame,
+            over_seeds(ours, seen, seed),
+            theirs.frame,
+            over_seeds(theirs, seen, seed),
+            seed=seed,
+            draws=draws,
+        )
+        paired = without_weak_intervals(paired, ours.frame, seen)
+        for method in dict.fromkeys(key[0] for key in paired):  # type: ignore[index]
+            row: dict[str, Any] = {"model": f"{name} - {other.model}", "method": method, "seeds": len(shared)}
+            row["no_interval"] = too_few(fewest_groups(ours.frame, method, seen))
+            for metric in ("accuracy", "balanced_accuracy", "auroc", "eer"):
+                value = paired[method, metric]
+                row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _only(outcome: Outcome, seeds: Sequence[int]) -> Outcome:
+    frame = outcome.frame[outcome.frame["seed"].isin(seeds)].reset_index(drop=True)
+    results = {s: outcome.results[s] for s in seeds}
+    return Outcome(outcome.model, outcome.is_peer, frame, results, outcome.robustness)
+
+
+def costs(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Return each model's size, training time, prediction rate, masks and pooled pixel AUROC, means over seeds."""
+    rows = []
+    for outcome in outcomes:
+        results = list(outcome.results.values())
+        pooled = [r["localisation"].get("pooled_pixel_auroc") for r in results]
+        known = [value for value in pooled if value is not None]
+        rows.append(
+            {
+                "model": outcome.model,
+                "parameters": results[0]["parameters"],
+                "training minutes": float(np.mean([r["train_seconds"] for r in results])) / 60,
+                "predicted images/s": float(np.mean([r["images_per_second"] for r in results])),
+                "masks %": 100 * float(np.mean([r["mask_budget"] for r in results])),
+                "pooled pixel AUROC": float(np.mean(known)) if known else float("nan"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def robustness_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Return accuracy at the one threshold from validation, and AUROC, under every degradation, means over seeds."""
+    rows = []
+    for outcome in outcomes:
+        if outcome.robustness is None:
+            continue
+        for (name, severity), part in outcome.robustness.groupby(["degradation", "severity"], sort=False):
+            values = [
+                detection_metrics(one["label"], one["score"], outcome.results[int(one["seed"].iloc[0])]["threshold"])
+                for _, one in part.groupby("seed")
+            ]
+            row = {"model": outcome.model, "degradation": name, "severity": severity}
+            rows.append(row | {m: float(np.mean([v[m] for v in values])) for m in ("accuracy", "auroc")})
+    return pd.DataFrame(rows)

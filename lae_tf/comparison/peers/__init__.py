@@ -1,0 +1,37 @@
+"""The peers that LAE is compared with, each after its paper, with the deviations listed, under one small registry."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lae_tf.comparison.peers.peer import Peer
+
+# name -> (module, class); a peer's module is imported when it is built.
+PEERS = {
+    "mesoinception4": ("mesoinception", "MesoInception4"),
+    "xception": ("xception", "XceptionPeer"),
+    "forensictransfer": ("forensictransfer", "ForensicTransfer"),
+    "residual-cnn": ("residual_cnn", "ResidualCNN"),
+    "constrained-cnn": ("constrained_cnn", "ConstrainedCNN"),
+    "statistics-cnn": ("statistics_cnn", "StatisticsCNN"),
+    "ffd": ("ffd", "FFD"),
+    "sbi": ("sbi", "SelfBlendedImages"),
+    "lae-encoder": ("lae_encoder", "LAEEncoder"),
+}
+PEER_SIZES = range(32, 257, 16)
+"""Sides of the images that every peer takes, in pixels."""
+
+
+def build_peer(name: str, image_size: int) -> Peer:
+    """Return a peer, built and not compiled, for images of ``image_size`` pixels a side.
+
+    Raises:
+        KeyError: unknown name.
+    """
+    module, cls = PEERS[name]
+    peer: Peer = getattr(importlib.import_module(f"lae_tf.comparison.peers.{module}"), cls)(
+        image_size, name=cls.lower()
+    )
+    return peer

@@ -1,0 +1,126 @@
+"""What all peers share: the contract of a batch in, a logit out, and one training step."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from lae_tf.comparison.peers import PEER_SIZES
+from lae_tf.model.attention import resize_map
+from lae_tf.model.calibration import AttentionScale, Calibration
+from lae_tf.model.preprocessing import Preprocessor
+from lae_tf.runtime import addons
+
+
+class Peer(keras.Model):
+    """A detector under LAE's contract: batches of ``lae_tf.data.pipeline`` in, a dict of outputs out.
+
+    A subclass builds ``self.network``, a functional model from images float32 (B, S, S, 3) in [0, 1] to a dict
+    with ``logit`` (B, 1) and, if it localises, ``map`` (B, h, w), logits of a forged location; further entries are
+    its own, for :meth:`outputs_of` and :meth:`loss_of`.
+
+    Called on images or on a batch dict it returns ``logit`` float32 (B, 1), ``score`` (B, 1) and, if it localises,
+    ``attention`` float32 (B, S, S) in [0, 1], both calibrated as LAE's.
+
+    Attributes:
+        uses_masks: whether training reads the masks of fakes.
+        forged_share: share of each batch that is forged on the fly from real images; the other images are then
+            real, and fakes of the data set take no part.
+
+    Args:
+        image_size: S in pixels, a multiple of 16 from 32 to 256.
+    """
+
+    uses_masks: ClassVar[bool] = False
+    forged_share: ClassVar[float] = 0.0
+
+    def __init__(self, image_size: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        if image_size not in PEER_SIZES:
+            raise ValueError(f"image_size must be a multiple of 16 from 32 to 256. Received {image_size!r}.")
+        self.image_size = image_size
+        self.preprocessor = Preprocessor(image_size, name="preprocessor")
+        self.network = self.build_network(image_size)
+        self.calibration = Calibration(name="calibration")
+        self.calibration.build()
+        self.attention_scale = AttentionScale(name="attention_scale")
+        self.attention_scale.build()
+        self.built = True
+
+    def build_network(self, image_size: int) -> keras.Model:
+        raise NotImplementedError
+
+    def build(self, input_shape: Any = None) -> None:
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
+        images = inputs["image"] if isinstance(inputs, dict) else inputs
+        outputs = self.network(images, training=training)
+        results = {"logit": outputs["logit"], "score": self.calibration(outputs["logit"])}
+        if "map" in outputs:
+            attention = resize_map(tf.sigmoid(outputs["map"]), self.image_size, self.image_size)
+            results["attention"] = self.attention_scale(attention)
+        return results
+
+    def outputs_of(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+        """Return what the loss of a batch reads: the network's outputs, unless training needs more than them."""
+        outputs: dict[str, Any] = self.network(batch["image"], training=training)
+        return outputs
+
+    def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
+        """Return the loss of a batch, a float32 scalar: binary cross-entropy unless a peer has its own."""
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["label"], outputs["logit"])
+        return tf.reduce_mean(losses)
+
+    def after_update(self) -> None:
+        """Enforce what has to hold after every update; nothing by default."""
+
+    def compile(self, optimizer: Any, **kwargs: Any) -> None:
+        """Take the optimizer; the loss is the peer's own."""
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        self._loss = keras.metrics.Mean(name="loss")
+        self._decision = [
+            keras.metrics.BinaryAccuracy(name="accuracy"),
+            keras.metrics.AUC(name="auroc", num_thresholds=500),
+        ]
+
+    @property
+    def metrics(self) -> list[Any]:
+        return [self._loss, *self._decision] if hasattr(self, "_decision") else []
+
+    def _update(self, batch: dict[str, Any], loss: Any, logit: Any) -> dict[str, Any]:
+        self._loss.update_state(loss, sample_weight=tf.cast(tf.shape(logit)[0], tf.float32))
+        for metric in self._decision:
+            metric.update_state(batch["label"], tf.sigmoid(logit))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        with tf.GradientTape() as tape:
+            outputs = self.outputs_of(data, training=True)
+            loss = self.loss_of(data, outputs)
+        variables = self.trainable_variables
+        addons.apply_gradients(self.optimizer, tape.gradient(loss, variables), variables)
+        self.after_update()
+        return self._update(data, loss, outputs["logit"])
+
+    def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        outputs = self.outputs_of(data, training=False)
+        return self._update(data, self.loss_of(data, outputs), outputs["logit"])
+
+    def get_compile_config(self) -> None:
+        """Return nothing: a saved peer is for scoring, and is compiled anew to train on."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "image_size": self.image_size}
+
+
+def image_input(image_size: int) -> Any:
+    """Return the network's input, float32 (B, S, S, 3) in [0, 1]."""
+    return keras.Input((image_size, image_size, 3), name="image")
+
+
+def logit_of(x: Any) -> Any:
+    """Return a dense layer's logit (B, 1) in float32."""
+    return keras.layers.Dense(1, dtype="float32", name="logit")(x)

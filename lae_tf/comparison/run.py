@@ -1,0 +1,128 @@
+"""Runs the cells of a comparison one after another, each in its own process, and resumes after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+from tqdm import tqdm
+
+from lae_tf.comparison.cell import REQUEST, RESULT, SETTINGS, lock_of
+from lae_tf.comparison.protocol import Cell, Protocol
+from lae_tf.errors import LAEError, UsageError
+from lae_tf.files.atomic import write_text
+
+
+def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> None:
+    """Refuse a folder whose finished cells would not belong to one comparison with what is to be run.
+
+    Args:
+        protocol: of the comparison.
+        cells: all of it.
+        data: digest of the manifest.
+        folder: of the comparison.
+
+    Raises:
+        UsageError: names the cell.
+    """
+    for cell in cells:
+        place = folder / "cells" / cell.name
+        if not (place / RESULT).is_file():
+            continue
+        # A folder of an older version has no such file, and is refused too.
+        known = place / SETTINGS
+        if not known.is_file() or json.loads(known.read_text(encoding="utf-8")) != _settings(cell, protocol, data):
+            raise UsageError(
+                f"{place}: was run with other settings or data; choose another output folder, or delete that one "
+                "to run it again."
+            )
+
+
+def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> list[str]:
+    """Run every cell that is not finished; a cell killed half-way is repeated from its start.
+
+    Args:
+        protocol: of the comparison.
+        cells: to run.
+        data: digest of the manifest.
+        folder: of the comparison.
+
+    Returns:
+        One sentence for each cell that failed; its log says more. The others go on.
+
+    Raises:
+        LAEError: all cells failed.
+    """
+    failures = []
+    with tqdm(cells, desc="cells", unit="cell", file=sys.stderr) as bar:
+        for cell in bar:
+            bar.set_postfix_str(cell.name)
+            place = folder / "cells" / cell.name
+            if (place / RESULT).is_file():
+                continue
+            failure = _run(cell, _settings(cell, protocol, data), _request(cell, protocol), place)
+            if failure:
+                failures.append(failure)
+                tqdm.write(failure, file=sys.stderr)
+    if len(failures) == len(cells):
+        raise LAEError(failures[0])
+    return failures
+
+
+def _run(cell: Cell, settings: dict[str, Any], request: dict[str, Any], place: Path) -> str | None:
+    """Run one cell in a process of its own; return what went wrong, in one sentence."""
+    try:
+        with lock_of(place).acquire(blocking=False):
+            if (place / RESULT).is_file():  # another process has finished it meanwhile
+                return None
+            if place.exists():
+                shutil.rmtree(place)
+            write_text(place / SETTINGS, json.dumps(settings, indent=2))
+            write_text(place / REQUEST, json.dumps(request, indent=2))
+    except Timeout:
+        return f"{cell.name} is being run by another process; wait for it, or end it."
+    log = place / "log.txt"
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(  # noqa: S603 - our own module, in our own interpreter
+            [sys.executable, "-m", "lae_tf.comparison.cell", str(place)], stdout=file, stderr=subprocess.STDOUT
+        )
+    if done.returncode:
+        last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
+        said = last.removeprefix("Error: ") if last.startswith("Error: ") else f"exit code {done.returncode}."
+        return f"{cell.name} failed: {said} See {log}."
+    shutil.rmtree(place / "run" / "image_cache", ignore_errors=True)
+    return None
+
+
+def _request(cell: Cell, protocol: Protocol) -> dict[str, Any]:
+    """Return what the cell's process reads."""
+    return {
+        "peer": cell.peer,
+        "config": cell.config.model_dump(mode="json"),
+        "robustness_images": protocol.robustness_images,
+    }
+
+
+def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
+    """Return all that a cell's result depends on: of the configuration without paths, and of a peer what peers read.
+
+    So a finished peer stays finished when LAE changes, and all stay so when folders move.
+    """
+    config = cell.config.model_dump(mode="json", exclude={"output": True, "data": {"manifest"}})
+    if cell.peer:
+        stages = [config[name] for name in ("pretrain", "align")]
+        config = {name: config[name] for name in ("seed", "data", "augment")}
+        del config["data"]["self_forged"]  # a peer that forges has a share of its own
+        config["epochs"] = sum(stage["epochs"] for stage in stages)
+        config |= {name: stages[0][name] for name in ("learning_rate", "weight_decay")}
+        config |= {name: stages[1][name] for name in ("annotated", "real")}
+    settings = {"peer": cell.peer, **config, "data_sha256": data, "robustness_images": protocol.robustness_images}
+    # As it comes back from a file: tuples are lists there.
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return plain

@@ -1,0 +1,1 @@
+"""The configuration of a run: its sections, what their keys mean, and plain values from YAML."""

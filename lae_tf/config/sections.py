@@ -1,0 +1,311 @@
+"""Typed configuration of a run, read from and written to YAML. Unknown keys are refused by name.
+
+The text below a field is its meaning: `lae-tf config`, docs/config.md, the JSON Schema and errors show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lae_tf.config.yaml_values import apply_override, read_yaml, shown
+from lae_tf.errors import ProblemsError
+from lae_tf.files.atomic import write_text
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(ProblemsError):
+    """A configuration with unknown keys or values out of range."""
+
+    exit_code = 2
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+
+class DataConfig(Section):
+    """What to train on."""
+
+    manifest: str
+    """CSV or Parquet file; a relative path is relative to the configuration's own folder."""
+    image_size: int = Field(128, ge=16, le=4096)
+    """Side of the model's input in pixels, a multiple of the model's stride (8 by default)."""
+    batch_size: int = Field(16, ge=2)
+    """Images a step, over all devices; a multiple of their number."""
+    train_methods: tuple[str, ...] | None = None
+    """Manipulations to train and validate on; null means all in the manifest."""
+    mask_share: Probability | None = None
+    """Use the masks of at most this share of the training images, drawn at random by the seed; null uses all."""
+    self_forged: Annotated[float, Field(ge=0, lt=0.5)] = 0.35
+    """Share of every batch that is forged on the fly from real images, with masks that are known for free: they
+    cost no one's time and are not part of the mask budget."""
+
+
+class AugmentConfig(Section):
+    """Paired augmentation of image and mask; real and fake images go through the same."""
+
+    flip: Probability = 0.5
+    """Probability of a horizontal flip."""
+    geometry: Probability = 0.3
+    """Probability of one joint rotation, translation and crop."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Largest angle in degrees."""
+    translation: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Largest shift as a share of the side."""
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest share of the side cut away; the rest is enlarged."""
+    jpeg: Probability = 0.2
+    """Probability of JPEG compression."""
+    jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = (60, 95)
+    """Lowest and highest quality of that compression."""
+    blur: Probability = 0.1
+    """Probability of a Gaussian blur."""
+    blur_sigma: Positive = 1.0
+    """Largest sigma of the blur in pixels."""
+    noise: Probability = 0.1
+    """Probability of Gaussian noise."""
+    noise_sigma: Positive = 0.02
+    """Largest sigma of the noise on the [0, 1] scale."""
+    colour: Probability = 0.3
+    """Probability of brightness, contrast and saturation jitter."""
+    colour_strength: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest relative change of each."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentConfig:
+        if self.jpeg_quality[0] > self.jpeg_quality[1]:
+            raise ValueError("jpeg_quality is the lowest and then the highest quality")
+        return self
+
+
+class ModelConfig(Section):
+    """Arguments of the model, lae_tf.LAE (docs/method.md)."""
+
+    widths: Annotated[tuple[Annotated[int, Field(gt=0, le=4096)], ...], Field(min_length=1, max_length=10)] = (
+        24,
+        48,
+        96,
+        128,
+    )
+    """Channels of the encoder's stem and stages, two or more; the stride is 2 to the number of stages."""
+    blocks: int = Field(1, ge=0, le=64)
+    """Residual blocks per stage."""
+    high_pass: bool = True
+    """Give the stem fixed high-pass residuals beside RGB."""
+    contrast: bool = True
+    """Let every stage see how far its features are from their mean over the image."""
+    self_correlation: bool = True
+    """Give the stem a map of what the image repeats beside RGB."""
+    backbone: Literal["xception", "efficientnetv2-b0", "mobilenet-v3"] | None = None
+    """Network of Keras in the encoder's place; it takes the last of the widths alone and sees RGB alone."""
+    backbone_weights: str | None = None
+    """Weights of the backbone: a file, imagenet (downloads them), or null for random ones."""
+    backbone_stride: Literal[8, 16, 32] = 8
+    """Stride in pixels at which the backbone is cut."""
+    head: Literal["lse", "gap", "split"] = "lse"
+    """Pooling of the evidence: log-mean-exp or mean; split is ForensicTransfer's latent."""
+    lse_sharpness: Positive = 2.0
+    """r of the log-mean-exp pooling: towards 0 it is the mean, towards infinity the maximum."""
+    attention: Literal["grad_cam", "cam"] = "grad_cam"
+    """Where the attention comes from; cam is its closed form, for linear heads (lse, gap) only."""
+    attention_slope: Positive = 1.0
+    """w of the attention's T(A) = sigmoid(w (A - t))."""
+    attention_threshold: float = 2.0
+    """t of T. A pixel is forged far more rarely than an image is fake: with 2, evidence of 0, where the decision is
+    open, is 12 % attention."""
+
+
+class LossConfig(Section):
+    """Losses by role and the weights of the terms (docs/method.md)."""
+
+    reconstruction: NonNegative = 1.0
+    """l1, weight of the whole reconstruction term."""
+    latent: NonNegative = 1.0
+    """l2, weight of the decision term."""
+    pixel: NonNegative = 1.0
+    """b1, weight of the pixel loss within the reconstruction term."""
+    perceptual_weight: NonNegative = 0.1
+    """b2, weight of the perceptual loss within the reconstruction term."""
+    adversarial_weight: NonNegative = 0.01
+    """b3, weight of the adversarial loss within the reconstruction term."""
+    decision: Literal["bce", "focal", "activation"] = "bce"
+    """Loss of the decision; activation goes with head split, and only with it."""
+    focal_gamma: Positive = 2.0
+    """Focusing parameter of the focal loss."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share by which bce moves labels towards 0.5."""
+    perceptual: Literal["none", "vgg16", "discriminator"] = "none"
+    """Network that compares image and reconstruction."""
+    vgg16_weights: str = "imagenet"
+    """Weights of vgg16: imagenet (downloads them) or a file."""
+    adversarial: Literal["none", "hinge", "non-saturating"] = "none"
+    """Loss of the discriminator."""
+    alignment: Literal["bce", "l1", "dice", "iou"] = "bce"
+    """Distance between attention and mask; its weight l3 belongs to the stages."""
+    alignment_positive_weight: Positive = 1.0
+    """Weight of forged cells in the bce alignment; 1 weighs them as all others."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LossConfig:
+        if self.label_smoothing and self.decision != "bce":
+            raise ValueError(f"label_smoothing goes with decision 'bce', not with '{self.decision}'")
+        return self
+
+
+class StageConfig(Section):
+    """One training stage."""
+
+    epochs: int = Field(ge=0)
+    """Epochs at most; 0 skips the stage."""
+    learning_rate: Positive = 1e-3
+    """Peak; it warms up over the first 5 % of the steps and decays to zero by a cosine."""
+    weight_decay: NonNegative = 1e-4
+    """Weight decay of AdamW."""
+    alignment: NonNegative = 10.0
+    """l3, weight of the alignment. A mask says more than a label: with 10, the first epochs learn several times as
+    much as with 1."""
+    patience: int = Field(0, ge=0)
+    """Epochs without a better validation AUROC (of equal ones, decision loss) before the stage ends early; 0: never."""
+
+
+class PretrainConfig(StageConfig):
+    """Stage 1. Its alignment needs no person's mask: real images, and forgeries made on the fly."""
+
+    epochs: int = Field(10, ge=0)
+    """Epochs at most; 0 skips the stage. Few, because stage 2 teaches more: a run that will get no masks has this stage
+    alone, and wants more."""
+
+
+class AlignConfig(StageConfig):
+    """Stage 2, when there are annotated fakes."""
+
+    epochs: int = Field(20, ge=0)
+    """Epochs at most; 0 skips the stage."""
+    annotated: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    """Share of each batch drawn from annotated fakes."""
+    real: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share drawn from real images; the rest are forged (data.self_forged), then unlabelled fakes."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AlignConfig:
+        if self.annotated + self.real > 1:
+            raise ValueError("annotated and real are shares of one batch, and together more than all of it")
+        return self
+
+
+class HardwareConfig(Section):
+    """How to compute."""
+
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras' precision policy."""
+    distribute: Literal["none", "mirrored"] = "none"
+    """mirrored uses every GPU of this machine. Of several machines, which the environment variable TF_CONFIG names for
+    lae-tf train (docs/scale.md), every GPU is used without it."""
+    deterministic: bool = False
+    """Bit-equal runs on one machine; turns XLA off and costs speed on GPUs."""
+    xla: bool = False
+    """Compile the training step; slower on CPUs."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Governs everything that is random."""
+    output: str = "runs/lae"
+    """Folder of the run."""
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    losses: LossConfig = LossConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    align: AlignConfig = AlignConfig()
+    hardware: HardwareConfig = HardwareConfig()
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
+        """Read a YAML file and apply ``key=value`` overrides such as ``align.epochs=5``.
+
+        A manifest, ``.csv`` or ``.parquet``, stands for the configuration that names it and keeps every default.
+
+        Raises:
+            UsageError: the file is missing or not YAML, or an override is malformed.
+            ConfigError: unknown keys or bad values; all are listed.
+        """
+        path = Path(path)
+        is_manifest = path.suffix.lower() in (".csv", ".parquet")
+        values = {"data": {"manifest": path.name}} if is_manifest else read_yaml(path, "data")
+        for override in overrides:
+            apply_override(values, override)
+        config = cls.parse(values, subject=str(path))
+        manifest = (path.parent / config.data.manifest).resolve()
+        return config.model_copy(update={"data": config.data.model_copy(update={"manifest": str(manifest)})})
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], subject: str = "configuration") -> Config:
+        """Validate plain values; ``subject`` names them in the error."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = [problem(cls, details) for details in error.errors()]
+            raise ConfigError(subject, problems, "`lae-tf config` lists every key with its values.") from None
+
+    def to_yaml(self) -> str:
+        """Return the complete configuration as YAML, ready to be read again."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def write(self, path: str | Path) -> None:
+        """Write :meth:`to_yaml` atomically."""
+        write_text(path, self.to_yaml(), durable=True)
+
+
+def problem(section: Any, details: Any) -> str:
+    """Return one sentence for one of pydantic's error records on a :class:`Section`.
+
+    With the nearest known key for an unknown one, and what a key means for a value that is wrong or missing.
+    """
+    location = [str(part) for part in details["loc"]]
+    where = ".".join(location)
+    if details["type"] == "extra_forbidden":
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation
+        close = get_close_matches(location[-1][:100], section.model_fields, n=1, cutoff=0.5)
+        known = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(section.model_fields)}."
+        return f"{where}: unknown key; {known}"
+    if details["type"] == "value_error":  # of several keys together
+        return f"{where}: {details['ctx']['error']}.".removeprefix(": ")
+    if details["type"] == "model_type":
+        return f"{where}: a section with keys of its own is expected; found {shown(details['input'])}."
+    found = "missing" if details["type"] == "missing" else f"{details['msg']}; found {shown(details['input'])}"
+    return f"{where}: {found}.{_meaning(section, location)}"
+
+
+def _meaning(section: Any, location: Sequence[str]) -> str:
+    """Return the meaning of the field that a location lies in, after a space; nothing where it has none."""
+    for part in location:
+        field = section.model_fields.get(part)
+        if field is None:
+            return ""
+        if field.description:
+            return f" Meaning: {' '.join(field.description.split())}"
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            return ""
+    return ""

@@ -1,5 +1,0 @@
-"""Known data sets: from a folder as it was published, or as ``lae-tf frames`` left it, to a manifest."""
-
-from lae_tf.data.layouts.building import LAYOUTS, Built, build_manifest
-
-__all__ = ["LAYOUTS", "Built", "build_manifest"]

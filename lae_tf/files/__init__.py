@@ -1,0 +1,1 @@
+"""Files written whole, JSON that anyone may have written, folders walked, and locks."""

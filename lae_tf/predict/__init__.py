@@ -1,0 +1,1 @@
+"""Scores and heatmaps for images, videos and pools of any size."""

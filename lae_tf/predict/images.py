@@ -1,0 +1,97 @@
+"""Scores for image files, streamed: a bad file is reported and never stops the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import tensorflow as tf
+
+from lae_tf.errors import ImageError
+from lae_tf.images.files import normalise, read_bytes
+from lae_tf.metrics.decision import label_of
+from lae_tf.model.lae import LAE
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one file.
+
+    Attributes:
+        path: the file.
+        score: calibrated P(fake); NaN for a bad file.
+        label: ``fake`` where score >= threshold, else ``real``; empty for a bad file.
+        logit: s before calibration.
+        threshold: of the decision.
+        error: empty, or why the file could not be scored.
+        image: float32 (S, S, 3) in [0, 1], what the model saw; None for a bad file.
+        attention: float32 (S, S) in [0, 1]; None for a bad file.
+    """
+
+    path: str
+    score: float = float("nan")
+    label: str = ""
+    logit: float = float("nan")
+    threshold: float = float("nan")
+    error: str = ""
+    image: np.ndarray | None = None
+    attention: np.ndarray | None = None
+
+    def record(self) -> dict[str, object]:
+        """Return the fields for tables and JSON: path and error, or path, score, label, logit, threshold."""
+        if self.error:
+            return {"path": self.path, "error": self.error}
+        names = ("path", "score", "label", "logit", "threshold")
+        return {name: getattr(self, name) for name in names}
+
+
+def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterator[Prediction]:
+    """Yield one prediction per path, in order. Memory does not grow with the number of files."""
+    threshold = float(model.calibration.threshold)
+    pending = iter(paths)
+    with ThreadPoolExecutor() as pool:
+
+        def submit() -> list:
+            return [pool.submit(_load, path, model) for path in islice(pending, batch_size)]
+
+        upcoming = submit()
+        while upcoming:
+            # The next batch is decoded while the model works on this one.
+            current, upcoming = upcoming, submit()
+            loaded = [future.result() for future in current]
+            yield from _predict(model, loaded, threshold)
+
+
+def _load(path: str, model: LAE) -> Prediction:
+    try:
+        data = normalise(read_bytes(path), path)
+        image = model.preprocessor.resize(model.preprocessor.decode(tf.constant(data)))
+    except ImageError as error:
+        return Prediction(path, error=str(error))
+    except tf.errors.InvalidArgumentError as error:  # one decoder may accept what the other does not
+        return Prediction(path, error=f"{path}: cannot be decoded: {' '.join(error.message.split())}")
+    return Prediction(path, image=image.numpy())
+
+
+def _predict(model: LAE, loaded: list[Prediction], threshold: float) -> Iterator[Prediction]:
+    images = [one.image for one in loaded if one.image is not None]
+    outputs = model.predict_on_batch(np.stack(images)) if images else {}
+    position = 0
+    for one in loaded:
+        if one.image is None:
+            yield one
+            continue
+        score = float(outputs["score"][position, 0])
+        yield Prediction(
+            one.path,
+            score=score,
+            label=label_of(score, threshold),
+            logit=float(outputs["logit"][position, 0]),
+            threshold=threshold,
+            image=one.image,
+            attention=np.asarray(outputs["attention"][position]),
+        )
+        position += 1

@@ -1,0 +1,171 @@
+"""Scores for the rows of a pool, from a SavedModel: one result per row, whatever the row holds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from lae_tf.errors import ImageError, LAEError, UsageError
+from lae_tf.images.files import normalise, read_bytes
+from lae_tf.metrics.decision import label_of
+from lae_tf.predict.pools.shards import Shard
+
+BATCH_SIZE = 32
+_SIGNATURE = "serving_default"
+SCORES = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("path", pa.string()),
+        ("group", pa.string()),
+        ("score", pa.float32()),
+        ("label", pa.string()),
+        ("logit", pa.float32()),
+    ]
+)
+"""Of the table of scores: ``row`` is the position in the pool; the rest is as in ``lae_tf.predict.images``."""
+ERRORS = pa.schema([("row", pa.int64()), ("path", pa.string()), ("group", pa.string()), ("error", pa.string())])
+"""Of the dead-letter table: rows that could not be scored, and why."""
+RESULTS = pa.unify_schemas([SCORES, ERRORS])
+"""Of results before they are parted: either score, label and logit are null, or the error is."""
+
+
+class Scorer:
+    """A SavedModel that scores shards; several threads may use it at a time.
+
+    Args:
+        path: folder of a SavedModel with the signatures of ``lae-tf export``.
+        batch_size: images a step.
+        threshold: from which an image is called fake, in place of the model's.
+
+    Raises:
+        LAEError: no SavedModel, or one of another kind.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], batch_size: int = BATCH_SIZE, threshold: float | None = None):
+        try:
+            # The whole object is kept: its variables are freed with it, whatever signatures are still in use.
+            self._loaded = tf.saved_model.load(os.fspath(path))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise LAEError(f"{path}: cannot be loaded as a SavedModel ({str(error).splitlines()[0]}).") from error
+        if _SIGNATURE not in self._loaded.signatures:
+            raise LAEError(f"{path}: has no signature '{_SIGNATURE}'; expected an export of 'lae-tf export'.")
+        self._serve = self._loaded.signatures[_SIGNATURE]
+        self._batch_size = batch_size
+        self._threshold = threshold
+        self._readers = ThreadPoolExecutor(thread_name_prefix="read-images")
+
+    def score(self, shard: Shard, table: pa.Table) -> pa.Table:
+        """Score the rows of a shard.
+
+        Args:
+            shard: where the rows stand.
+            table: its rows, as ``Pool.read`` yields them.
+
+        Returns:
+            A table of schema ``RESULTS``, one row for each of the shard's, in their order.
+        """
+        paths = table["path"].to_pylist()
+        images = table["image_bytes"] if "image_bytes" in table.column_names else None
+        root = os.path.dirname(os.path.abspath(shard.file))
+        starts = list(range(0, len(paths), self._batch_size))
+
+        def submit(start: int) -> list[Future]:
+            rows = range(start, min(start + self._batch_size, len(paths)))
+            return [
+                self._readers.submit(_read, paths[row], images[row].as_py() if images is not None else None, root)
+                for row in rows
+            ]
+
+        answers: list[dict[str, Any]] = []
+        upcoming = submit(starts[0])
+        for next_start in [*starts[1:], None]:
+            # The next batch is read while the model works on this one.
+            current, upcoming = upcoming, submit(next_start) if next_start is not None else []
+            answers += self._answer([future.result() for future in current])
+        columns: dict[str, Any] = {
+            "row": np.arange(shard.first, shard.first + shard.rows),
+            "path": table["path"],
+            "group": table["group"] if "group" in table.column_names else [None] * len(paths),
+        }
+        columns |= {name: [answer.get(name) for answer in answers] for name in ("score", "label", "logit", "error")}
+        return pa.table({name: columns[name] for name in RESULTS.names}, schema=RESULTS)
+
+    def _answer(self, read: list[bytes | ImageError]) -> list[dict[str, Any]]:
+        """Return score, label and logit, or error, for each image that was read or not."""
+        good = [one for one in read if isinstance(one, bytes)]
+        scored = iter(self._run(good) if good else [])
+        return [next(scored) if isinstance(one, bytes) else {"error": str(one)} for one in read]
+
+    def _run(self, images: list[bytes]) -> list[dict[str, Any]]:
+        try:
+            outputs = {name: value.numpy() for name, value in self._serve(image_bytes=tf.constant(images)).items()}
+        except tf.errors.InvalidArgumentError as error:
+            if len(images) == 1:
+                # The graph refuses what Pillow could read; rare, and no reason to stop.
+                return [{"error": f"cannot be decoded: {str(error.message).splitlines()[0]}"}]
+            return [answer for image in images for answer in self._run([image])]
+        scores = outputs["score"].tolist()
+        labels = [str(label, "ascii") for label in outputs["label"]]
+        if self._threshold is not None:
+            labels = [label_of(score, self._threshold) for score in scores]
+        columns = (scores, labels, outputs["logit"].tolist())
+        return [{"score": s, "label": k, "logit": z} for s, k, z in zip(*columns, strict=True)]
+
+
+def _read(path: str | None, image: bytes | None, root: str) -> bytes | ImageError:
+    try:
+        if image is not None:
+            return normalise(image, path or "image_bytes")
+        if not path:
+            raise ImageError("the path is empty")
+        file = os.path.join(root, path)
+        return normalise(read_bytes(file), file)
+    except ImageError as error:
+        return error
+
+
+@contextlib.contextmanager
+def saved_model(source: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """Give the SavedModel of an export or of a run, and a digest of its weights.
+
+    Args:
+        source: a run; a version folder of an export (``OUT/lae/1``), or a folder of versions (``OUT/lae``), whose
+            highest is taken. A run is exported to a temporary folder, which is removed afterwards.
+
+    Raises:
+        UsageError: neither.
+    """
+    from lae_tf.export.exporting import versions
+    from lae_tf.export.signatures import write_saved_model
+    from lae_tf.training.run import Run
+
+    path = Path(source)
+    if (path / "config.yaml").is_file():
+        run = Run.open(path)
+        model = run.load_model()
+        with tempfile.TemporaryDirectory(prefix="lae-tf-") as folder:
+            write_saved_model(model, Path(folder))
+            yield folder, _digest([run.model_path])
+        return
+    if numbers := versions(path):
+        path = path / str(numbers[-1])
+    if not (path / "saved_model.pb").is_file():
+        raise UsageError(f"{source}: neither a run (config.yaml) nor an export (saved_model.pb, or numbered versions).")
+    yield str(path), _digest(sorted((path / "variables").iterdir()))
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

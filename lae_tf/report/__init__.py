@@ -1,0 +1,1 @@
+"""What people look at: plots, panels of images, and one HTML page."""

@@ -1,0 +1,128 @@
+"""What clients get back: typed results, from the answers of an exported model's signatures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from lae_tf.errors import LAEError
+from lae_tf.metrics.decision import label_of
+
+R = TypeVar("R", bound="Score")
+
+
+class ServerError(LAEError):
+    """The server refused a request, could not be reached, or sent what is no answer.
+
+    Attributes:
+        status: the HTTP status, or the one that stands for a gRPC code; 0 where no answer came.
+    """
+
+    def __init__(self, message: str, status: int = 0):
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the model says of one image; the fields of ``lae-tf predict``.
+
+    Attributes:
+        path: the file, or the name that was given.
+        score: calibrated P(fake); NaN for a bad file.
+        label: ``fake`` where score >= threshold, else ``real``; empty for a bad file.
+        logit: s before calibration.
+        threshold: of the decision.
+        error: empty, or why the file could not be scored.
+    """
+
+    signature: ClassVar[str] = "serving_default"
+
+    path: str
+    score: float = float("nan")
+    label: str = ""
+    logit: float = float("nan")
+    threshold: float = float("nan")
+    error: str = ""
+
+    def record(self) -> dict[str, object]:
+        """Return the fields for tables and JSON: path and error, or path, score, label, logit, threshold."""
+        if self.error:
+            return {"path": self.path, "error": self.error}
+        names = ("path", "score", "label", "logit", "threshold")
+        return {name: getattr(self, name) for name in names}
+
+    def at(self: R, threshold: float) -> R:
+        """Return the same score with the label that another threshold gives it."""
+        if self.error:
+            return self
+        label = label_of(float(np.float32(self.score)), threshold)  # as JSON rounded it, it may lie just below itself
+        return replace(self, label=label, threshold=threshold)
+
+    @classmethod
+    def values(cls, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that a signature's outputs for one image fill."""
+        numbers = {name: float(outputs[name]) for name in ("score", "logit", "threshold")}
+        label = outputs["label"]
+        return {**numbers, "label": label.decode() if isinstance(label, bytes) else str(label)}
+
+
+@dataclass(frozen=True)
+class Explanation(Score):
+    """A score, and where in the image it comes from.
+
+    Attributes:
+        heatmap_png: a PNG file: the attention over the image; empty for a bad file.
+        reconstruction_error: mean absolute error of the reconstruction, in [0, 1]; NaN for a bad file.
+    """
+
+    signature: ClassVar[str] = "explain"
+
+    heatmap_png: bytes = b""
+    reconstruction_error: float = float("nan")
+
+    @classmethod
+    def values(cls, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that a signature's outputs for one image fill."""
+        error = float(outputs["reconstruction_error"])
+        return {
+            **super().values(outputs),
+            "heatmap_png": bytes(outputs["heatmap_png_bytes"]),
+            "reconstruction_error": error,
+        }
+
+
+def read_predictions(predictions: Any, names: Sequence[str], kind: type[R]) -> list[R]:
+    """Return one result per image.
+
+    Args:
+        predictions: a list with a mapping from outputs to values for each image; values may be JSON's, of
+            shape () or (1,).
+        names: of the images.
+        kind: of the results.
+
+    Raises:
+        ServerError: that is no answer of an exported model.
+    """
+    if not isinstance(predictions, list) or len(predictions) != len(names):
+        raise ServerError(f"The server did not answer with {len(names)} predictions; is it another model?")
+    try:
+        return [
+            kind(name, **kind.values({key: _plain(value) for key, value in prediction.items()}))
+            for name, prediction in zip(names, predictions, strict=True)
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+        raise ServerError(
+            f"The server's answer lacks outputs of the signature {kind.signature}; is it another model?"
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return an output of one image, whether the model gives it shape (B,) or (B, 1), and bytes as bytes."""
+    if isinstance(value, list):
+        value = value[0]
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value

@@ -1,0 +1,1 @@
+"""Models as they are loaded, versioned, batched and run."""
