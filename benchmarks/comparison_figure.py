@@ -1,4 +1,4 @@
-"""Draws docs/comparison.png from the published comparisons in benchmarks/results.
+"""Draws docs/results/comparison.png from the published comparisons in benchmarks/results.
 
 Usage: python benchmarks/comparison_figure.py
 """
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lae_tf.comparison.compare import ALWAYS_REAL
 from lae_tf.comparison.peers import PEERS
 from lae_tf.comparison.protocol import OWN, Protocol
-from lae_tf.evaluation.tables import UNSEEN_MEAN
+from lae_tf.metrics.names import UNSEEN_MEAN
 from lae_tf.report.plots import COLOURS, GREY, INK, png
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def main() -> None:
     first.set_yticks(range(len(models)), models)
     first.invert_yaxis()
     middle.set_xlabel("unseen accuracy, % (dotted: every image called real)", fontsize=9)
-    (ROOT / "docs" / "comparison.png").write_bytes(png(figure))
+    (ROOT / "docs" / "results" / "comparison.png").write_bytes(png(figure))
 
 
 if __name__ == "__main__":

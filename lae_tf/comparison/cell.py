@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 
 from lae_tf.comparison.degradations import DEGRADATIONS, degrade
 from lae_tf.comparison.peers import build_peer
+from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, VALIDATION
 from lae_tf.comparison.train_peer import train_peer
 from lae_tf.config.sections import Config
-from lae_tf.data.ingestion import ingest
+from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
@@ -29,11 +30,10 @@ from lae_tf.training.calibrate import decision_threshold, scale_of
 from lae_tf.training.run import Run
 from lae_tf.training.stages import describe_data, train, training_manifest
 
-REQUEST, SETTINGS, RESULT = "cell.json", "settings.json", "result.json"
+REQUEST, PANELS = "cell.json", "panels.npz"
 SOFTWARE = ("lae_tf", "python", "tensorflow", "keras")
 TIMED_BATCHES = 10
 FORGED = "(made on the fly)"  # in place of a method's name
-SCORES, VALIDATION, PANELS, ROBUSTNESS = "scores.csv", "validation.csv", "panels.npz", "robustness.csv"
 
 
 def lock_of(folder: Path) -> FileLock:
@@ -61,7 +61,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     test = whole.select(split="test")
     cache = Run(config.output).image_cache
     batch_size = config.data.batch_size
-    decodable = test.with_files(lambda files: ingest(files, cache, progress=False))
+    readable = decodable(test, cache, progress=False)
     frame, meter = score_manifest(model, test, cache, batch_size, "test")
     if not np.isfinite(frame["logit"]).all():
         raise LAEError("a test image has no finite logit: training has diverged. Lower the learning rate.")
@@ -71,9 +71,9 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     forged = (model.forged_share if peer else config.data.self_forged) > 0
     validation = _validation_logits(model, config, cache, forged)
     write_text(folder / VALIDATION, validation.to_csv(index=False))
-    _write_panels(folder / PANELS, model, decodable, frame)
+    _write_panels(folder / PANELS, model, readable, frame)
     if robustness_images:
-        chosen = _balanced(decodable, robustness_images)
+        chosen = _balanced(readable, robustness_images)
         write_text(folder / ROBUSTNESS, _robustness(model, chosen, decision, config).to_csv(index=False))
 
     data = describe_data(config, training_manifest(config))
@@ -81,7 +81,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         **{name: decision[name] for name in ("boundary", "temperature", "threshold")},
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
         "train_seconds": seconds,
-        "images_per_second": _images_per_second(model, decodable, batch_size),
+        "images_per_second": _images_per_second(model, readable, batch_size),
         "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
         "data": data["sha256"],
         "software": {name: version for name, version in describe().items() if name in SOFTWARE},
@@ -108,9 +108,9 @@ def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]
 def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: bool) -> pd.DataFrame:
     """Return columns path, label, method, logit: other rules for thresholds can be tried without training again."""
     validation = training_manifest(config).select(split="val")
-    decodable = validation.with_files(lambda files: ingest(files, cache, progress=False))
+    readable = decodable(validation, cache, progress=False)
     forge_seed = config.seed if forged else None
-    batches = evaluation_dataset(decodable, model.preprocessor, config.data.batch_size, forge_seed)
+    batches = evaluation_dataset(readable, model.preprocessor, config.data.batch_size, forge_seed)
     columns = [(np.asarray(model.predict_on_batch(batch["image"])["logit"]), batch["label"]) for batch in batches]
     logits, labels = (np.concatenate(values)[:, 0] for values in zip(*columns, strict=True))
     frame = pd.DataFrame({"path": validation.relative_paths(), "label": 0, "method": validation.frame["method"]})
@@ -139,7 +139,7 @@ def _images_per_second(model: keras.Model, test: Manifest, batch_size: int) -> f
 def _write_panels(path: Path, model: keras.Model, test: Manifest, frame: pd.DataFrame) -> None:
     """Keep a few images with this model's attention: uint8 maps, and nothing that needs pickling."""
     rows = example_rows(frame)
-    subset = Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
+    subset = test.take(rows)
     images, masks, attention = [], [], []
     for batch in evaluation_dataset(subset, model.preprocessor, 16):
         outputs = model.predict_on_batch(batch["image"])
@@ -159,7 +159,7 @@ def _balanced(test: Manifest, count: int) -> Manifest:
     rows: list[int] = []
     for part in (np.flatnonzero(test.is_fake), np.flatnonzero(~test.is_fake)):
         rows += part[np.unique(np.linspace(0, len(part) - 1, min(len(part), count // 2)).round().astype(int))].tolist()
-    return Manifest(test.frame.iloc[rows].reset_index(drop=True), test.root)
+    return test.take(rows)
 
 
 def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], config: Config) -> pd.DataFrame:

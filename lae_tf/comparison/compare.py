@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lae_tf.comparison.cell import RESULT, ROBUSTNESS, SCORES
 from lae_tf.comparison.protocol import OWN, Cell
+from lae_tf.comparison.records import Records
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
-from lae_tf.evaluation.tables import UNSEEN_MEAN, fewest_groups, method_statistic, without_weak_intervals
+from lae_tf.evaluation.tables import fewest_groups, method_statistic, without_weak_intervals
 from lae_tf.metrics.detection import (
     Array,
     Statistic,
@@ -23,6 +22,7 @@ from lae_tf.metrics.detection import (
     paired_bootstrap,
     too_few,
 )
+from lae_tf.metrics.names import UNSEEN_MEAN
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "eer")
 
@@ -48,24 +48,19 @@ class Outcome:
 
 def gather(cells: Sequence[Cell], folder: Path) -> list[Outcome]:
     """Read the finished cells, in the protocol's order of models."""
+    records = Records(folder)
     outcomes = []
     for model in dict.fromkeys(cell.model for cell in cells):
         frames, degraded, results = [], [], {}
-        for cell in (c for c in cells if c.model == model):
-            place = folder / "cells" / cell.name
-            if not (place / RESULT).is_file():
-                continue
-            results[cell.seed] = json.loads((place / RESULT).read_text(encoding="utf-8"))
-            text = {"path": str, "group": str, "method": str}  # group "01" is not group "1"
-            frame = pd.read_csv(place / SCORES, dtype=text, keep_default_na=False, na_values={"score": [""]})
-            for name in LOCALISATION_METRICS:
-                if name in frame:
-                    frame[name] = pd.to_numeric(frame[name], errors="coerce")
+        for cell in (c for c in cells if c.model == model and c.name in records):
+            record = records[cell.name]
+            results[cell.seed] = record.result
+            frame = record.tables["test"]
             frame["group"] = frame["group"].mask(frame["group"] == "", frame["path"])
             frame["path"] = f"{cell.seed}:" + frame["path"]
             frames.append(frame.assign(seed=cell.seed))
-            if (place / ROBUSTNESS).is_file():
-                degraded.append(pd.read_csv(place / ROBUSTNESS, keep_default_na=False).assign(seed=cell.seed))
+            if "robustness" in record.tables:
+                degraded.append(record.tables["robustness"].assign(seed=cell.seed))
         if frames:
             peer = next(c.peer for c in cells if c.model == model)
             robustness = pd.concat(degraded, ignore_index=True) if degraded else None
@@ -175,10 +170,8 @@ def differences(
             continue
         ours, theirs = (_only(outcome, shared) for outcome in (own, other))
         paired = paired_bootstrap(
-            ours.frame,
-            over_seeds(ours, seen, seed),
-            theirs.frame,
-            over_seeds(theirs, seen, seed),
+            (ours.frame, over_seeds(ours, seen, seed)),
+            (theirs.frame, over_seeds(theirs, seen, seed)),
             seed=seed,
             draws=draws,
         )

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,36 @@ import pandas as pd
 from lae_tf.comparison import compare
 from lae_tf.comparison.cell import PANELS
 from lae_tf.comparison.protocol import OWN, Cell, Protocol
-from lae_tf.evaluation.tables import DROP, SEEN_MEAN, TITLES, UNSEEN_MEAN
 from lae_tf.files.atomic import write_text
 from lae_tf.metrics.detection import Interval
+from lae_tf.metrics.names import DROP, SEEN_MEAN, TITLES, UNSEEN_MEAN
 from lae_tf.report import plots
 from lae_tf.report.page import Card, Example, Picture, Section, Shot, Table, write_report
 from lae_tf.report.panels import overlay
 
 _COLUMNS = ("accuracy", "balanced_accuracy", "auroc", "eer")
+
+
+class Comparison(NamedTuple):
+    """What finished cells say.
+
+    Attributes:
+        outcomes: the finished seeds of each model.
+        seen: methods that training used.
+        table: of `compare.comparison_table`.
+        paired: of `compare.differences`.
+        best: the peer with the highest unseen accuracy, None where none is finished.
+        costs: of `compare.costs`.
+        robustness: of `compare.robustness_table`.
+    """
+
+    outcomes: Sequence[compare.Outcome]
+    seen: Sequence[str]
+    table: pd.DataFrame
+    paired: pd.DataFrame
+    best: str | None
+    costs: pd.DataFrame
+    robustness: pd.DataFrame
 
 
 def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) -> Path:
@@ -62,7 +85,7 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
     return write_report(
         folder / "comparison.html",
         f"{protocol.title}: unseen manipulations",
-        _sections(outcomes, table, paired, best, cost, robust, cells, folder, seen),
+        _sections(Comparison(outcomes, seen, table, paired, best, cost, robust), cells, folder),
         subtitle=f"Trained on {', '.join(seen)}; {len(outcomes)} models, seeds {', '.join(map(str, finished))}",
         provenance={
             "command": shlex.join(["lae-tf", *sys.argv[1:]]),
@@ -136,17 +159,8 @@ def _points(row: pd.Series) -> str:
     return f"{100 * row['accuracy']:+.1f} points ({interval}; {seeds})"
 
 
-def _sections(
-    outcomes: Sequence[compare.Outcome],
-    table: pd.DataFrame,
-    paired: pd.DataFrame,
-    best: str | None,
-    cost: pd.DataFrame,
-    robust: pd.DataFrame,
-    cells: Sequence[Cell],
-    folder: Path,
-    seen: Sequence[str],
-) -> list[Section]:
+def _sections(said: Comparison, cells: Sequence[Cell], folder: Path) -> list[Section]:
+    outcomes, seen, table, paired, best, cost, robust = said
     unseen = table[table["method"] == UNSEEN_MEAN]
     cards = []
     own = unseen[unseen["model"] == OWN]

@@ -13,8 +13,9 @@ from typing import Any
 from filelock import Timeout
 from tqdm import tqdm
 
-from lae_tf.comparison.cell import REQUEST, RESULT, SETTINGS, lock_of
+from lae_tf.comparison.cell import REQUEST, lock_of
 from lae_tf.comparison.protocol import Cell, Protocol
+from lae_tf.comparison.records import RESULT, SETTINGS, Records
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.files.atomic import write_text
 
@@ -31,16 +32,13 @@ def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, 
     Raises:
         UsageError: names the cell.
     """
+    records = Records(folder)
     for cell in cells:
-        place = folder / "cells" / cell.name
-        if not (place / RESULT).is_file():
-            continue
-        # A folder of an older version has no such file, and is refused too.
-        known = place / SETTINGS
-        if not known.is_file() or json.loads(known.read_text(encoding="utf-8")) != _settings(cell, protocol, data):
+        # A cell of an older version has no settings, and is refused too.
+        if cell.name in records and records.settings(cell.name) != _settings(cell, protocol, data):
             raise UsageError(
-                f"{place}: was run with other settings or data; choose another output folder, or delete that one "
-                "to run it again."
+                f"{folder}: its cell {cell.name} was run with other settings or data; choose another output folder, or "
+                "delete that cell to run it again."
             )
 
 
@@ -60,12 +58,13 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path
         LAEError: all cells failed.
     """
     failures = []
+    finished = Records(folder)
     with tqdm(cells, desc="cells", unit="cell", file=sys.stderr) as bar:
         for cell in bar:
             bar.set_postfix_str(cell.name)
-            place = folder / "cells" / cell.name
-            if (place / RESULT).is_file():
+            if cell.name in finished:
                 continue
+            place = folder / "cells" / cell.name
             failure = _run(cell, _settings(cell, protocol, data), _request(cell, protocol), place)
             if failure:
                 failures.append(failure)

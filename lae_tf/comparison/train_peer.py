@@ -8,9 +8,9 @@ import keras
 
 from lae_tf.comparison.peers.peer import Peer
 from lae_tf.config.sections import Config
-from lae_tf.data.ingestion import ingest
-from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import Composition, cached, evaluation_dataset, training_dataset
+from lae_tf.data.ingestion import decodable
+from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset
+from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, StopDiverged, epoch_rank
@@ -44,7 +44,7 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     """
     manifest = training_manifest(config)
     cache = Run(config.output).image_cache
-    manifest = manifest.with_files(lambda files: ingest(files, cache, progress=False))
+    manifest = decodable(manifest, cache, progress=False)
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
     epochs = config.pretrain.epochs + config.align.epochs
     batch_size = config.data.batch_size
@@ -55,15 +55,12 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     elif model.forged_share:
         forged = round(batch_size * model.forged_share)
         composition, forge_seed = Composition(real=batch_size - forged, forged=forged), config.seed
-        validation = Manifest(validation.frame[~validation.is_fake].reset_index(drop=True), validation.root)
+        validation = validation.select(label="real")
     dataset, steps = training_dataset(
         train_part,
         model.preprocessor,
-        batch_size,
+        Sampling(batch_size, config.seed, range(epochs), composition),
         config.augment,
-        seed=config.seed,
-        epochs=range(epochs),
-        composition=composition,
     )
     held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed)
     held_out = cached(held_out, len(validation), config.data.image_size)

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from lae_tf.comparison.cell import RESULT, lock_of
+from lae_tf.comparison.cell import lock_of
+from lae_tf.comparison.records import RESULT
 from lae_tf.training.calibrate import decision_threshold, fit_platt, scale_of
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lae_tf.comparison.cell import RESULT, ROBUSTNESS, SCORES
 from lae_tf.comparison.compare import (
     ALWAYS_REAL,
     KNOWN_THRESHOLD,
@@ -20,6 +19,7 @@ from lae_tf.comparison.compare import (
     robustness_table,
 )
 from lae_tf.comparison.protocol import Cell
+from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES
 from lae_tf.config.sections import Config
 
 CONFIG = Config.parse({"data": {"manifest": "m.csv"}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from lae_tf.comparison.peers.peer import Peer, image_input, logit_of
+from lae_tf.config.sections import ModelConfig
 from lae_tf.model.networks import build_encoder
 
 WIDTHS = (16, 24, 32, 48)
@@ -19,6 +20,6 @@ class LAEEncoder(Peer):
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)
-        features = build_encoder(image_size, WIDTHS, blocks=1, high_pass=True)(image)
+        features = build_encoder(image_size, ModelConfig(widths=WIDTHS))(image)
         x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
         return keras.Model(image, {"logit": logit_of(x)}, name="network")

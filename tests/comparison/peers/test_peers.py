@@ -93,8 +93,8 @@ def test_parameters_are_those_of_the_papers():
 
 
 def test_parameters_are_those_of_the_documentation():
-    """docs/comparison.md counts what trains at 128 x 128."""
-    text = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    """docs/results/comparison.md counts what trains at 128 x 128."""
+    text = (Path(__file__).parents[3] / "docs" / "results" / "comparison.md").read_text(encoding="utf-8")
     section = text.split("## The peers")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\S+) \| .+? \| ([\d,]+) \|", section, re.M)
     stated = {name: count.replace(",", "") for name, count in rows}
