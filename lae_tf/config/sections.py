@@ -1,6 +1,6 @@
 """Typed configuration of a run, read from and written to YAML. Unknown keys are refused by name.
 
-The text below a field is its meaning: `lae-tf config`, docs/config.md, the JSON Schema and errors show it.
+The text below a field is its meaning: `lae-tf config`, docs/reference/config.md, the JSON Schema and errors show it.
 """
 
 from __future__ import annotations
@@ -131,6 +131,31 @@ class ModelConfig(Section):
     """t of T. A pixel is forged far more rarely than an image is fake: with 2, evidence of 0, where the decision is
     open, is 12 % attention."""
 
+    @property
+    def stride(self) -> int:
+        """Pixels of the input for each cell of the features, a power of two."""
+        return int(self.backbone_stride) if self.backbone else 2 ** (len(self.widths) - 1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.stride < 2:
+            raise ValueError(f"widths are those of the stem and of at least one stage; found {self.widths}")
+        if self.attention == "cam" and self.head == "split":
+            raise ValueError("attention 'cam' needs a linear head ('lse' or 'gap'); found head 'split'")
+        return self
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> ModelConfig:
+        """Return the hyperparameters with these values; the others keep their defaults.
+
+        Raises:
+            ValueError: names every value that is out of range, or what does not go together.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(" ".join(problem(cls, details) for details in error.errors())) from None
+
 
 class LossConfig(Section):
     """Losses by role and the weights of the terms (docs/method.md)."""
@@ -217,7 +242,7 @@ class HardwareConfig(Section):
     """Keras' precision policy."""
     distribute: Literal["none", "mirrored"] = "none"
     """mirrored uses every GPU of this machine. Of several machines, which the environment variable TF_CONFIG names for
-    lae-tf train (docs/scale.md), every GPU is used without it."""
+    lae-tf train (docs/guides/scale.md), every GPU is used without it."""
     deterministic: bool = False
     """Bit-equal runs on one machine; turns XLA off and costs speed on GPUs."""
     xla: bool = False

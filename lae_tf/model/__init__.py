@@ -15,8 +15,7 @@ def load_model(path: str | Path, compile: bool = True) -> LAE:
     """Load a ``.keras`` file saved from an :class:`~lae_tf.model.lae.LAE`, weights, optimizer and all.
 
     The file may come from a stranger: one that is not exactly what an LAE saves is refused before Keras opens it
-    (:mod:`lae_tf.model.archive`). An LAE compiled with losses or an optimizer of your own is refused as well; load it
-    with ``keras.saving.load_model``, which you should do with your own files alone.
+    (:mod:`lae_tf.model.archive`). A loss of your own is known once its class is registered with Keras.
 
     Args:
         path: the file.

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import keras
 from pydantic import ValidationError
 
 from lae_tf.config.sections import DataConfig, ModelConfig, Section, problem, shown
@@ -151,7 +152,11 @@ def _is_known(part: dict[str, Any]) -> bool:
         return False
     if name in _LOSSES:
         return registered == f"lae_tf>{name}" and _is_ours(part)
-    return name in _PARTS.get(module, ()) and registered in (None, name)
+    if registered in (None, name):
+        return name in _PARTS.get(module, ())
+    # A loss of the program that loads the model: the file chooses among what is imported, and imports nothing.
+    loss = keras.saving.get_registered_object(registered) if isinstance(registered, str) else None
+    return isinstance(loss, type) and issubclass(loss, keras.losses.Loss)
 
 
 def _is_ours(part: dict[str, Any]) -> bool:

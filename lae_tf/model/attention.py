@@ -7,11 +7,10 @@ loss. Map sizes: (B, h, w, C) features, (B, h, w) attention.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
-Head = Callable[[Any], Any]
+Head = Callable[[tf.Tensor], tf.Tensor]
 
 
 def grad_cam(head: Head, features: tf.Tensor) -> tf.Tensor:
@@ -29,12 +28,16 @@ def grad_cam(head: Head, features: tf.Tensor) -> tf.Tensor:
         float32 (B, h, w), not bounded.
     """
     features = tf.cast(features, tf.float32)
+    channel_weights = tf.reduce_sum(logit_gradient(head, features), axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(channel_weights * features, axis=-1)
+
+
+def logit_gradient(head: Head, features: tf.Tensor) -> tf.Tensor:
+    """Return ds/dF, float32 (B, h, w, C), of the logit s = head(F) at the features F of the same shape."""
     with tf.GradientTape() as tape:
         tape.watch(features)
         logit = head(features)
-    gradient = tape.gradient(logit, features)
-    channel_weights = tf.reduce_sum(gradient, axis=(1, 2), keepdims=True)
-    return tf.reduce_sum(channel_weights * features, axis=-1)
+    return tape.gradient(logit, features)
 
 
 def cam(kernel: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
@@ -68,3 +71,10 @@ def pool_mask(mask: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """
     rows, columns = mask.shape[1] // height, mask.shape[2] // width
     return tf.nn.avg_pool2d(tf.cast(mask, tf.float32), (rows, columns), (rows, columns), "VALID")[..., 0]
+
+
+def overlap(fired: tf.Tensor, forged: tf.Tensor) -> tf.Tensor:
+    """Return the IoU of two boolean maps (B, h, w), float32 (B,); 0 where both are empty."""
+    both = tf.reduce_sum(tf.cast(fired & forged, tf.float32), axis=(1, 2))
+    either = tf.reduce_sum(tf.cast(fired | forged, tf.float32), axis=(1, 2))
+    return tf.math.divide_no_nan(both, either)

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lae_tf.model.shapes import Shape
+
 
 class _Fitted(keras.layers.Layer):
     """A layer of float32 scalars that are not trained but fitted on validation data."""
@@ -15,7 +17,7 @@ class _Fitted(keras.layers.Layer):
     def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
 
-    def _scalar(self, name: str, value: float) -> Any:
+    def _scalar(self, name: str, value: float) -> tf.Variable:
         return self.add_weight(name=name, shape=(), initializer=keras.initializers.Constant(value), trainable=False)
 
 
@@ -29,13 +31,13 @@ class Calibration(_Fitted):
     An image is "fake" where its score is at or above ``threshold``.
     """
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         self.temperature = self._scalar("temperature", 1.0)
         self.threshold = self._scalar("threshold", 0.5)
         self.boundary = self._scalar("boundary", 0.0)
         self.built = True
 
-    def call(self, logit: Any) -> Any:
+    def call(self, logit: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid((logit - self.boundary) / self.temperature)
 
     def load_own_variables(self, store: Any) -> None:
@@ -48,10 +50,10 @@ class Calibration(_Fitted):
 class AttentionScale(_Fitted):
     """Divides the odds of attention in [0, 1] by those of ``level``, which becomes 0.5: forged above it (ours)."""
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         self.level = self._scalar("level", 0.5)
         self.built = True
 
-    def call(self, attention: Any) -> Any:
+    def call(self, attention: tf.Tensor) -> tf.Tensor:
         forged = attention * (1.0 - self.level)
         return forged / (forged + (1.0 - attention) * self.level)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lae_tf.model.shapes import Shape
 from lae_tf.runtime.addons import SpectralNormalization
 
 
@@ -35,15 +36,16 @@ class PatchDiscriminator(keras.layers.Layer):
         ]
         self.logits = keras.layers.Conv2D(1, 3, padding="same", dtype="float32", name="patch_logits")
 
-    def build(self, input_shape: Any) -> None:
-        shape = tuple(input_shape)
+    def build(self, input_shape: Shape) -> None:
+        shape = input_shape
         for convolution, width in zip(self.convolutions, self.widths, strict=True):
             convolution.build(shape)
-            shape = (shape[0], -(-shape[1] // 2), -(-shape[2] // 2), width)
+            batch, height, row, _ = shape
+            shape = (batch, -(-height // 2), -(-row // 2), width)
         self.logits.build(shape)
         self.built = True
 
-    def call(self, images: Any, training: bool = False) -> tuple[Any, Any]:
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Return patch logits (B, h, w, 1) and all features, flattened and joined (B, N)."""
         hidden = tf.cast(images, tf.float32)
         features = []
@@ -51,6 +53,24 @@ class PatchDiscriminator(keras.layers.Layer):
             hidden = tf.nn.leaky_relu(convolution(hidden, training=training), 0.2)
             features.append(tf.reshape(hidden, (-1, hidden.shape[1] * hidden.shape[2] * hidden.shape[3])))
         return self.logits(hidden), tf.concat(features, axis=-1)
+
+    def loss_and_gradients(
+        self, images: tf.Tensor, reconstructions: tf.Tensor, adversarial: keras.losses.Loss, replicas: int
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the loss of telling images from reconstructions, both (B, S, S, 3), and its gradients.
+
+        Args:
+            images: float32 in [0, 1].
+            reconstructions: of the same images; no gradient reaches what made them.
+            adversarial: loss of the patch logits.
+            replicas: that sum their gradients; each contributes its share of the mean.
+        """
+        with tf.GradientTape() as tape:
+            real, _ = self(images, training=True)
+            fake, _ = self(tf.stop_gradient(reconstructions), training=True)
+            loss = tf.reduce_mean(adversarial(tf.ones_like(real), real) + adversarial(tf.zeros_like(fake), fake))
+            scaled = loss / replicas
+        return loss, tape.gradient(scaled, self.trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "widths": self.widths}

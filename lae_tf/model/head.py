@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lae_tf.model.shapes import Shape
+
 POOLINGS = ("lse", "gap")
 
 
@@ -33,12 +35,12 @@ class EvidenceHead(keras.layers.Layer):
         self.pooling = pooling
         self.sharpness = sharpness
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], 1), initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(1,), initializer="zeros")
         self.built = True
 
-    def call(self, features: Any) -> Any:
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         evidence = tf.tensordot(tf.cast(features, tf.float32), self.kernel, axes=1)[..., 0] + self.bias
         if self.pooling == "gap":
             return tf.reduce_mean(evidence, axis=(1, 2))[:, None]
@@ -65,12 +67,12 @@ class SplitLatentHead(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.scale = scale
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         if input_shape[-1] % 2:
             raise ValueError(f"a split latent needs an even number of channels. Received {input_shape[-1]}.")
         self.built = True
 
-    def call(self, features: Any) -> Any:
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         latent = tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2))
         activations = split_activations(latent)
         return self.scale * (activations[:, 1:] - activations[:, :1])
@@ -83,3 +85,8 @@ def split_activations(latent: tf.Tensor) -> tf.Tensor:
     """Return (a_real, a_fake) as (B, 2) from a latent (B, C) with C even."""
     halves = tf.reshape(tf.abs(latent), (-1, 2, latent.shape[-1] // 2))
     return tf.reduce_mean(halves, axis=-1)
+
+
+def build_head(kind: str, lse_sharpness: float) -> EvidenceHead | SplitLatentHead:
+    """Return the head of a kind in ``ModelConfig.head``, not built."""
+    return SplitLatentHead(name="head") if kind == "split" else EvidenceHead(kind, lse_sharpness, name="head")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from lae_tf.config.sections import ModelConfig
 from lae_tf.model import attention as attention_maps
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
-from lae_tf.model.head import EvidenceHead, SplitLatentHead
-from lae_tf.model.losses import ActivationLoss, AlignmentLoss, DecisionLoss, PixelLoss
-from lae_tf.model.networks import BACKBONES, build_backbone_encoder, build_decoder, build_encoder
+from lae_tf.model.head import build_head
+from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
+from lae_tf.model.networks import build_backbone_encoder, build_decoder, build_encoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
-from lae_tf.model.steps import judge, learn
+from lae_tf.model.shapes import Shape
 from lae_tf.runtime import addons
 
-HEADS = ("lse", "gap", "split")
-ATTENTIONS = ("grad_cam", "cam")
+Batch = dict[str, tf.Tensor]
+"""What the model trains on; see :class:`LAE`."""
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -46,24 +46,14 @@ class LAE(keras.Model):
 
     Args:
         image_size: S in pixels, a multiple of the stride.
-        widths: channels of the encoder's stem and stages, two or more; the stride is 2 ** (len(widths) - 1).
-        blocks: residual blocks per stage.
-        high_pass: give the stem fixed high-pass residuals beside RGB.
-        contrast: let every stage see how far its features are from their mean over the image.
-        self_correlation: give the stem a map of what the image repeats beside RGB.
-        backbone: None for the encoder above, or a key of ``networks.BACKBONES``, which takes the last of ``widths``
-            alone and sees RGB alone.
-        backbone_weights: None, a weights file, or ``imagenet``.
-        backbone_stride: stride at which the backbone is cut.
-        head: pooling of the evidence, ``lse`` or ``gap``, or ``split`` for ForensicTransfer's latent.
-        lse_sharpness: r of the log-mean-exp pooling.
-        attention: ``grad_cam`` or ``cam`` (closed form, linear heads only).
-        attention_slope: w of T(A) = sigmoid(w (A - t)).
-        attention_threshold: t of T. A pixel is forged far more rarely than an image is fake; with t = 2 evidence of 0,
-            where the decision is open, is 12 % attention, and alignment does not pull every logit towards real.
         discriminator: add the patch discriminator that adversarial and feature-matching losses need.
         dtype: precision policy, for example ``mixed_bfloat16``; the default is Keras' global policy. Head,
             attention, losses and metrics compute in float32 under every policy.
+        **arguments: any field of :class:`lae_tf.config.sections.ModelConfig`, where the hyperparameters and their
+            defaults stand, and what ``keras.Model`` takes.
+
+    Raises:
+        ValueError: a hyperparameter is out of range, or some do not go together.
 
     Example:
         >>> model = LAE(image_size=64)
@@ -71,57 +61,26 @@ class LAE(keras.Model):
         >>> model.fit(dataset)  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        image_size: int = 128,
-        widths: Sequence[int] = (24, 48, 96, 128),
-        blocks: int = 1,
-        high_pass: bool = True,
-        contrast: bool = True,
-        self_correlation: bool = True,
-        backbone: str | None = None,
-        backbone_weights: str | None = None,
-        backbone_stride: int = 8,
-        head: str = "lse",
-        lse_sharpness: float = 2.0,
-        attention: str = "grad_cam",
-        attention_slope: float = 1.0,
-        attention_threshold: float = 2.0,
-        discriminator: bool = False,
-        dtype: Any = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, image_size: int = 128, discriminator: bool = False, dtype: Any = None, **arguments: Any):
+        given = {name: arguments.pop(name) for name in ModelConfig.model_fields if name in arguments}
         # The networks follow the policy; what the model itself computes stays float32, so nothing is cast here.
-        super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **kwargs)
-        stride = backbone_stride if backbone else 2 ** (len(widths) - 1)
+        super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **arguments)
+        config = ModelConfig.of(given)
+        stride = config.stride
         if image_size <= 0 or image_size % stride:
             raise ValueError(f"image_size must be a multiple of the stride {stride}. Received {image_size!r}.")
-        if stride < 2:
-            raise ValueError(f"widths must be those of the stem and of at least one stage. Received {tuple(widths)!r}.")
-        if head not in HEADS:
-            raise ValueError(f"head must be one of {HEADS}. Received instead {head!r}.")
-        if attention not in ATTENTIONS:
-            raise ValueError(f"attention must be one of {ATTENTIONS}. Received instead {attention!r}.")
-        if attention == "cam" and head == "split":
-            raise ValueError("attention 'cam' needs a linear head ('lse' or 'gap'). Received head 'split'.")
-        if backbone is not None and backbone not in BACKBONES:
-            raise ValueError(f"backbone must be one of {tuple(BACKBONES)}. Received instead {backbone!r}.")
-        if backbone and (stride < 2 or stride & (stride - 1)):
-            raise ValueError(f"backbone_stride must be a power of two. Received instead {backbone_stride!r}.")
 
         # === Layers ===
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
-        grid = image_size // stride
+        grid, channels = image_size // stride, config.widths[-1]
         doublings = stride.bit_length() - 1
-        decoder_widths = [max(16, widths[-1] // 2**step) for step in range(1, doublings)]
+        decoder_widths = [max(16, channels // 2**step) for step in range(1, doublings)]
         with addons.policy_scope(self.dtype_policy):
-            if backbone:
-                self.encoder = build_backbone_encoder(image_size, backbone, stride, widths[-1], backbone_weights)
-            else:
-                self.encoder = build_encoder(image_size, widths, blocks, high_pass, contrast, self_correlation)
-            self.decoder = build_decoder(grid, widths[-1], decoder_widths)
-        self.head = SplitLatentHead(name="head") if head == "split" else EvidenceHead(head, lse_sharpness, name="head")
-        self.head.build((None, grid, grid, widths[-1]))
+            build = build_backbone_encoder if config.backbone else build_encoder
+            self.encoder = build(image_size, config)
+            self.decoder = build_decoder(grid, channels, decoder_widths)
+        self.head = build_head(config.head, config.lse_sharpness)
+        self.head.build((None, grid, grid, channels))
         self.discriminator = PatchDiscriminator(name="discriminator") if discriminator else None
         if self.discriminator is not None:
             self.discriminator.build((None, image_size, image_size, 3))
@@ -132,49 +91,38 @@ class LAE(keras.Model):
 
         # === Config ===
         self.image_size = image_size
-        self.widths = tuple(widths)
-        self.blocks = blocks
-        self.high_pass = high_pass
-        self.contrast = contrast
-        self.self_correlation = self_correlation
-        self.backbone = backbone
-        self.backbone_weights = backbone_weights
-        self.backbone_stride = backbone_stride
-        self.head_kind = head
-        self.lse_sharpness = lse_sharpness
-        self.attention_kind = attention
-        self.attention_slope = attention_slope
-        self.attention_threshold = attention_threshold
+        self.hyperparameters = config
         # All weights exist now; nothing waits for a first call.
         self.built = True
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Shape | None = None) -> None:
         self.built = True
 
     # --- forward -------------------------------------------------------------------------------------
 
-    def forward(self, images: Any, training: bool) -> dict[str, Any]:
+    def forward(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """One pass, shared by training, testing, prediction and export.
 
         Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
         """
+        config = self.hyperparameters
         features = tf.cast(self.encoder(images, training=training), tf.float32)
-        if self.attention_kind == "cam":
+        if config.attention == "cam":
             evidence = attention_maps.cam(self.head.kernel, features)
         else:
             evidence = attention_maps.grad_cam(self.head, features)
-        if self.head_kind != "split":
+        if config.head != "split":
             # The evidence of a location includes the head's bias, which no gradient with respect to F shows.
             evidence += tf.cast(self.head.bias, tf.float32)
         return {
             "features": features,
             "latent": tf.reduce_mean(features, axis=(1, 2)),
             "logit": self.head(features),
-            "map_logits": attention_maps.to_map_logits(evidence, self.attention_slope, self.attention_threshold),
+            "map_logits": attention_maps.to_map_logits(evidence, config.attention_slope, config.attention_threshold),
             "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
         }
 
-    def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: tf.Tensor | Batch, training: bool = False) -> dict[str, tf.Tensor]:
         images = inputs["image"] if isinstance(inputs, dict) else inputs
         outputs = self.forward(images, training=bool(training))
         attention = attention_maps.resize_map(tf.sigmoid(outputs["map_logits"]), self.image_size, self.image_size)
@@ -188,18 +136,18 @@ class LAE(keras.Model):
 
     # --- compile -------------------------------------------------------------------------------------
 
-    def compile(
+    def compile(  # noqa: PLR0913 - Keras' own way: losses by role
         self,
-        optimizer: Any = None,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
         *,
-        pixel_loss: Any = None,
-        perceptual_loss: Any = None,
-        adversarial_loss: Any = None,
-        latent_loss: Any = None,
-        alignment_loss: Any = None,
+        pixel_loss: keras.losses.Loss | None = None,
+        perceptual_loss: keras.losses.Loss | None = None,
+        adversarial_loss: keras.losses.Loss | None = None,
+        latent_loss: keras.losses.Loss | None = None,
+        alignment_loss: keras.losses.Loss | None = None,
         loss_weights: dict[str, float] | None = None,
-        discriminator_optimizer: Any = None,
-        loss: Any = None,
+        discriminator_optimizer: keras.optimizers.Optimizer | str | None = None,
+        loss: object = None,
         **kwargs: Any,
     ) -> None:
         """Take the losses by role.
@@ -227,13 +175,13 @@ class LAE(keras.Model):
         super().compile(optimizer=optimizer or keras.optimizers.AdamW(), **{"jit_compile": False, **kwargs})
         self.objective = Objective(
             pixel=pixel_loss or PixelLoss(),
-            latent=latent_loss or (ActivationLoss() if self.head_kind == "split" else DecisionLoss()),
+            latent=latent_loss or (ActivationLoss() if self.hyperparameters.head == "split" else DecisionLoss()),
             alignment=alignment_loss or AlignmentLoss(),
             perceptual=perceptual_loss,
             adversarial=adversarial_loss,
             weights={**DEFAULT_WEIGHTS, **(loss_weights or {})},
         )
-        self.objective.check(self.head_kind, self.discriminator is not None)
+        self.objective.check(self.hyperparameters.head, self.discriminator is not None)
         if self.discriminator is not None:
             self.discriminator_optimizer = keras.optimizers.get(
                 discriminator_optimizer or keras.optimizers.Adam(2e-4, beta_1=0.5)
@@ -249,27 +197,70 @@ class LAE(keras.Model):
         self.attention_iou = keras.metrics.Mean(name="attention_iou")
 
     @property
-    def metrics(self) -> list[Any]:
+    def metrics(self) -> list[keras.metrics.Metric]:
         if not getattr(self, "term_means", None):
             return []
         return [*self.term_means.values(), *self.decision_metrics, self.attention_iou]
 
     @property
-    def autoencoder_variables(self) -> list[Any]:
+    def autoencoder_variables(self) -> list[tf.Variable]:
         """The weights ``optimizer`` updates: all but the discriminator's, which has an optimizer of its own."""
         parts = (self.encoder, self.head, self.decoder)
         return [variable for part in parts for variable in part.trainable_variables]
 
     # --- steps ---------------------------------------------------------------------------------------
 
-    def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        learn(self, _batch(data))
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        self.train_batch(_batch(data))
         return {metric.name: metric.result() for metric in self.metrics}
 
-    def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        judge(self, _batch(data))
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        self.evaluate_batch(_batch(data))
         trained = "discriminator_loss"  # nothing updates it here
         return {metric.name: metric.result() for metric in self.metrics if metric.name != trained}
+
+    def train_batch(self, batch: Batch) -> None:
+        """Update weights and metrics on one batch, or on one replica's part of it."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        variables = self.autoencoder_variables
+        with tf.GradientTape() as tape:
+            outputs = self.forward(batch["image"], training=True)
+            terms = self.objective.terms(batch, outputs, self.discriminator)
+            # Replicas sum their gradients, so each contributes its share of the mean.
+            scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
+        addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)
+        if self.discriminator is not None:
+            loss, gradients = self.discriminator.loss_and_gradients(
+                batch["image"], outputs["reconstruction"], self.objective.adversarial or AdversarialLoss(), replicas
+            )
+            updates = zip(gradients, self.discriminator.trainable_variables, strict=True)
+            self.discriminator_optimizer.apply_gradients(updates)
+            terms["discriminator_loss"] = loss
+        self._update_metrics(batch, outputs, terms)
+
+    def evaluate_batch(self, batch: Batch) -> None:
+        """Update metrics on one batch, or on one replica's part of it."""
+        # The last batch may leave a replica without images, and not every layer can do with none: it gets a blank
+        # one, which counts for nothing.
+        count = tf.shape(batch["image"])[0]
+        blank = tf.maximum(0, 1 - count)
+        filled = {name: tf.pad(part, [[0, blank], *[[0, 0]] * (len(part.shape) - 1)]) for name, part in batch.items()}
+        outputs = self.forward(filled["image"], training=False)
+        terms = self.objective.terms(filled, outputs, self.discriminator, count)
+        self._update_metrics(batch, {name: part[:count] for name, part in outputs.items()}, terms)
+
+    def _update_metrics(self, batch: Batch, outputs: dict[str, tf.Tensor], terms: dict[str, tf.Tensor]) -> None:
+        count = tf.cast(tf.shape(batch["image"])[0], tf.float32)
+        for name, mean in self.term_means.items():
+            if name in terms:
+                mean.update_state(terms[name], sample_weight=count)
+        score = tf.sigmoid(outputs["logit"])
+        for metric in self.decision_metrics:
+            metric.update_state(batch["label"], score)
+        fired = tf.sigmoid(outputs["map_logits"]) > 0.5
+        forged = attention_maps.pool_mask(batch["mask"], fired.shape[1], fired.shape[2]) > 0.5
+        annotated = tf.cast(batch["mask_weight"], tf.float32) * tf.cast(batch["label"], tf.float32)
+        self.attention_iou.update_state(attention_maps.overlap(fired, forged), sample_weight=annotated[:, 0])
 
     # --- saving --------------------------------------------------------------------------------------
 
@@ -278,19 +269,8 @@ class LAE(keras.Model):
             "name": self.name,
             "dtype": self.dtype_policy.name,
             "image_size": self.image_size,
-            "widths": list(self.widths),
-            "blocks": self.blocks,
-            "high_pass": self.high_pass,
-            "contrast": self.contrast,
-            "self_correlation": self.self_correlation,
-            "backbone": self.backbone,
+            **self.hyperparameters.model_dump(mode="json"),
             "backbone_weights": None,  # the saved file holds the weights
-            "backbone_stride": self.backbone_stride,
-            "head": self.head_kind,
-            "lse_sharpness": self.lse_sharpness,
-            "attention": self.attention_kind,
-            "attention_slope": self.attention_slope,
-            "attention_threshold": self.attention_threshold,
             "discriminator": self.discriminator is not None,
         }
 
@@ -313,7 +293,7 @@ class LAE(keras.Model):
         self.optimizer.build(self.autoencoder_variables)
 
 
-def _batch(data: Any) -> dict[str, Any]:
+def _batch(data: Any) -> Batch:
     """Return the batch's dict, which Keras wraps in a tuple where it was given as x alone."""
     batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     if not isinstance(batch, dict):

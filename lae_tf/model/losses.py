@@ -30,7 +30,7 @@ class SampleLoss(keras.losses.Loss):
 class PixelLoss(SampleLoss):
     """Mean absolute error between image and reconstruction, both (B, H, W, 3) in [0, 1]; range [0, 1]."""
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.abs(tf.cast(y_true, tf.float32) - tf.cast(y_pred, tf.float32)), axis=(1, 2, 3))
 
 
@@ -56,7 +56,7 @@ class DecisionLoss(SampleLoss):
         # alpha = 0.5 weighs both classes alike; the factor 2 makes gamma -> 0 the plain cross-entropy.
         self._focal = addons.SigmoidFocalCrossEntropy(from_logits=True, alpha=0.5, gamma=gamma) if gamma else None
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         label, logit = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
         if self._focal is not None:
             return 2.0 * self._focal(label, logit)
@@ -76,7 +76,7 @@ class ActivationLoss(SampleLoss):
 
     target = "latent"
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         label = tf.cast(y_true, tf.float32)
         wanted = tf.concat([1.0 - label, label], axis=-1)
         return tf.reduce_sum(tf.abs(split_activations(tf.cast(y_pred, tf.float32)) - wanted), axis=-1)
@@ -113,7 +113,7 @@ class AlignmentLoss(SampleLoss):
         self.kind = kind
         self.positive_weight = positive_weight
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         mask, logits = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
         if self.kind == "bce":
             losses = tf.nn.weighted_cross_entropy_with_logits(mask, logits, self.positive_weight)
@@ -152,7 +152,7 @@ class AdversarialLoss(SampleLoss):
             raise ValueError(f"kind must be one of {self.kinds}. Received instead {kind!r}.")
         self.kind = kind
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         logits = tf.cast(y_pred, tf.float32)
         target = tf.cast(y_true, tf.float32)
         if self.kind == "hinge":

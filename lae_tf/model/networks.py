@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lae_tf.config.sections import ModelConfig
 from lae_tf.errors import LAEError
 from lae_tf.model.self_correlation import SelfCorrelation
+from lae_tf.model.shapes import Shape
 from lae_tf.model.weights_file import check_hdf5
 
 # Networks of keras.applications and the input range each one expects, as (scale, offset) on [0, 1] images.
@@ -31,7 +33,7 @@ _RESIDUALS[2] = (
 )
 
 
-def _asinh(x: Any) -> Any:
+def _asinh(x: tf.Tensor) -> tf.Tensor:
     """Return asinh of x >= 0 by operations that TFLite has, none of which leaves the range of x when quantised."""
     share = 1.0 / (1.0 + x)
     return tf.math.log(1.0 + x) + tf.math.log(1.0 - share + tf.sqrt(1.0 - 2.0 * share * (1.0 - share)))
@@ -55,7 +57,7 @@ class HighPass(keras.layers.Layer):
         self.truncation = truncation
         self._kernel = np.tile(_RESIDUALS.transpose(1, 2, 0)[:, :, None, :], (1, 1, 3, 1))
 
-    def call(self, images: Any) -> Any:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         images = tf.pad(tf.cast(images, tf.float32), [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
         residuals = tf.nn.depthwise_conv2d(images, tf.constant(self._kernel), [1, 1, 1, 1], "VALID")
         if self.truncation is None:
@@ -64,7 +66,7 @@ class HighPass(keras.layers.Layer):
             residuals = tf.clip_by_value(residuals * (255.0 / self.truncation), -1.0, 1.0)
         return tf.cast(residuals, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 9)
 
     def get_config(self) -> dict[str, Any]:
@@ -78,12 +80,12 @@ class Contrast(keras.layers.Layer):
     A local manipulation is what differs from the rest of its own image, whatever that image is like.
     """
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         # In half precision a sum over many pixels would overflow.
         mean = tf.reduce_mean(tf.cast(x, tf.float32), axis=(1, 2), keepdims=True)
         return tf.concat([x, x - tf.cast(mean, x.dtype)], axis=-1)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 2 * input_shape[-1])
 
 
@@ -91,10 +93,10 @@ class Contrast(keras.layers.Layer):
 class Doubling(keras.layers.Layer):
     """Doubles height and width by repeating pixels: ``UpSampling2D``, whose gradient XLA lacks in Keras 2."""
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         return (batch, 2 * height, 2 * width, channels)
 
@@ -103,16 +105,16 @@ class Doubling(keras.layers.Layer):
 class SubPixels(keras.layers.Layer):
     """Doubles height and width by turning four channels into four pixels: (B, H, W, 4 C) to (B, 2 H, 2 W, C)."""
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.depth_to_space(x, 2)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         return (batch, 2 * height, 2 * width, channels // 4)
 
 
-def _convolution(width: int, name: str, size: int = 3) -> Callable[..., Any]:
-    def apply(x: Any, activate: bool = True) -> Any:
+def _convolution(width: int, name: str, size: int = 3) -> Callable[..., tf.Tensor]:
+    def apply(x: tf.Tensor, activate: bool = True) -> tf.Tensor:
         x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
         return keras.layers.Activation("relu", name=f"{name}_relu")(x) if activate else x
@@ -120,22 +122,14 @@ def _convolution(width: int, name: str, size: int = 3) -> Callable[..., Any]:
     return apply
 
 
-def _residual_block(x: Any, width: int, name: str) -> Any:
+def _residual_block(x: tf.Tensor, width: int, name: str) -> tf.Tensor:
     hidden = _convolution(width, f"{name}_a")(x)
     hidden = _convolution(width, f"{name}_b")(hidden, activate=False)
     hidden = keras.layers.Add(name=f"{name}_add")([x, hidden])
     return keras.layers.Activation("relu", name=f"{name}_out")(hidden)
 
 
-def build_encoder(
-    image_size: int,
-    widths: Sequence[int],
-    blocks: int,
-    high_pass: bool,
-    contrast: bool = True,
-    self_correlation: bool = True,
-    name: str = "encoder",
-) -> keras.Model:
+def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
     """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
 
     The stem keeps the full resolution, where the traces of a manipulation are; every further width halves
@@ -143,47 +137,41 @@ def build_encoder(
 
     Args:
         image_size: S in pixels, a multiple of the stride.
-        widths: channels of the stem and of each stage.
-        blocks: residual blocks per stage.
-        high_pass: put fixed high-pass residuals beside RGB.
-        contrast: let every stage see how far its features are from their mean over the image.
-        self_correlation: put a map of what the image repeats beside RGB.
+        config: widths, blocks, high_pass, contrast and self_correlation count.
     """
     image = keras.Input((image_size, image_size, 3), name="image")
     views = [image]
-    if high_pass:
+    if config.high_pass:
         views.append(HighPass(name="high_pass")(image))
-    if self_correlation:
+    if config.self_correlation:
         views.append(SelfCorrelation(name="self_correlation")(image))
     x = keras.layers.Concatenate(name="stem_input")(views) if len(views) > 1 else image
-    x = _convolution(widths[0], "stem")(x)
-    for stage, width in enumerate(widths[1:], start=1):
+    x = _convolution(config.widths[0], "stem")(x)
+    for stage, width in enumerate(config.widths[1:], start=1):
         x = keras.layers.AveragePooling2D(2, name=f"stage{stage}_pool")(x)
         x = _convolution(width, f"stage{stage}_entry")(x)
-        for block in range(blocks):
+        for block in range(config.blocks):
             x = _residual_block(x, width, f"stage{stage}_block{block + 1}")
-        if contrast:
+        if config.contrast:
             x = Contrast(name=f"stage{stage}_contrast")(x)
-    if contrast:
-        x = _convolution(widths[-1], "mix", size=1)(x)
-    return keras.Model(image, x, name=name)
+    if config.contrast:
+        x = _convolution(config.widths[-1], "mix", size=1)(x)
+    return keras.Model(image, x, name="encoder")
 
 
-def build_backbone_encoder(
-    image_size: int, backbone: str, stride: int, channels: int, weights: str | None, name: str = "encoder"
-) -> keras.Model:
-    """Build an encoder from a network of ``keras.applications``, cut where its stride reaches ``stride``.
+def build_backbone_encoder(image_size: int, config: ModelConfig) -> keras.Model:
+    """Build an encoder from a network of ``keras.applications``, cut where its stride reaches ``backbone_stride``.
+
+    The last layer of that resolution, projected to ``widths[-1]`` channels, gives the features.
 
     Args:
         image_size: S in pixels, a multiple of the stride.
-        backbone: a key of ``BACKBONES``.
-        stride: 8, 16 or 32: the last layer of that resolution gives the features.
-        channels: C, by a 1 x 1 projection.
-        weights: None, a path to a weights file without the top, or ``imagenet`` where the cache has them.
+        config: backbone, backbone_weights, backbone_stride and the last of widths count.
 
     Raises:
         LAEError: the weights cannot be had.
     """
+    backbone, weights, stride = str(config.backbone), config.backbone_weights, config.stride
     constructor, scale, offset = BACKBONES[backbone]
     is_file = weights is not None and Path(weights).is_file()
     if weights not in (None, "imagenet") and not is_file:
@@ -210,8 +198,8 @@ def build_backbone_encoder(
     trunk = keras.Model(network.inputs, layers[-1].output, name=backbone.replace("-", "_"))
     image = keras.Input((image_size, image_size, 3), name="image")
     x = keras.layers.Rescaling(scale, offset, name="backbone_range")(image)
-    x = _convolution(channels, "projection", size=1)(trunk(x))
-    return keras.Model(image, x, name=name)
+    x = _convolution(config.widths[-1], "projection", size=1)(trunk(x))
+    return keras.Model(image, x, name="encoder")
 
 
 def build_decoder(grid: int, channels: int, widths: Sequence[int], name: str = "decoder") -> keras.Model:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from lae_tf.model.attention import pool_mask
-from lae_tf.model.losses import ActivationLoss
+from lae_tf.model.losses import ActivationLoss, AdversarialLoss
 from lae_tf.model.perceptual import FeatureMatchingLoss
+
+Tensors = dict[str, tf.Tensor]
 
 # l1, l2, l3 of the loss and b1, b2, b3 of the reconstruction term.
 DEFAULT_WEIGHTS = {
@@ -40,7 +41,7 @@ class Objective:
     latent: keras.losses.Loss
     alignment: keras.losses.Loss
     perceptual: keras.losses.Loss | None
-    adversarial: Any
+    adversarial: AdversarialLoss | None
     weights: dict[str, float]
 
     def check(self, head: str, discriminator: bool) -> None:
@@ -58,8 +59,12 @@ class Objective:
         return [*names, "discriminator_loss"] if discriminator else names
 
     def terms(
-        self, batch: dict[str, Any], outputs: dict[str, Any], discriminator: Any = None, count: Any = None
-    ) -> dict[str, Any]:
+        self,
+        batch: Tensors,
+        outputs: Tensors,
+        discriminator: keras.layers.Layer | None = None,
+        count: tf.Tensor | None = None,
+    ) -> Tensors:
         """Return the batch's terms and their weighted sum ``loss``, scalars in float32.
 
         Args:
@@ -77,7 +82,9 @@ class Objective:
         terms["loss"] = tf.reduce_sum(weights * tf.stack([terms[f"{role}_loss"] for role in roles]))
         return terms
 
-    def _reconstruction_terms(self, batch: dict[str, Any], reconstruction: Any, discriminator: Any) -> dict[str, Any]:
+    def _reconstruction_terms(
+        self, batch: Tensors, reconstruction: tf.Tensor, discriminator: keras.layers.Layer | None
+    ) -> Tensors:
         image = tf.cast(batch["image"], tf.float32)
         terms = {"reconstruction_loss": self.weights["pixel"] * tf.reduce_mean(self.pixel(image, reconstruction))}
         if discriminator is not None:
@@ -96,7 +103,7 @@ class Objective:
                 terms["reconstruction_loss"] += self.weights[name] * terms[f"{name}_loss"]
         return terms
 
-    def _alignment_term(self, batch: dict[str, Any], map_logits: Any, count: Any) -> Any:
+    def _alignment_term(self, batch: Tensors, map_logits: tf.Tensor, count: tf.Tensor | None) -> tf.Tensor:
         mask = pool_mask(batch["mask"], map_logits.shape[1], map_logits.shape[2])
         known = tf.cast(batch["mask_weight"], tf.float32)[:, 0]
         alignment = self.alignment(mask, map_logits)
@@ -108,7 +115,7 @@ class Objective:
         return tf.math.divide_no_nan(alignment_sum, all_known)
 
 
-def _over_replicas(values: list[Any]) -> list[Any]:
+def _over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
     """Return the sums over all replicas that work on this batch."""
     context = tf.distribute.get_replica_context()
     # Without a strategy there is nothing to add, and XLA knows no all_reduce on CPUs.

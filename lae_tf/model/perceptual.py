@@ -36,7 +36,7 @@ class VGG16PerceptualLoss(SampleLoss):
         self.weights = weights
         self._features = _vgg16_features(weights)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         pairs = zip(self._features(y_true), self._features(y_pred), strict=True)
         return tf.add_n([tf.reduce_mean(tf.abs(a - b), axis=(1, 2, 3)) for a, b in pairs]) / len(VGG16_LAYERS)
 
@@ -51,12 +51,12 @@ class FeatureMatchingLoss(SampleLoss):
     Takes features of image and reconstruction, both (B, N). Needs no downloaded weights.
     """
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.abs(tf.cast(y_true, tf.float32) - tf.cast(y_pred, tf.float32)), axis=-1)
 
 
 @functools.cache
-def _vgg16_features(weights: str) -> Callable[[Any], list[Any]]:
+def _vgg16_features(weights: str) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     """Return a function from images to features; a closure, so that Keras does not save VGG16 with the LAE."""
     if weights != "imagenet" and not Path(weights).is_file():
         raise LAEError(f"VGG16 weights {weights}: no such file; expected 'imagenet' or a weights file without top.")
@@ -74,7 +74,7 @@ def _vgg16_features(weights: str) -> Callable[[Any], list[Any]]:
     network.trainable = False
     extractor = keras.Model(network.inputs, [network.get_layer(name).output for name in VGG16_LAYERS])
 
-    def features(images: Any) -> list[Any]:
+    def features(images: tf.Tensor) -> list[tf.Tensor]:
         scaled = keras.applications.vgg16.preprocess_input(tf.cast(images, tf.float32) * 255.0)
         return [tf.cast(output, tf.float32) for output in extractor(scaled, training=False)]
 

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lae_tf.model.shapes import Shape
+
 
 @keras.saving.register_keras_serializable("lae_tf")
 class Preprocessor(keras.layers.Layer):
@@ -27,7 +29,7 @@ class Preprocessor(keras.layers.Layer):
         self.built = True
 
     @staticmethod
-    def decode(data: Any) -> Any:
+    def decode(data: Any) -> tf.Tensor:
         """Decode one JPEG, PNG or 24-bit BMP (string scalar) to uint8 (H, W, 3).
 
         Alpha is dropped, 16 bits become 8, greyscale and CMYK become RGB. Orientation tags are not
@@ -43,7 +45,7 @@ class Preprocessor(keras.layers.Layer):
         image.set_shape((None, None, 3))
         return image
 
-    def resize(self, images: Any) -> Any:
+    def resize(self, images: tf.Tensor) -> tf.Tensor:
         """Scale to [0, 1] and resize (H, W, 3) or (B, H, W, 3) to the model's input size, float32."""
         images = tf.convert_to_tensor(images)
         largest = 255.0 if images.dtype.is_integer else 1.0
@@ -53,10 +55,10 @@ class Preprocessor(keras.layers.Layer):
             images = tf.image.resize(images, size, method="bilinear", antialias=True)
         return tf.clip_by_value(tf.cast(images, tf.float32) / largest, 0.0, 1.0)
 
-    def call(self, images: Any) -> Any:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         return self.resize(images)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.image_size, self.image_size, 3)
 
     def get_config(self) -> dict[str, Any]:

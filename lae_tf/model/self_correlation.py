@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lae_tf.model.shapes import Shape
+
 _BLOCKS = 4  # the image is searched for copies of each of 4 x 4 blocks
 _NEAREST = 8  # pixels; every image resembles itself at smaller shifts
 _WINDOW = 5  # side of the window in which two places are compared, in pixels
@@ -35,7 +37,7 @@ class SelfCorrelation(keras.layers.Layer):
         # Half precision would round away what tells a copy from a likeness.
         super().__init__(**{"trainable": False, "autocast": False, **kwargs})
 
-    def call(self, images: Any) -> Any:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         size = images.shape[1]
         blocks = math.gcd(size, _BLOCKS)
         residual = _residual(255.0 * tf.reduce_mean(tf.stop_gradient(tf.cast(images, tf.float32)), axis=-1))
@@ -51,18 +53,18 @@ class SelfCorrelation(keras.layers.Layer):
         repeated = tf.math.log(1.0 + _EQUAL - similarity) / math.log(_EQUAL)
         return tf.cast(_join(repeated, blocks, size), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], 1)
 
 
-def _residual(grey: Any) -> Any:
+def _residual(grey: tf.Tensor) -> tf.Tensor:
     """Return grey levels (B, S, S) less the mean of their four neighbours."""
     padded = tf.pad(grey, [[0, 0], [1, 1], [1, 1]], mode="REFLECT")
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
     return grey - around / 4.0
 
 
-def _window_mean(values: Any) -> Any:
+def _window_mean(values: tf.Tensor) -> tf.Tensor:
     """Return the mean over a window of (B, H, W), zero outside: a pooling of one channel takes 30 times as long."""
     reach = _WINDOW // 2
     height, width = values.shape[1:]
@@ -71,21 +73,21 @@ def _window_mean(values: Any) -> Any:
     return tf.add_n([rows[:, :, step : step + width] for step in range(_WINDOW)]) / _WINDOW**2
 
 
-def _cut(values: Any, blocks: int) -> Any:
+def _cut(values: tf.Tensor, blocks: int) -> tf.Tensor:
     """Cut (B, S, S) into blocks (B, blocks ** 2, S / blocks, S / blocks), row by row."""
     side = values.shape[1] // blocks
     rows = tf.reshape(values, (-1, blocks, side, blocks, side))
     return tf.reshape(tf.transpose(rows, (0, 1, 3, 2, 4)), (-1, blocks**2, side, side))
 
 
-def _join(values: Any, blocks: int, size: int) -> Any:
+def _join(values: tf.Tensor, blocks: int, size: int) -> tf.Tensor:
     """Put blocks (B * blocks ** 2, side, side) together again: (B, S, S, 1)."""
     side = size // blocks
     rows = tf.reshape(values, (-1, blocks, blocks, side, side))
     return tf.reshape(tf.transpose(rows, (0, 1, 3, 2, 4)), (-1, size, size, 1))
 
 
-def _correlate(block: Any, whole: Any) -> Any:
+def _correlate(block: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
     """Return the correlation of blocks (B, N, h, h) with their image (B, S, S): (B, N, S, S).
 
     Entry (y, x) belongs to the block's first pixel lying on pixel (y, x) of the image, which goes on at its other
@@ -96,7 +98,7 @@ def _correlate(block: Any, whole: Any) -> Any:
     cosine, sine = np.cos(angles), np.sin(angles)
     half = size // 2 + 1  # of a real image's spectrum, the rest is its conjugate
 
-    def spectrum(values: Any) -> tuple[Any, Any]:
+    def spectrum(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         length = values.shape[-1]
         c, s = (_transposed(_dot(values, wave[:length, :half])) for wave in (cosine, sine))
         rows = cosine[:length], sine[:length]
@@ -114,15 +116,15 @@ def _correlate(block: Any, whole: Any) -> Any:
     return _dot(c, twice * cosine[:half]) - _dot(s, twice * sine[:half])
 
 
-def _dot(values: Any, matrix: np.ndarray) -> Any:
+def _dot(values: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
     return tf.tensordot(values, tf.constant(matrix, tf.float32), axes=1)
 
 
-def _transposed(values: Any) -> Any:
+def _transposed(values: tf.Tensor) -> tf.Tensor:
     return tf.linalg.matrix_transpose(values)
 
 
-def _too_near(size: int, blocks: int) -> Any:
+def _too_near(size: int, blocks: int) -> tf.Tensor:
     """Return where a block lies on itself or nearly so, bool (blocks ** 2, S, S)."""
     steps = np.arange(size) - np.arange(blocks)[:, None] * (size // blocks)
     # Per axis, so that a graph holds two small tables instead of one of blocks ** 2 images.
@@ -131,7 +133,7 @@ def _too_near(size: int, blocks: int) -> Any:
     return tf.reshape(distance < _NEAREST**2, (blocks**2, size, size))
 
 
-def _windows(values: Any, corners: Any, side: int) -> Any:
+def _windows(values: tf.Tensor, corners: tf.Tensor, side: int) -> tf.Tensor:
     """Read windows (B, N, side * side) of (B, S, S), whose first pixels are ``corners`` (B, N), row * S + column."""
     size = values.shape[1]
     steps = tf.range(side)

@@ -177,6 +177,8 @@ PARTS = {
     "a class without a module": {"class_name": "Adam", "config": {}},
     "a layer": part("keras.layers", "Dense", config={"units": 1}),
     "a SavedModel within": part("keras.layers", "TFSMLayer", config={"filepath": "/tmp/x"}),
+    "a class registered that is no loss": part("keras.optimizers", "x", "lae_tf>HighPass"),
+    "a class registered nowhere": part("builtins", "x", "evil>Loss"),
     "a name that is no text": part("keras.optimizers", ["Adam"]),
 }
 
@@ -233,8 +235,8 @@ def test_weights_that_lie_elsewhere_are_refused(members, tmp_path):
         "data lie in another file": lambda weights: outside(weights, secret),
         "another file": lambda weights: weights.create_virtual_dataset("x", virtual),
         "twice": lambda weights: weights.update({"x": weights}),
-        "as Keras stores it": lambda weights: weights.create_dataset("x", (10**9, 10**3), chunks=(1, 10)),
-        "stored as": lambda weights: weights.create_dataset("x", (10**9, 10**3)),
+        "as Keras stores it": lambda weights: weights.create_dataset("x", (10**9, 10**3), "f4", chunks=(1, 10)),
+        "stored as": lambda weights: weights.create_dataset("x", (10**9, 10**3), "f4"),
         "no numbers": lambda weights: weights.create_dataset("x", data=["text"]),
         "no data set": lambda weights: weights.update({"x": np.dtype("f4")}),
         "cannot be read as a Keras model": lambda weights: weights.move(next(iter(weights)), "elsewhere"),
