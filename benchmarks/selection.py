@@ -25,26 +25,26 @@ def main() -> None:
     from lae_tf.data.manifest import Manifest
     from lae_tf.data.pipeline import evaluation_dataset
     from lae_tf.model.lae import LAE
-    from lae_tf.selection.features import pool_features
+    from lae_tf.selection.features import extract_features
 
     model = LAE(image_size=options.size)
     with tempfile.TemporaryDirectory() as name:
         manifest = Manifest.read(make_data(Path(name), options.size, options.images))
         images = evaluation_dataset(manifest, model.preprocessor, BATCH).map(lambda batch: batch["image"])
         model.predict(images, verbose=0)
-        pool_features(model, manifest, BATCH)
-        rates = {"model.predict": [], "pool_features": []}
+        extract_features(model, manifest, BATCH)
+        rates = {"model.predict": [], "extract_features": []}
         for _ in range(3):  # alternating, so that both meet the same load of the machine
             start = time.perf_counter()
             model.predict(images, verbose=0)
             rates["model.predict"].append(options.images / (time.perf_counter() - start))
             start = time.perf_counter()
-            pool_features(model, manifest, BATCH)
-            rates["pool_features"].append(options.images / (time.perf_counter() - start))
+            extract_features(model, manifest, BATCH)
+            rates["extract_features"].append(options.images / (time.perf_counter() - start))
     best = {name: max(values) for name, values in rates.items()}
     for name, rate in best.items():
         print(f"{name:<14} {rate:8.0f} images/s")
-    print(f"{'ratio':<14} {best['pool_features'] / best['model.predict']:8.2f}")
+    print(f"{'ratio':<14} {best['extract_features'] / best['model.predict']:8.2f}")
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def main() -> None:
         load = os.getloadavg()[0]
         print(f"quiet: {len(quiet)} good, p99 {np.quantile(quiet, 0.99) * 1e3:.0f} ms, {before:.0f} MiB", flush=True)
         began = time.perf_counter()
-        share = given.hostile // given.attackers
+        share = -(-given.hostile // given.attackers)
         threads = [
             threading.Thread(target=attack, args=(attacker, share, seed, kinds, wrong))
             for seed in range(given.attackers)

@@ -46,7 +46,8 @@ def make_data(folder: Path, size: int, count: int) -> Path:
 def measure(size: int, steps: int) -> dict[str, float]:
     from lae_tf.config.sections import Config
     from lae_tf.data.manifest import Manifest
-    from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
+    from lae_tf.data.pipeline import evaluation_dataset, training_dataset
+    from lae_tf.data.sampling import Composition, Sampling
     from lae_tf.runtime.allocator import keep_freed_memory
     from lae_tf.training.build import build_model, compile_model
 
@@ -63,11 +64,8 @@ def measure(size: int, steps: int) -> dict[str, float]:
             dataset, _ = training_dataset(
                 manifest,
                 model.preprocessor,
-                BATCH,
+                Sampling(BATCH, seed=0, epochs=range(-(-count // per_epoch)), composition=composition),
                 config.augment,
-                seed=0,
-                epochs=range(-(-count // per_epoch)),
-                composition=composition,
             )
             return dataset.take(count)
 

@@ -5,7 +5,7 @@ Columns (all required, all text):
 ==========  =============================================================================
 path        image file, relative to the manifest's folder or absolute
 label       ``real`` or ``fake``
-mask        mask file (docs/formats.md says what is forged); empty = unlabelled; a named file must exist
+mask        mask file (docs/guides/formats.md says what is forged); empty = unlabelled; a named file must exist
 group       video, identity or source image; a group never crosses splits
 method      name of the manipulation; empty for real images
 split       ``train``, ``val`` or ``test``
@@ -34,6 +34,9 @@ OPTIONAL_COLUMNS = ("mask_source",)
 LABELS = ("real", "fake")
 SPLITS = ("train", "val", "test")
 MASK_SOURCES = ("", "human", "derived")
+
+LARGEST_COVERAGE = 0.95
+"""A mask that covers more of its image is a mistake (ours): inverted, or of an image that is no local forgery."""
 
 
 def as_text(column: pd.Series) -> list[str]:

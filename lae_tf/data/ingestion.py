@@ -10,9 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError
 from lae_tf.files.atomic import write_bytes
 from lae_tf.images.files import normalise, read_bytes, read_mask, status_of
+
+
+def decodable(manifest: Manifest, cache_dir: str | os.PathLike[str], progress: bool = True) -> Manifest:
+    """Return a manifest whose files the graph can decode; arguments and errors are those of :func:`ingest`."""
+    return manifest.with_files(lambda files: ingest(files, cache_dir, progress))
 
 
 def ingest(

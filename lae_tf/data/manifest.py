@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +132,11 @@ class Manifest:
             for method in wanted:
                 _require("method", method, known)
             keep &= ~self.is_fake | self.frame["method"].isin(wanted).to_numpy(dtype=bool)
-        return Manifest(self.frame[keep].reset_index(drop=True), self.root)
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Manifest:
+        """Return the rows of these numbers, in their order."""
+        return Manifest(self.frame.iloc[list(rows)].reset_index(drop=True), self.root)
 
     def with_files(self, replace: Callable[[list[str]], list[str]]) -> Manifest:
         """Return a copy whose images and masks are read from other files, such as ``ingestion.ingest`` gives.

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -47,13 +47,23 @@ class Extracted:
     skipped: int
 
 
+class Cropping(NamedTuple):
+    """What is taken of a frame.
+
+    Attributes:
+        whole: take whole frames instead of faces.
+        original_of: given the source and a video below it, returns the video whose faces tell where to crop it.
+    """
+
+    whole: bool = False
+    original_of: Callable[[Path, str], str | None] | None = None
+
+
 def extract(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     selection: Selection,
-    *,
-    whole: bool = False,
-    original_of: Callable[[Path, str], str | None] | None = None,
+    cropping: Cropping | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Extracted:
@@ -68,8 +78,7 @@ def extract(
         source: a video, or a folder searched with its sub-folders.
         out: folder to write to.
         selection: of the frames.
-        whole: take whole frames instead of faces.
-        original_of: given ``source`` and a video below it, returns the video whose faces tell where to crop it.
+        cropping: where, if not to each video's own faces.
         workers: videos at a time; default: one per processor.
         progress: show a progress bar on stderr.
 
@@ -77,6 +86,7 @@ def extract(
         UsageError: no videos, or ``out`` lies in ``source``.
         MissingExtraError: PyAV or the detector is not installed.
     """
+    whole, original_of = cropping or Cropping()
     source, out = Path(os.path.abspath(source)), Path(os.path.abspath(out))
     if source.is_dir() and out.is_relative_to(source):
         raise UsageError(f"{out}: lies in {source}; give a folder outside of it")

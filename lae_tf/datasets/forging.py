@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
@@ -62,18 +62,35 @@ class _Task:
     name: str  # of the result, as a source's
 
 
+class ForgeOptions(NamedTuple):
+    """What may be chosen where a folder is forged.
+
+    Attributes:
+        per_image: forgeries per image and method.
+        splits: shares of the images for training, validation and test; groups stay whole, and each share above zero
+            gets at least one.
+        groups: file -> group, for files in ``real``; without it each image is its own group, and all frames of a
+            video extracted by ``lae-tf frames`` are one.
+        group_splits: group -> split, instead of ``splits``.
+        post_processing: what befalls every written image, real and forged alike, after forging; forgeries are
+            made from the images before it, and masks stay exact in their place.
+        workers: threads; default: one per processor.
+    """
+
+    per_image: int = 1
+    splits: tuple[float, float, float] = DEFAULT_SHARES
+    groups: Mapping[str, str] | None = None
+    group_splits: Mapping[str, str] | None = None
+    post_processing: PostProcessing | None = None
+    workers: int | None = None
+
+
 def forge_folder(
     real: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out_dir: str | os.PathLike[str],
     methods: Sequence[str],
     seed: int,
-    *,
-    per_image: int = 1,
-    splits: tuple[float, float, float] = DEFAULT_SHARES,
-    groups: Mapping[str, str] | None = None,
-    group_splits: Mapping[str, str] | None = None,
-    post_processing: PostProcessing | None = None,
-    workers: int | None = None,
+    options: ForgeOptions | None = None,
     progress: bool = True,
 ) -> Forged:
     """Forge real images with each method, and write all of them with a manifest.
@@ -89,15 +106,7 @@ def forge_folder(
         out_dir: folder to write to.
         methods: names in ``METHODS``.
         seed: of the forgeries and of the splits.
-        per_image: forgeries per image and method.
-        splits: shares of the images for training, validation and test; groups stay whole, and each share above zero
-            gets at least one.
-        groups: file -> group, for files in ``real``; without it each image is its own group, and all frames of a
-            video extracted by ``lae-tf frames`` are one.
-        group_splits: group -> split, instead of ``splits``.
-        post_processing: what befalls every written image, real and forged alike, after forging; forgeries are
-            made from the images before it, and masks stay exact in their place.
-        workers: threads; default: one per processor.
+        options: how, if not by the defaults.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -105,6 +114,7 @@ def forge_folder(
             splits, or an ``out_dir`` that holds forgeries made otherwise.
         ProblemsError: no image could be used.
     """
+    per_image, splits, groups, group_splits, post_processing, workers = options or ForgeOptions()
     out = Path(os.path.abspath(out_dir))
     methods = list(dict.fromkeys(methods))
     request: dict[str, Any] = {

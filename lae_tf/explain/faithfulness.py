@@ -73,8 +73,7 @@ def measure(
     baseline: NDArray[np.float32],
     importance: NDArray[np.float32],
     rng: np.random.Generator,
-    grid: int = GRID,
-    steps: int = STEPS,
+    resolution: tuple[int, int] = (GRID, STEPS),
 ) -> Faithfulness:
     """Measure one map.
 
@@ -84,9 +83,9 @@ def measure(
         baseline: the same shape, see :func:`blurred`.
         importance: (H, W), any scale.
         rng: breaks ties.
-        grid: squares along a side, at most H and W.
-        steps: number of steps, at most grid * grid.
+        resolution: squares along a side, at most H and W, and number of steps, at most the square of that.
     """
+    grid, steps = resolution
     ranks = rank_squares(importance, grid, rng)
     return Faithfulness(
         replacement_curve(score, image, baseline, ranks, steps),

@@ -204,21 +204,18 @@ def bootstrap_intervals(
 
 
 def paired_bootstrap(
-    frame_a: pd.DataFrame,
-    statistic_a: Statistic,
-    frame_b: pd.DataFrame,
-    statistic_b: Statistic,
+    first: tuple[pd.DataFrame, Statistic],
+    second: tuple[pd.DataFrame, Statistic],
     *,
     seed: int,
     draws: int = 1000,
     level: float = 0.95,
 ) -> dict[Hashable, Interval]:
-    """Interval of the difference a - b of two models on the same images, both under the same draws.
+    """Interval of the difference first - second of two models on the same images, both under the same draws.
 
     Args:
-        frame_a, frame_b: per-image tables with the columns path, label, group and what the statistics read;
-            the rows may come in any order.
-        statistic_a, statistic_b: one each, since each model has its own threshold.
+        first, second: of each model a per-image table with the columns path, label, group and what its statistic
+            reads, in any order of rows; and that statistic, since each model has its own threshold.
         seed, draws, level: as in `bootstrap_intervals`.
 
     Returns:
@@ -227,6 +224,7 @@ def paired_bootstrap(
     Raises:
         LAEError: the frames do not describe the same images.
     """
+    (frame_a, statistic_a), (frame_b, statistic_b) = first, second
     a, b = (frame.sort_values("path", ignore_index=True) for frame in (frame_a, frame_b))
     for column in ("path", "label", "group"):
         if not np.array_equal(a[column].to_numpy(), b[column].to_numpy()):

@@ -41,7 +41,7 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
 
     So 0.5 is the score at which an image is as likely fake as real, if both kinds are equally frequent. The level of
     the highest balanced accuracy would depend on the few images next to it alone: from one half of a validation set to
-    another it varies three times as much (docs/evidence.md).
+    another it varies three times as much (docs/results/evidence.md).
 
     As in Platt's scaling (1999) the targets are not quite 0 and 1, here alike for both kinds, so that the slope stays
     finite. Where logits separate the kinds the boundary lies in the middle of the gap, and between their means, with

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -25,7 +25,6 @@ from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model.lae import LAE
-from lae_tf.model.steps import judge, learn
 from lae_tf.runtime import addons
 from lae_tf.training.run import Run
 
@@ -234,15 +233,26 @@ def _from_chief(strategy: tf.distribute.Strategy, own: bytes) -> bytes:
 # --- the loop ---------------------------------------------------------------------------------------------
 
 
+class Epochs(NamedTuple):
+    """What a stage is trained on.
+
+    Attributes:
+        training: this machine's share of every batch.
+        steps: of one epoch.
+        held_out: this machine's share of the validation batches.
+        batch_size: images a step, over all devices.
+        numbers: of the epochs to train.
+    """
+
+    training: tf.data.Dataset
+    steps: int
+    held_out: tf.data.Dataset
+    batch_size: int
+    numbers: range
+
+
 def fit(
-    strategy: tf.distribute.Strategy,
-    model: LAE,
-    training: tf.data.Dataset,
-    steps: int,
-    held_out: tf.data.Dataset,
-    batch_size: int,
-    epochs: range,
-    callbacks: Sequence[keras.callbacks.Callback],
+    strategy: tf.distribute.Strategy, model: LAE, epochs: Epochs, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
     """Train across machines with the logs and callbacks of ``model.fit``, which Keras 3 does not offer there.
 
@@ -251,24 +261,21 @@ def fit(
     Args:
         strategy: of the cluster; the model was built in its scope.
         model: compiled.
-        training: this machine's share of every batch.
-        steps: of one epoch.
-        held_out: this machine's share of the validation batches.
-        batch_size: images a step, over all devices.
-        epochs: to train.
+        epochs: what to train on.
         callbacks: the same ones on every machine.
     """
-    images = batch_size // strategy.num_replicas_in_sync
+    images = epochs.batch_size // strategy.num_replicas_in_sync
+    training, held_out = epochs.training, epochs.held_out
     batches = iter(strategy.distribute_datasets_from_function(lambda _: training.rebatch(images, drop_remainder=True)))
     validation = strategy.distribute_datasets_from_function(lambda _: held_out.rebatch(images))
 
     @tf.function
-    def learn_everywhere(batch: Any) -> None:
-        strategy.run(learn, args=(model, batch))
+    def train_everywhere(batch: Any) -> None:
+        strategy.run(model.train_batch, args=(batch,))
 
     @tf.function
-    def judge_everywhere(batch: Any) -> None:
-        strategy.run(judge, args=(model, batch))
+    def evaluate_everywhere(batch: Any) -> None:
+        strategy.run(model.evaluate_batch, args=(batch,))
 
     def results() -> dict[str, float]:
         values = {metric.name: float(metric.result()) for metric in model.metrics}
@@ -277,17 +284,17 @@ def fit(
 
     model.stop_training = False
     model.reset_metrics()
-    told = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs.stop, steps=steps)
+    told = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs.numbers.stop, steps=epochs.steps)
     told.on_train_begin()
-    for epoch in epochs:
+    for epoch in epochs.numbers:
         told.on_epoch_begin(epoch)
-        for step in range(steps):
+        for step in range(epochs.steps):
             told.on_train_batch_begin(step)
-            learn_everywhere(next(batches))
+            train_everywhere(next(batches))
             told.on_train_batch_end(step)
         logs = results()
         for batch in validation:
-            judge_everywhere(batch)
+            evaluate_everywhere(batch)
         logs.update({f"val_{name}": value for name, value in results().items()})
         told.on_epoch_end(epoch, logs)
         if model.stop_training:

@@ -28,7 +28,10 @@ class _StageRecord(BaseModel):
     masks: str | None = None  # runs of older versions have none
 
 
-class _State(_StageRecord):
+class _State(BaseModel):
+    stage: _Stage
+    annotated: int | None = None  # as above
+    masks: str | None = None
     epochs: Annotated[int, Field(ge=0)]
     checkpoint: _File
     best: Annotated[list[_Number], Field(min_length=2, max_length=2)] | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A folder with a fixed layout; docs/formats.md describes every file.
+    """A folder with a fixed layout; docs/guides/formats.md describes every file.
 
     Args:
         path: the folder; :meth:`create` makes one, :meth:`open` takes one that exists.
@@ -123,13 +124,18 @@ class Run:
             UsageError: training has not finished.
         """
         if not self.model_path.is_file():
-            raise UsageError(f"{self.path}: not trained yet (no model.keras); finish it with 'lae-tf train --resume'.")
+            raise UsageError(f"{self.path}: not trained yet (no model.keras); {self._how_to_finish}.")
         from lae_tf.model import load_model
 
         model = load_model(self.model_path, compile=False)
         if threshold is not None:
             model.calibration.threshold.assign(threshold.value)
         return model
+
+    @property
+    def _how_to_finish(self) -> str:
+        config, output = (shlex.quote(str(place)) for place in (self.path / "config.yaml", self.path))
+        return f"finish the run with 'lae-tf train {config} --output {output} --resume'"
 
     def model_digest(self) -> str:
         """Return the SHA-256 of the trained model's file."""
@@ -152,7 +158,7 @@ class Run:
         """
         value = self.read_json(name)
         if value is None:
-            raise UsageError(f"{self.path}: has no {name}; finish the run with 'lae-tf train --resume', or restore it.")
+            raise UsageError(f"{self.path}: has no {name}; {self._how_to_finish}, or restore the file.")
         return value
 
     def round_numbers(self) -> list[int]:

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lae_tf.config.sections import Config, StageConfig
-from lae_tf.data.ingestion import ingest, require_marked
+from lae_tf.data.ingestion import decodable, require_marked
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import Composition, cached, evaluation_dataset, training_dataset
+from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset
+from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.files.atomic import write_text
 from lae_tf.model import load_model
@@ -24,7 +25,7 @@ from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model, save_start
-from lae_tf.training.distribution import Cluster, fit, place, share_start, strategy_for
+from lae_tf.training.distribution import Cluster, Epochs, fit, place, share_start, strategy_for
 from lae_tf.training.records import STAGES_FILE, STATE_FILE
 from lae_tf.training.run import Run
 
@@ -70,7 +71,7 @@ def _train(config: Config, resume: bool, strategy: tf.distribute.Strategy, clust
     with Run(config.output).locked():
         run = Run.create(config, resume)
         try:
-            _train_stages(run, config, manifest, strategy, cluster)
+            _train_stages(_Job(run, config, strategy, cluster), manifest)
         except LAEError:
             if not run.has_begun:
                 run.clear()  # with the cause mended, the run begins anew
@@ -78,9 +79,17 @@ def _train(config: Config, resume: bool, strategy: tf.distribute.Strategy, clust
     return run
 
 
-def _train_stages(
-    run: Run, config: Config, manifest: Manifest, strategy: tf.distribute.Strategy, cluster: Cluster | None
-) -> None:
+class _Job(NamedTuple):
+    """What every stage of a training needs."""
+
+    run: Run
+    config: Config
+    strategy: tf.distribute.Strategy
+    cluster: Cluster | None
+
+
+def _train_stages(job: _Job, manifest: Manifest) -> None:
+    run, config, strategy, cluster = job
     seed_everything(config)
     data = describe_data(config, manifest)
     if run.read_json("data.json") is None:
@@ -89,7 +98,7 @@ def _train_stages(
         share_start(cluster, strategy, run, config, manifest)
     require_marked(manifest.frame["mask"][manifest.mask_state == "annotated"].tolist())
     digest = _masks_digest(manifest.select(split="train"))
-    manifest = manifest.with_files(lambda files: ingest(files, run.image_cache))
+    manifest = decodable(manifest, run.image_cache)
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
@@ -108,7 +117,7 @@ def _train_stages(
             compile_model(model, config, stage.settings, steps=len(train_part) // config.data.batch_size)
             left = save_start(run, stage.name, model, masks)
         model = place(model, strategy)
-        _fit(run, config, stage, model, train_part, validation, masks, left, strategy, cluster)
+        _fit(job, stage, model, (train_part, validation), masks, left)
         finished.append({"stage": stage.name, **masks})
         run.model_path.unlink(missing_ok=True)  # it is made anew below, also after a kill in between
         run.write_json(STAGES_FILE, finished)
@@ -257,17 +266,16 @@ def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict
 
 
 def _fit(
-    run: Run,
-    config: Config,
+    job: _Job,
     stage: Stage,
     model: LAE,
-    train_part: Manifest,
-    validation: Manifest,
+    parts: tuple[Manifest, Manifest],
     masks: dict[str, Any],
     state: dict[str, Any] | None,
-    strategy: tf.distribute.Strategy,
-    cluster: Cluster | None,
 ) -> None:
+    """Train one stage on parts, the training and the validation images."""
+    run, config, strategy, cluster = job
+    train_part, validation = parts
     finished = state["epochs"] if state else 0
     settings = stage.settings
     if finished >= settings.epochs or (state and state["stopped"]):
@@ -277,13 +285,9 @@ def _fit(
     dataset, steps = training_dataset(
         train_part,
         model.preprocessor,
-        batch_size,
+        Sampling(batch_size, config.seed, epochs, stage.composition, share),
         config.augment,
-        seed=config.seed,
-        epochs=epochs,
-        composition=stage.composition,
         use_masks=stage.name != "pretrain",
-        share=share,
     )
     held_out = cached(validation_dataset(validation, model, config, share), len(validation), config.data.image_size)
     with closing(ProgressBar(stage.name, settings.epochs, steps, batch_size)) as progress:
@@ -294,7 +298,7 @@ def _fit(
             Checkpoint(run, stage.name, settings.patience, masks, state),
         ]
         if cluster is not None:
-            fit(strategy, model, dataset, steps, held_out, batch_size, epochs, callbacks)
+            fit(strategy, model, Epochs(dataset, steps, held_out, batch_size, epochs), callbacks)
             return
         model.fit(
             dataset,
@@ -311,5 +315,5 @@ def _fit(
 def _examples(validation: Manifest, model: LAE) -> dict[str, Any]:
     """Return one batch of validation images for the panels: fakes first."""
     rows = np.argsort(~validation.is_fake, kind="stable")[:: max(1, len(validation) // PANEL_EXAMPLES)]
-    chosen = Manifest(validation.frame.iloc[rows[:PANEL_EXAMPLES]].reset_index(drop=True), validation.root)
+    chosen = validation.take(rows[:PANEL_EXAMPLES])
     return next(iter(evaluation_dataset(chosen, model.preprocessor, PANEL_EXAMPLES)))

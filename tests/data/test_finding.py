@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lae_tf.annotation.deriving import derive_masks
 from lae_tf.data.finding import find_images, find_videos, images_below, search, videos_among
 from lae_tf.data.manifest import Manifest
-from lae_tf.datasets.extraction import extract
+from lae_tf.datasets.extraction import Cropping, extract
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
 from lae_tf.errors import ImageError, ManifestError, UsageError
 from lae_tf.explain.known_masks import truth_from_folder
 from lae_tf.files.walking import subfolders
-from lae_tf.forge import forge_folder
 from lae_tf.images.files import write_png
-from lae_tf.masks.differencing import Differencing, derive_masks
+from lae_tf.masks.differencing import Differencing
 from lae_tf.predict.pools.pool import Pool
 from lae_tf.video.frames import Selection
 
@@ -202,7 +203,9 @@ class TestWalkers:
         return folder
 
     def test_forge(self, photos, tmp_path):
-        made = forge_folder(photos, tmp_path / "out", ["inpaint-telea"], 0, splits=(1, 0, 0), progress=False)
+        made = forge_folder(
+            photos, tmp_path / "out", ["inpaint-telea"], 0, progress=False, options=ForgeOptions(splits=(1, 0, 0))
+        )
         assert len(made.manifest) == 4
         assert [problem.split(": ")[0] for problem in made.problems] == [str(photos / "c.heic")]
 
@@ -212,7 +215,7 @@ class TestWalkers:
         (photos / ".x").mkdir()
         (photos / ".x/f.mp4").write_bytes(b"x")
         (photos / ".x/facts.json").write_text("{}")
-        done = extract(photos, tmp_path / "out", Selection(count=1), whole=True, progress=False)
+        done = extract(photos, tmp_path / "out", Selection(count=1), Cropping(whole=True), progress=False)
         assert [os.path.basename(problem.split(": ")[0]) for problem in done.problems] == ["d.mp4", "e.mp4"]
         assert not (tmp_path / "out/.x").exists()
 

@@ -12,7 +12,8 @@ from lae_tf.config.sections import AugmentConfig
 from lae_tf.data.augment import augment
 from lae_tf.data.contract import COLUMNS
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import Composition, evaluation_dataset, image_dataset, training_dataset
+from lae_tf.data.pipeline import evaluation_dataset, image_dataset, training_dataset
+from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.errors import LAEError
 from lae_tf.images.files import read_mask, write_png
 from lae_tf.model.preprocessing import Preprocessor
@@ -29,8 +30,9 @@ def train_part(tiny_manifest):
     return Manifest.read(tiny_manifest).select(split="train")
 
 
-def batches(manifest, epochs=range(1), seed=0, augmentation=STILL, **options):
-    dataset, steps = training_dataset(manifest, Preprocessor(SIZE), 8, augmentation, seed, epochs, **options)
+def batches(manifest, epochs=range(1), seed=0, augmentation=STILL, composition=None, **options):
+    sampling = Sampling(8, seed, epochs, composition)
+    dataset, steps = training_dataset(manifest, Preprocessor(SIZE), sampling, augmentation, **options)
     found = list(dataset.as_numpy_iterator())
     assert len(found) == steps * len(epochs)
     return found
@@ -95,7 +97,7 @@ def test_evaluation_keeps_the_order_and_the_last_small_batch(train_part):
 
 def test_forgeries_of_validation_do_not_depend_on_the_fakes_beside_the_real_images(tiny_manifest):
     validation = Manifest.read(tiny_manifest).select(split="val")
-    reals = Manifest(validation.frame[~validation.is_fake].reset_index(drop=True), validation.root)
+    reals = validation.select(label="real")
     mixed = Manifest(validation.frame.sort_values("label").reset_index(drop=True), validation.root)
     assert mixed.is_fake[0]  # fakes come first here
     forged = [
@@ -108,9 +110,9 @@ def test_forgeries_of_validation_do_not_depend_on_the_fakes_beside_the_real_imag
 
 
 def test_fewer_images_than_a_batch_are_refused(train_part):
-    few = Manifest(train_part.frame.iloc[:7].reset_index(drop=True), train_part.root)
+    few = train_part.take(range(7))
     with pytest.raises(LAEError, match="7 training images are fewer than one batch of 8"):
-        training_dataset(few, Preprocessor(SIZE), 8, STILL, 0, range(1))
+        training_dataset(few, Preprocessor(SIZE), Sampling(8, 0, range(1)), STILL)
 
 
 # --- determinism ------------------------------------------------------------------------------------------
@@ -127,7 +129,7 @@ def test_another_epoch_has_another_order_and_other_draws(train_part):
     found = batches(train_part, epochs=range(2))
     first, second = found[: len(found) // 2], found[len(found) // 2 :]
     assert [b["image"].tobytes() for b in first] != [b["image"].tobytes() for b in second]
-    alone = Manifest(train_part.frame.iloc[:8].reset_index(drop=True), train_part.root)
+    alone = train_part.take(range(8))
     drawn = batches(alone, epochs=range(2), augmentation=AugmentConfig(noise=1))
     assert not {i.tobytes() for i in drawn[0]["image"]} & {i.tobytes() for i in drawn[1]["image"]}
 
@@ -208,9 +210,8 @@ def test_annotated_fakes_take_turns(train_part):
 def test_a_composition_of_what_is_not_there_is_refused(train_part):
     known = Manifest(train_part.frame[train_part.mask_state != "unlabelled"].reset_index(drop=True), train_part.root)
     with pytest.raises(LAEError, match="unlabelled"):
-        training_dataset(
-            known, Preprocessor(SIZE), 8, STILL, 0, range(1), Composition(annotated=2, real=3, unlabelled=3)
-        )
+        sampling = Sampling(8, 0, range(1), Composition(annotated=2, real=3, unlabelled=3))
+        training_dataset(known, Preprocessor(SIZE), sampling, STILL)
 
 
 @given(st.integers(2, 64), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0, 0.49), st.booleans())

@@ -10,8 +10,8 @@ from video_files import level, write_video
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.datasets import extraction
-from lae_tf.datasets.extraction import RECORD, extract
-from lae_tf.datasets.layouts import build_manifest
+from lae_tf.datasets.extraction import RECORD, Cropping, extract
+from lae_tf.datasets.layouts import Options, build_manifest
 from lae_tf.datasets.layouts.originals import original_of
 from lae_tf.datasets.layouts.rehearsal import require_divisible
 from lae_tf.errors import UsageError, VideoError
@@ -29,7 +29,8 @@ def astronaut(shift=0, forged=False):
 
 
 def run(source, out, **options):
-    return extract(source, out, **{"selection": Selection(every=4), "whole": True, "progress": False, **options})
+    cropping = Cropping(options.pop("whole", True), options.pop("original_of", None))
+    return extract(source, out, **{"selection": Selection(every=4), "progress": False, **options}, cropping=cropping)
 
 
 @pytest.fixture
@@ -137,9 +138,8 @@ class TestFaces:
         ]
         assert places[0] == places[1] == places[2]
         built = build_manifest(
-            "faceforensics++", tmp_path / "out", tmp_path / "m.csv", compression="c23", derive=True, progress=False,
-            shares=(1.0, 0.0, 0.0),
-        )  # fmt: skip
+            "faceforensics++", tmp_path / "out", tmp_path / "m.csv", Options("c23", (1.0, 0.0, 0.0), derive=True), False
+        )
         assert built.derived == 2 and len(built.manifest) == 4
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.datasets.forging import _in_company
+from lae_tf.datasets.forging import ForgeOptions, _in_company, forge_folder
 from lae_tf.errors import ImageError, ProblemsError, UsageError
-from lae_tf.forge import AREA, METHODS, forge_folder, forge_image, generator
+from lae_tf.forge import AREA, METHODS, forge_image, generator
 from lae_tf.forge.blending import blend, poisson
 from lae_tf.forge.pasting import PasteParameters, _crop
 from lae_tf.forge.regions import random_region
@@ -148,7 +148,12 @@ def test_folder_is_written_with_a_valid_manifest_and_exact_masks(tmp_path):
     real = fill(tmp_path / "real", 8)
     write_png(real / "sub" / "deep.png", textured(30))
     result = forge_folder(
-        real, tmp_path / "out", ["splice", "inpaint-ns"], 3, per_image=2, splits=(0.5, 0.25, 0.25), progress=False
+        real,
+        tmp_path / "out",
+        ["splice", "inpaint-ns"],
+        3,
+        progress=False,
+        options=ForgeOptions(per_image=2, splits=(0.5, 0.25, 0.25)),
     )
 
     manifest = Manifest.read(tmp_path / "out" / "manifest.csv")
@@ -170,7 +175,14 @@ def test_folder_is_reproducible_whatever_the_workers_and_the_place(tmp_path):
     fill(tmp_path / "elsewhere" / "real", 5)
     for place, workers in (("a", 1), ("elsewhere", 3)):
         here = tmp_path / place
-        forge_folder(here / "real", here / "out", ["splice", "self-blend"], 1, workers=workers, progress=False)
+        forge_folder(
+            here / "real",
+            here / "out",
+            ["splice", "self-blend"],
+            1,
+            progress=False,
+            options=ForgeOptions(workers=workers),
+        )
     assert contents(tmp_path / "a" / "out") == contents(tmp_path / "elsewhere" / "out")
 
 
@@ -244,7 +256,7 @@ def shown(folder):
     [
         ({"seed": 2}, "seed"),
         ({"methods": ["self-blend"]}, "methods"),
-        ({"splits": (0.4, 0.3, 0.3)}, "listing"),
+        ({"options": ForgeOptions(splits=(0.4, 0.3, 0.3))}, "listing"),
     ],
 )
 def test_other_parameters_need_another_folder(tmp_path, change, word):
@@ -314,29 +326,39 @@ def test_splits_follow_their_shares_and_none_is_empty(tmp_path):
     with pytest.raises(UsageError, match="2 groups cannot fill"):
         forge_folder(sorted(few.iterdir())[:2], tmp_path / "out2", ["copy-move"], 1, progress=False)
     with pytest.raises(UsageError, match="sum to 1"):
-        forge_folder(few, tmp_path / "bad", ["copy-move"], 1, splits=(0.5, 0.5, 0.5), progress=False)
+        forge_folder(
+            few, tmp_path / "bad", ["copy-move"], 1, progress=False, options=ForgeOptions(splits=(0.5, 0.5, 0.5))
+        )
 
 
 def test_groups_and_splits_given_from_outside_are_kept(tmp_path):
     files = sorted(fill(tmp_path / "real", 6).iterdir())
     groups = {str(path): "photo-a" if k < 3 else "photo-b" for k, path in enumerate(files)}
     splits = {"photo-a": "train", "photo-b": "test"}
-    result = forge_folder(files, tmp_path / "out", ["splice"], 1, groups=groups, group_splits=splits, progress=False)
+    result = forge_folder(
+        files, tmp_path / "out", ["splice"], 1, progress=False, options=ForgeOptions(groups=groups, group_splits=splits)
+    )
     counts = result.manifest.counts()
     assert {split: numbers["groups"] for split, numbers in counts.items()} == {"train": 1, "test": 1}
     assert counts["train"]["real"] == counts["train"]["fake"] == 3
     with pytest.raises(UsageError, match="has no group; 1 of 6"):
         partial = dict(list(groups.items())[1:])
-        forge_folder(files, tmp_path / "x", ["splice"], 1, groups=partial, group_splits=splits, progress=False)
+        forge_folder(
+            files,
+            tmp_path / "x",
+            ["splice"],
+            1,
+            progress=False,
+            options=ForgeOptions(groups=partial, group_splits=splits),
+        )
     with pytest.raises(UsageError, match="group 'photo-b': split is None"):
         forge_folder(
             files,
             tmp_path / "x",
             ["splice"],
             1,
-            groups=groups,
-            group_splits={"photo-a": "val"},
             progress=False,
+            options=ForgeOptions(groups=groups, group_splits={"photo-a": "val"}),
         )
 
 
@@ -352,7 +374,12 @@ def test_donors_of_a_splice_come_from_the_same_split(tmp_path):
             write_png(path, image)
             groups[str(path)], splits[f"{split}{number}"] = f"{split}{number}", split
     result = forge_folder(
-        tmp_path / "real", tmp_path / "out", ["splice"], 1, groups=groups, group_splits=splits, progress=False
+        tmp_path / "real",
+        tmp_path / "out",
+        ["splice"],
+        1,
+        progress=False,
+        options=ForgeOptions(groups=groups, group_splits=splits),
     )
     frame = result.manifest.select(label="fake").frame
     assert len(frame) == 9
@@ -363,7 +390,9 @@ def test_donors_of_a_splice_come_from_the_same_split(tmp_path):
 
 def test_no_split_lacks_fakes_because_its_only_image_has_no_donor(tmp_path):
     real = fill(tmp_path / "real", 11)
-    result = forge_folder(real, tmp_path / "out", ["splice"], 1, splits=(0.7, 0.1, 0.2), progress=False)
+    result = forge_folder(
+        real, tmp_path / "out", ["splice"], 1, progress=False, options=ForgeOptions(splits=(0.7, 0.1, 0.2))
+    )
     counts = result.manifest.counts()
     assert not result.problems and {split: numbers["fake"] for split, numbers in counts.items()} in (
         {"train": 6, "val": 2, "test": 3},
@@ -421,7 +450,14 @@ def test_a_name_that_is_not_text_is_named(tmp_path):
 @pytest.mark.parametrize("splits", [(float("nan"),) * 3, (0.5, 0.5, float("nan"))])
 def test_shares_that_are_no_numbers_are_refused(tmp_path, splits):
     with pytest.raises(UsageError, match="that sum to 1"):
-        forge_folder(fill(tmp_path / "real", 4), tmp_path / "out", ["copy-move"], 1, splits=splits, progress=False)
+        forge_folder(
+            fill(tmp_path / "real", 4),
+            tmp_path / "out",
+            ["copy-move"],
+            1,
+            progress=False,
+            options=ForgeOptions(splits=splits),
+        )
 
 
 @pytest.mark.parametrize(("height", "width"), [(30, 200), (200, 30), (20, 20), (64, 80)])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.datasets.layouts import LAYOUTS, build_manifest
+from lae_tf.datasets.layouts import LAYOUTS, Options, build_manifest
 from lae_tf.datasets.layouts.samples import Components, Sample
 from lae_tf.datasets.layouts.splits import assign
 from lae_tf.errors import UsageError
@@ -44,7 +44,8 @@ def fill(folder, names, image):
 
 def build(kind, root, **options):
     options = {"shares": (1.0, 0.0, 0.0), "progress": False, **options}
-    return build_manifest(kind, root, root.parent / "manifest.csv", **options)
+    progress = options.pop("progress")
+    return build_manifest(kind, root, root.parent / "manifest.csv", Options(**options), progress)
 
 
 def rows(built, root):

@@ -6,9 +6,10 @@ import skimage.data
 import sklearn.datasets
 
 from lae_tf.datasets import photographs
-from lae_tf.datasets.photographs import PHOTOGRAPHS, Photograph, photograph_tiles, read_photograph
+from lae_tf.datasets.photographs import photograph_tiles
 from lae_tf.errors import LAEError
 from lae_tf.images.files import read_image
+from lae_tf.images.photographs import PHOTOGRAPHS, Photograph, read_photograph
 
 
 def test_photographs_are_those_of_the_packages_own_functions():

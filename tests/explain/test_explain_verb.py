@@ -74,7 +74,10 @@ def test_files(explained):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * len(METHODS)
     page = (out / "report.html").read_text("utf-8")
-    assert page.count("data:image/png;base64,") == 5  # four panels and the curves
+    # The curves, and of each of four images: input, reconstruction, every method's map, and the mask where it is known.
+    masks = 4 - page.count("mask\nnot known")
+    assert page.count("data:image/png;base64,") == 1 + 4 * (2 + len(METHODS)) + masks
+    assert page.count('<li class="example') == 4 and "linear-gradient" in page
     assert "Score-CAM" in page and "Most faithful" in page
 
 

@@ -24,7 +24,7 @@ def rng():
 
 def test_the_right_order_by_hand():
     """Deletion reads 1, .6, .3, .1, 0, insertion 0, .4, .7, .9, 1; a trapezoid of width 1/4 between each."""
-    found = measure(total, IMAGE, NOTHING, WORTH, rng(), grid=2, steps=4)
+    found = measure(total, IMAGE, NOTHING, WORTH, rng(), resolution=(2, 4))
     np.testing.assert_allclose(found.deletion, [1, 0.6, 0.3, 0.1, 0], atol=1e-6)
     np.testing.assert_allclose(found.insertion, [0, 0.4, 0.7, 0.9, 1], atol=1e-6)
     assert found.deletion_auc == pytest.approx((0.5 + 0.6 + 0.3 + 0.1 + 0) / 4)
@@ -33,19 +33,19 @@ def test_the_right_order_by_hand():
 
 
 def test_the_wrong_order_is_as_bad_as_the_right_one_is_good():
-    found = measure(total, IMAGE, NOTHING, -WORTH, rng(), grid=2, steps=4)
+    found = measure(total, IMAGE, NOTHING, -WORTH, rng(), resolution=(2, 4))
     np.testing.assert_allclose(found.deletion, [1, 0.9, 0.7, 0.4, 0], atol=1e-6)
     assert found.faithfulness == pytest.approx(-0.25)
 
 
 def test_fewer_steps_take_several_squares_at_once():
-    found = measure(total, IMAGE, NOTHING, WORTH, rng(), grid=2, steps=2)
+    found = measure(total, IMAGE, NOTHING, WORTH, rng(), resolution=(2, 2))
     np.testing.assert_allclose(found.deletion, [1, 0.3, 0], atol=1e-6)
 
 
 def test_curves_run_between_the_image_and_its_baseline():
     baseline = np.full_like(IMAGE, 0.05)
-    found = measure(total, IMAGE, baseline, WORTH, rng(), grid=2, steps=4)
+    found = measure(total, IMAGE, baseline, WORTH, rng(), resolution=(2, 4))
     np.testing.assert_allclose([found.deletion[0], found.deletion[-1]], [1, 0.2], atol=1e-6)
     np.testing.assert_allclose([found.insertion[0], found.insertion[-1]], [0.2, 1], atol=1e-6)
 
@@ -54,7 +54,7 @@ def test_an_empty_map_is_worth_nothing_on_average():
     """For a linear scorer both areas of a random order are 1/2 on average, so their difference is 0."""
     generator = rng()
     empty = np.zeros((2, 2), np.float32)
-    found = [measure(total, IMAGE, NOTHING, empty, generator, grid=2, steps=4) for _ in range(400)]
+    found = [measure(total, IMAGE, NOTHING, empty, generator, resolution=(2, 4)) for _ in range(400)]
     values = [one.faithfulness for one in found]
     assert abs(np.mean(values)) < 0.03
     assert np.std(values) > 0.05  # it is not one fixed order

@@ -10,8 +10,9 @@ import skimage.data
 from click.testing import CliRunner
 
 from lae_tf.cli.forge import command
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
 from lae_tf.errors import ImageError, UsageError
-from lae_tf.forge import METHODS, forge_folder, forge_image, generator
+from lae_tf.forge import METHODS, forge_image, generator
 from lae_tf.forge.face_swap import DonorError, FaceSwapParameters, _maps, face_swap
 from lae_tf.forge.self_blend import FaceSelfBlendParameters, self_blend_face
 from lae_tf.images.files import read_image, read_mask, write_png
@@ -141,14 +142,23 @@ def portraits(tmp_path, face, donor, scene):
 
 
 def test_a_folder_passes_over_donors_without_a_face_and_reports_images_without_one(portraits, tmp_path):
-    result = forge_folder(portraits, tmp_path / "out", ["face-swap"], 2, splits=(1, 0, 0), progress=False)
+    result = forge_folder(
+        portraits, tmp_path / "out", ["face-swap"], 2, progress=False, options=ForgeOptions(splits=(1, 0, 0))
+    )
     assert result.problems == [f"{portraits / 'cup.png'}: no face found"]
     fakes = result.manifest.select(label="fake").frame
     assert sorted(fakes["group"]) == ["a", "b", "c"]
     for row in fakes.itertuples():
         forged, mask, original = read_image(row.path), read_mask(row.mask), read_image(portraits / f"{row.group}.png")
         np.testing.assert_array_equal(forged[mask == 0], original[mask == 0])
-    forge_folder(portraits, tmp_path / "again", ["face-swap"], 2, splits=(1, 0, 0), workers=1, progress=False)
+    forge_folder(
+        portraits,
+        tmp_path / "again",
+        ["face-swap"],
+        2,
+        progress=False,
+        options=ForgeOptions(splits=(1, 0, 0), workers=1),
+    )
     first, again = (
         {path.name: path.read_bytes() for path in (tmp_path / out / "face-swap").iterdir()} for out in ("out", "again")
     )
@@ -159,7 +169,12 @@ def test_no_donor_with_a_face_is_reported(tmp_path, face, scene):
     write_png(tmp_path / "real" / "face.png", face)
     write_png(tmp_path / "real" / "cup.png", scene)
     result = forge_folder(
-        tmp_path / "real", tmp_path / "out", ["face-swap", "copy-move"], 0, splits=(1, 0, 0), progress=False
+        tmp_path / "real",
+        tmp_path / "out",
+        ["face-swap", "copy-move"],
+        0,
+        progress=False,
+        options=ForgeOptions(splits=(1, 0, 0)),
     )
     assert len(result.problems) == 2
     assert any("face.png: face-swap found no face in 10 images drawn" in problem for problem in result.problems)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
 from lae_tf.errors import ImageError
-from lae_tf.forge import METHODS, PostProcessing, forge_folder, forge_image, generator, post_process
+from lae_tf.forge import METHODS, PostProcessing, forge_image, generator, post_process
 from lae_tf.forge.blending import BLENDS, feathered, multiband, paste
 from lae_tf.forge.patch_filling import fill_hole
 from lae_tf.forge.regions import random_region
@@ -206,7 +207,12 @@ def test_post_processing_concerns_real_and_forged_images_alike(tmp_path):
     always = PostProcessing(probability=1.0, jpeg=(50, 60))
     for name, processing in (("plain", None), ("processed", always)):
         forge_folder(
-            tmp_path / "real", tmp_path / name, ["copy-move", "warp"], 3, post_processing=processing, progress=False
+            tmp_path / "real",
+            tmp_path / name,
+            ["copy-move", "warp"],
+            3,
+            progress=False,
+            options=ForgeOptions(post_processing=processing),
         )
     for label in ("real", "copy-move", "warp"):
         for number in range(6):

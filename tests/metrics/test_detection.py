@@ -262,7 +262,7 @@ def test_paired_difference_shares_the_draws():
     a = frame_of(300, 60, seed=4)
     b = a.assign(score=(a["score"] * 0.9 + 0.02)).sample(frac=1, random_state=0)
     statistic = detection_statistic(THRESHOLD)
-    found = paired_bootstrap(a, statistic, b, statistic, seed=0, draws=200)
+    found = paired_bootstrap((a, statistic), (b, statistic), seed=0, draws=200)
     # The two rank the images alike, so the difference is nothing in every draw, though each AUROC has an interval.
     assert found["auroc"] == pytest.approx((0, 0, 0), abs=1e-12)
     alone = bootstrap_intervals(a, statistic, seed=0, draws=200)["auroc"]
@@ -270,7 +270,7 @@ def test_paired_difference_shares_the_draws():
     # The difference of accuracies, by hand, and its sign when the models change places.
     called = (a["score"] >= 0.5) == a["label"], (a["score"] * 0.9 + 0.02 >= 0.5) == a["label"]
     assert found["accuracy"].value == pytest.approx(called[0].mean() - called[1].mean())
-    swapped = paired_bootstrap(b, statistic, a, statistic, seed=0, draws=200)
+    swapped = paired_bootstrap((b, statistic), (a, statistic), seed=0, draws=200)
     assert swapped["accuracy"] == pytest.approx([-found["accuracy"][i] for i in (0, 2, 1)])
 
 
@@ -278,10 +278,10 @@ def test_paired_bootstrap_needs_the_same_images():
     a, statistic = frame_of(20, 5, seed=0), detection_statistic(THRESHOLD)
     for b in (a[:-1], a.assign(label=1 - a["label"]), a.assign(path=a["path"] + "x")):
         with pytest.raises(LAEError, match="same images"):
-            paired_bootstrap(a, statistic, b, statistic, seed=0, draws=5)
+            paired_bootstrap((a, statistic), (b, statistic), seed=0, draws=5)
     twice = pd.concat([a, a])
     with pytest.raises(LAEError, match="every path once"):
-        paired_bootstrap(twice, statistic, twice, statistic, seed=0, draws=5)
+        paired_bootstrap((twice, statistic), (twice, statistic), seed=0, draws=5)
 
 
 def test_a_thousand_draws_are_quick():

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from tiny_dataset import make_config, write_dataset
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import Composition, evaluation_dataset, training_dataset
+from lae_tf.data.pipeline import evaluation_dataset, training_dataset
+from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.model import load_model
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.training.distribution import Cluster
@@ -165,10 +167,13 @@ def test_only_the_chief_writes_the_run(story):
 @pytest.mark.parametrize("machines", [2, 3])
 def test_the_shares_of_all_machines_are_the_batch(tiny_manifest, tiny_config, machines):
     part = Manifest.read(tiny_manifest).select(split="train")
-    arguments = (part, Preprocessor(16), 6, tiny_config.augment)
-    settings = {"seed": 1, "epochs": range(1, 3), "composition": Composition.pretrain(6, 0.3)}
-    whole, steps = training_dataset(*arguments, **settings)
-    shares = [training_dataset(*arguments, **settings, share=(i, machines))[0] for i in range(machines)]
+    sampling = Sampling(6, seed=1, epochs=range(1, 3), composition=Composition.pretrain(6, 0.3))
+
+    def dataset_of(share):
+        return training_dataset(part, Preprocessor(16), replace(sampling, share=share), tiny_config.augment)
+
+    whole, steps = dataset_of((0, 1))
+    shares = [dataset_of((i, machines))[0] for i in range(machines)]
     assert_interleaved(whole, shares, 2 * steps)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lae_tf.annotation.round import Round
 from lae_tf.errors import LAEError, ProblemsError, UsageError
-from lae_tf.evaluation.evaluate import report_folder
+from lae_tf.evaluation.page import report_folder
 from lae_tf.selection.select import asked_paths
 from lae_tf.training.run import Run
 

@@ -7,19 +7,20 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from lae_tf.annotation.import_masks import LARGEST_COVERAGE, keep_copy
+from lae_tf.data.contract import LARGEST_COVERAGE
 from lae_tf.data.manifest import Manifest, require_suffix
 from lae_tf.datasets.layouts import casia, celeb_df, coco, dfdc, faceforensics, folders
 from lae_tf.datasets.layouts.left_over import left_over
 from lae_tf.datasets.layouts.samples import Found, Sample
 from lae_tf.datasets.layouts.splits import assign
 from lae_tf.errors import ImageError, UsageError
-from lae_tf.files.atomic import write_bytes
+from lae_tf.files.atomic import keep_copy, write_bytes
 from lae_tf.images.files import read_image, write_png
 from lae_tf.masks.differencing import Differencing, difference_mask
 
@@ -54,15 +55,28 @@ class Built:
     backup: str = ""
 
 
+class Options(NamedTuple):
+    """What may be chosen where a manifest is built.
+
+    Attributes:
+        compression: of FaceForensics++: raw, c0, c23 or c40; None takes all.
+        shares: of images for train, val and test, where the data set gives no splits; None takes the usual ones, and
+            leaves out test, then val, where not every split could have each label.
+        seed: of the splits.
+        derive: make masks by differencing for fakes without one whose source is at hand.
+    """
+
+    compression: str | None = None
+    shares: tuple[float, float, float] | None = None
+    seed: int = 0
+    derive: bool = False
+
+
 def build_manifest(
     kind: str,
     root: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    *,
-    compression: str | None = None,
-    shares: tuple[float, float, float] | None = None,
-    seed: int = 0,
-    derive: bool = False,
+    options: Options | None = None,
     progress: bool = True,
 ) -> Built:
     """Recognise a data set and write its manifest.
@@ -74,17 +88,14 @@ def build_manifest(
         kind: a name in ``LAYOUTS``.
         root: the data set's folder.
         output: manifest to write, ``.csv`` or ``.parquet``.
-        compression: of FaceForensics++: raw, c0, c23 or c40; None takes all.
-        shares: of images for train, val and test, where the data set gives no splits; None takes the usual ones, and
-            leaves out test, then val, where not every split could have each label.
-        seed: of the splits.
-        derive: make masks by differencing for fakes without one whose source is at hand.
+        options: how, if not by the defaults.
         progress: show a progress bar on stderr.
 
     Raises:
         UsageError: an unknown layout, a folder that is not in this layout, or too few groups for the shares.
         ManifestError: the result breaks the manifest's contract.
     """
+    compression, shares, seed, derive = options or Options()
     if kind not in LAYOUTS:
         raise UsageError(f"unknown layout '{kind}'; known are {', '.join(LAYOUTS)}")
     if compression is not None and kind != "faceforensics++":

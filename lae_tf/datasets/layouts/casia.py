@@ -30,7 +30,7 @@ def find(root: Path) -> Found:
     tampered = next((folders[name] for name in _TAMPERED if name in folders), None)
     truth = next((folders[name] for name in sorted(folders) if name == "gt" or "groundtruth" in name), None)
     if authentic is None or tampered is None:
-        raise UsageError(f"{root}: expected the folders Au and Tp, and Gt for masks (see docs/layouts.md).")
+        raise UsageError(f"{root}: expected the folders Au and Tp, and Gt for masks (see docs/guides/data-sets.md).")
     found = Found()
     real = by_stem(images_below(authentic), authentic, found)
     fake = by_stem(images_below(tampered), tampered, found)

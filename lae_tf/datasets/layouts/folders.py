@@ -42,7 +42,9 @@ def find_pairs(root: Path) -> Found:
     masks = _one_of(folders, _MASKS)
     methods = [entry for entry in folders if entry not in (real, masks) and not _OWN_MASKS.fullmatch(entry.name)]
     if real is None or not methods:
-        raise UsageError(f"{root}: expected a folder 'real' and one beside it for each method (see docs/layouts.md).")
+        raise UsageError(
+            f"{root}: expected a folder 'real' and one beside it for each method (see docs/guides/data-sets.md)."
+        )
     found = Found()
     originals = by_stem(images_below(real), real, found)
     groups = _Groups()
@@ -81,7 +83,7 @@ def find_folders(root: Path) -> Found:
         folders = subfolders(base)
         real, fake, masks = (_one_of(folders, names) for names in (_REAL, _FAKE, _MASKS))
         if real is None and fake is None:
-            raise UsageError(f"{base}: expected the folders 'real' and 'fake' (see docs/layouts.md).")
+            raise UsageError(f"{base}: expected the folders 'real' and 'fake' (see docs/guides/data-sets.md).")
         groups = _Groups(base.name if split else "")
         if real is not None:
             found.samples += [Sample(path, groups.of(path, real), split=split) for path in images_below(real)]

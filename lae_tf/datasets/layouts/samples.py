@@ -113,7 +113,7 @@ def require_samples(found: Found, root: Path, expected: str) -> Found:
         return found
     if search(root).videos:
         raise UsageError(f"{root}: holds videos, but no frames; run 'lae-tf frames {root} OUT' first, then use OUT.")
-    raise UsageError(f"{root}: holds no images in this layout; expected {expected} (see docs/layouts.md).")
+    raise UsageError(f"{root}: holds no images in this layout; expected {expected} (see docs/guides/data-sets.md).")
 
 
 class Components:

@@ -1,0 +1,24 @@
+"""What metrics and rows of means are called in tables, plots and pages."""
+
+from __future__ import annotations
+
+SEEN_MEAN, UNSEEN_MEAN, DROP = SUMMARIES = ("seen mean", "unseen mean", "drop")
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "eer": "EER",
+    "tpr_at_1pct_fpr": "TPR@1%",
+    "tpr_at_5pct_fpr": "TPR@5%",
+    "brier": "Brier",
+    "ece": "ECE",
+    "iou": "IoU",
+    "f1": "F1",
+    "pixel_auroc": "pixel AUROC",
+    "pointing": "pointing",
+    "energy_inside": "energy inside",
+    "false_alarm_area": "false-alarm area",
+}
