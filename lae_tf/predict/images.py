@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from lae_tf.errors import ImageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
 from lae_tf.model.lae import LAE
+from lae_tf.predict.prefetch import prefetched
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,12 @@ class Prediction:
 def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterator[Prediction]:
     """Yield one prediction per path, in order. Memory does not grow with the number of files."""
     threshold = float(model.calibration.threshold)
-    pending = iter(paths)
-    with ThreadPoolExecutor() as pool:
-
-        def submit() -> list:
-            return [pool.submit(_load, path, model) for path in islice(pending, batch_size)]
-
-        upcoming = submit()
-        while upcoming:
-            # The next batch is decoded while the model works on this one.
-            current, upcoming = upcoming, submit()
-            loaded = [future.result() for future in current]
+    with ThreadPoolExecutor() as readers:
+        for loaded in prefetched(partial(_load, model), paths, batch_size, readers):
             yield from _predict(model, loaded, threshold)
 
 
-def _load(path: str, model: LAE) -> Prediction:
+def _load(model: LAE, path: str) -> Prediction:
     try:
         data = normalise(read_bytes(path), path)
         image = model.preprocessor.resize(model.preprocessor.decode(tf.constant(data)))

@@ -1,1 +1,1 @@
-"""Which images are worth a mask: scoring the pool, channel concepts, strategies and the budget."""
+"""Which images are worth a mask: scoring the candidates, channel concepts, strategies and the budget."""

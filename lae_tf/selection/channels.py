@@ -39,7 +39,7 @@ class ChannelConcepts:
         centroid: (C, 2) row and column of the evidence on fakes, each in [0, 1].
         spread: (C,) root mean square distance from the centroid, in units of the map's side.
         maps: (h, w, C) mean evidence on fakes.
-        top: (C, TOP_IMAGES) rows of the pool with the most evidence from each channel.
+        top: (C, TOP_IMAGES) rows of the candidates with the most evidence from each channel.
         judged: (C,) bool, True where a person gave a verdict.
     """
 
@@ -81,22 +81,22 @@ class ChannelConcepts:
 
 
 def describe_channels(
-    pool: Features,
-    pool_activity: ChannelActivity,
+    candidates: Features,
+    candidate_activity: ChannelActivity,
     annotated: Features | None,
     annotated_activity: ChannelActivity | None,
     reals: Features,
     verdicts: dict[int, str] | None = None,
 ) -> ChannelConcepts:
-    """Describe every channel from the pool, the annotated fakes and real images.
+    """Describe every channel from the candidates, the annotated fakes and real images.
 
     Args:
-        pool: unlabelled fakes, with their activity.
+        candidates: unlabelled fakes, with their activity.
         annotated: fakes with masks and their activity; None while there are none.
         reals: real images.
         verdicts: a person's, by channel.
     """
-    fakes = pool.evidence if annotated is None else np.concatenate([pool.evidence, annotated.evidence])
+    fakes = candidates.evidence if annotated is None else np.concatenate([candidates.evidence, annotated.evidence])
     on_fakes, on_reals = fakes.mean(axis=0), reals.evidence.mean(axis=0)
     realness = np.minimum(1.0, np.divide(on_reals, on_fakes, out=np.ones_like(on_fakes), where=on_fakes > 0))
     inside = np.full(len(on_fakes), np.nan)
@@ -108,7 +108,7 @@ def describe_channels(
     for channel, verdict in (verdicts or {}).items():
         superficiality[channel] = VERDICTS[verdict]
         judged[channel] = True
-    centroid, spread = _moments(pool_activity.map)
+    centroid, spread = _moments(candidate_activity.map)
     return ChannelConcepts(
         on_fakes=on_fakes,
         on_reals=on_reals,
@@ -116,8 +116,8 @@ def describe_channels(
         superficiality=superficiality,
         centroid=centroid,
         spread=spread,
-        maps=pool_activity.map,
-        top=np.argsort(-pool.evidence, axis=0, kind="stable")[:TOP_IMAGES].T,
+        maps=candidate_activity.map,
+        top=np.argsort(-candidates.evidence, axis=0, kind="stable")[:TOP_IMAGES].T,
         judged=judged,
     )
 

@@ -1,4 +1,4 @@
-"""Scoring the pool: one streaming pass that keeps per-image features and never images."""
+"""Scoring the candidates: one streaming pass that keeps per-image features and never images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
-from lae_tf.model.attention import pool_mask
+from lae_tf.model.attention import logit_gradient, pool_mask
 from lae_tf.model.lae import LAE
 
 
@@ -64,8 +64,8 @@ class ChannelActivity:
     images: int = 0
 
 
-def pool_features(
-    model: LAE, manifest: Manifest, batch_size: int = 32, description: str = "score pool"
+def extract_features(
+    model: LAE, manifest: Manifest, batch_size: int = 32, description: str = "score candidates"
 ) -> tuple[Features, ChannelActivity]:
     """Score images in batches.
 
@@ -99,10 +99,7 @@ def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def step(batch: dict[str, Any]) -> dict[str, Any]:
         outputs = model.forward(batch["image"], training=False)
         features = outputs["features"]
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            logit = model.head(features)
-        contribution = tape.gradient(logit, features) * features
+        contribution = logit_gradient(model.head, features) * features
         evidence = tf.nn.relu(contribution)
         height, width = features.shape[1], features.shape[2]
         mask = pool_mask(batch["mask"], height, width) * (batch["label"] * batch["mask_weight"])[:, :, None]

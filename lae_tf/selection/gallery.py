@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,7 @@ from lae_tf.data.pipeline import image_dataset
 from lae_tf.model.lae import LAE
 from lae_tf.report import panels
 from lae_tf.report.page import Example, Section, Shot, Table, write_report
-
-if TYPE_CHECKING:
-    from lae_tf.selection.select import Choice
+from lae_tf.selection.choosing import Choice
 
 SHOWN_CHANNELS = 24
 VERDICTS_EXAMPLE = "17: superficial\n40: keep"
@@ -26,7 +23,7 @@ def write_gallery(path: Path, model: LAE, choice: Choice) -> None:
     Args:
         path: of the HTML file.
         model: gives each channel's activation on its top images.
-        choice: holds the pool and the concepts.
+        choice: holds the candidates and the concepts.
     """
     concepts = choice.concepts
     strongest = np.argsort(-concepts.on_fakes)
@@ -71,7 +68,7 @@ def write_gallery(path: Path, model: LAE, choice: Choice) -> None:
 
 def _strip(model: LAE, choice: Choice, channel: int) -> list[Shot]:
     rows = choice.concepts.top[channel]
-    files = [str(choice.pool.frame["path"][row]) for row in rows]
+    files = [str(choice.candidates.frame["path"][row]) for row in rows]
     shots: list[Shot] = []
     for images in image_dataset(files, model.preprocessor, len(files)):
         maps = model.forward(images, training=False)["features"].numpy()[..., channel]

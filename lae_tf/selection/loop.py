@@ -14,18 +14,18 @@ import pandas as pd
 from scipy import stats
 
 from lae_tf.config.sections import Config
-from lae_tf.data.ingestion import ingest
+from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.evaluation.evaluate import evaluate_run
-from lae_tf.evaluation.tables import SEEN_MEAN, UNSEEN_MEAN
 from lae_tf.files.atomic import write_text
 from lae_tf.files.json_files import read_object
 from lae_tf.metrics.detection import Interval
+from lae_tf.metrics.names import SEEN_MEAN, UNSEEN_MEAN
 from lae_tf.report import plots
 from lae_tf.report.page import Picture, Section, Table, write_report
 from lae_tf.selection.budget import masks_of
-from lae_tf.selection.select import choose
+from lae_tf.selection.choosing import Criteria, choose
 from lae_tf.selection.strategies import get_strategy
 from lae_tf.training.records import STAGES_FILE
 from lae_tf.training.run import Run, differences
@@ -129,7 +129,9 @@ def _rounds(study: Study, base: Run, seed: int, strategy: str) -> list[dict[str,
             revealed = np.loadtxt(record, dtype=int, ndmin=1)
         else:
             wanted = masks_of(share, in_train) - len(revealed)
-            revealed = np.concatenate([revealed, _choose(study, run, oracle, revealed, wanted, strategy, seed)])
+            # Near-duplicates are not skipped: strategies are compared at exactly the same number of masks.
+            criteria = Criteria(strategy, seed, similarity=None, batch_size=study.config.data.batch_size)
+            revealed = np.concatenate([revealed, _choose(study, run, oracle, revealed, wanted, criteria)])
             write_text(record, "".join(f"{row}\n" for row in revealed))
         run = _train(study, seed, name, revealed, after=run)
         rows.append(_measure(study, run, seed, strategy, len(revealed)))
@@ -137,22 +139,18 @@ def _rounds(study: Study, base: Run, seed: int, strategy: str) -> list[dict[str,
 
 
 def _choose(
-    study: Study, run: Run, oracle: Manifest, revealed: np.ndarray, count: int, strategy: str, seed: int
+    study: Study, run: Run, oracle: Manifest, revealed: np.ndarray, count: int, criteria: Criteria
 ) -> np.ndarray:
     """Return rows of the oracle's manifest that a strategy picks, seeing only the masks revealed so far."""
     rows = np.flatnonzero((oracle.frame["split"] == "train").to_numpy())
     visible = _reveal(oracle, revealed)
-    part = Manifest(visible.frame.iloc[rows].reset_index(drop=True), visible.root)
-    part = part.with_files(lambda files: ingest(files, study.folder / "image_cache", progress=False))
-    batch_size = study.config.data.batch_size
+    part = visible.take(rows)
+    part = decodable(part, study.folder / "image_cache", progress=False)
     unlabelled, known = part.mask_state == "unlabelled", _selectable(oracle)[rows]
     unknown = frozenset(part.frame["path"][unlabelled & ~known])  # the oracle has no mask to reveal
-    # Near-duplicates are not skipped: strategies are compared at exactly the same number of masks.
-    choice = choose(
-        run.load_model(), part, count, strategy, seed, similarity=None, exclude=unknown, batch_size=batch_size
-    )
-    pool_rows = rows[unlabelled & known]
-    return pool_rows[choice.rows]
+    choice = choose(run.load_model(), part, count, criteria, unknown)
+    candidate_rows = rows[unlabelled & known]
+    return candidate_rows[choice.rows]
 
 
 def _selectable(manifest: Manifest) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Strategies: which images of the pool to ask for, all with one signature.
+"""Strategies: which candidates to ask for, all with one signature.
 
-``strategy(features, k, rng) -> (indices, utilities)``: k distinct rows of the pool (all of it where it is
+``strategy(features, k, rng) -> (indices, utilities)``: k distinct rows of the candidates (all of it where it is
 smaller), best first, and their utilities, which never increase.
 """
 
@@ -100,7 +100,7 @@ def k_center(features: Features, k: int, rng: np.random.Generator) -> tuple[np.n
     return np.array(chosen), np.array(utilities)
 
 
-def random(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def random_order(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Any: the baseline that every other strategy has to beat."""
     return _best(rng.random(len(features)), k, rng)
 
@@ -112,7 +112,7 @@ STRATEGIES: dict[str, Strategy] = {
     "attention-spread": attention_spread,
     "disagreement": disagreement,
     "k-center": k_center,
-    "random": random,
+    "random": random_order,
 }
 DEFAULT = "channel-concept"
 
@@ -147,7 +147,7 @@ def diversify(
 
     Args:
         order: rows, best first.
-        features: of the pool.
+        features: of the candidates.
         k: how many to take at most.
         per_group: at most so many of one group; None does not limit.
         similarity: skip a row whose latent has a cosine above this with one already taken, or with one that has a

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from video_files import write_video
 
-from lae_tf.datasets.extraction import extract
+from lae_tf.datasets.extraction import Cropping, extract
 from lae_tf.errors import VideoError
 from lae_tf.predict.videos import VideoPrediction, annotate_video, mean_interval, predict_video
 from lae_tf.video.frames import Selection, read_frames
@@ -62,7 +62,7 @@ class TestPredict:
         model = trained_run.load_model()
         result = predict_video(model, path, Selection(count=3), None, batch_size=2)
         assert result.indices.tolist() == [1, 5, 9] and result.without_face == 0
-        extract(tmp_path / "v", tmp_path / "out", Selection(count=3), whole=True, progress=False)
+        extract(tmp_path / "v", tmp_path / "out", Selection(count=3), Cropping(whole=True), progress=False)
         code, output, _ = lae_tf_command("predict", trained_run.path, tmp_path / "out/a", "--json")
         records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
         assert code == 0

@@ -16,7 +16,8 @@ from PIL import Image
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.selection.features import pool_features
+from lae_tf.selection.choosing import Criteria
+from lae_tf.selection.features import extract_features
 from lae_tf.selection.select import select_round
 from lae_tf.training.run import Run
 
@@ -40,7 +41,7 @@ def train_part(run: Run) -> Manifest:
 def test_a_round_writes_everything(run: Run) -> None:
     part = train_part(run)
     used = int((part.mask_state == "annotated").sum())
-    folder = select_round(run, str(used + 3), "channel-concept", allow_over_budget=True)
+    folder = select_round(run, str(used + 3), Criteria("channel-concept"), allow_over_budget=True)
     rows = rows_of(folder)
     assert folder == run.rounds / "1"
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
@@ -61,16 +62,16 @@ def test_a_round_writes_everything(run: Run) -> None:
 
 def test_same_seed_same_selection_and_rounds_are_cumulative(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
-    first = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)
+    first = select_round(run, str(used + 2), Criteria("random", seed=5), allow_over_budget=True)
     first_rows = rows_of(first)
     # The first round's two images wait for their mask, so only three more are left of five.
-    second_rows = rows_of(select_round(run, str(used + 5), "random", seed=5, allow_over_budget=True))
+    second_rows = rows_of(select_round(run, str(used + 5), Criteria("random", seed=5), allow_over_budget=True))
     assert len(second_rows) == 3
     assert not {row["path"] for row in first_rows} & {row["path"] for row in second_rows}
     with pytest.raises(UsageError, match="drawn or asked for already"):
-        select_round(run, str(used + 5), "random", allow_over_budget=True)
+        select_round(run, str(used + 5), Criteria("random"), allow_over_budget=True)
     shutil.rmtree(run.rounds)
-    again = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)
+    again = select_round(run, str(used + 2), Criteria("random", seed=5), allow_over_budget=True)
     assert rows_of(again) == first_rows
 
 
@@ -88,7 +89,7 @@ def test_derived_masks_cost_nothing(run: Run) -> None:
     )
     config.write(run.config_path)
     assert (train_part(run).mask_state == "annotated").any()
-    folder = select_round(run, "2", "random", allow_over_budget=True)
+    folder = select_round(run, "2", Criteria("random"), allow_over_budget=True)
     assert len(rows_of(folder)) == 2
     settings = json.loads((folder / "selection.json").read_text())
     assert settings["masks_used_before"] == 0
@@ -97,11 +98,11 @@ def test_derived_masks_cost_nothing(run: Run) -> None:
 
 def test_images_judged_real_free_the_budget_and_are_not_asked_for_again(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
-    first = select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True)
+    first = select_round(run, str(used + 2), Criteria("random", seed=5), allow_over_budget=True)
     judged = rows_of(first)[0]["path"]
     (first / "import.json").write_text(json.dumps({"not_fake": [judged]}))
     # One of the two still waits for its mask, so one of two is left; the judged one is not drawn again.
-    second = rows_of(select_round(run, str(used + 2), "random", seed=5, allow_over_budget=True))
+    second = rows_of(select_round(run, str(used + 2), Criteria("random", seed=5), allow_over_budget=True))
     assert len(second) == 1
     assert second[0]["path"] != judged
 
@@ -109,22 +110,24 @@ def test_images_judged_real_free_the_budget_and_are_not_asked_for_again(run: Run
 def test_verdicts_change_the_ranking_measure(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
     everything = dict.fromkeys(range(16), "keep")
-    kept = rows_of(select_round(run, str(used + 3), "channel-concept", verdicts=everything, allow_over_budget=True))
+    kept = rows_of(
+        select_round(run, str(used + 3), Criteria("channel-concept", verdicts=everything), allow_over_budget=True)
+    )
     assert {float(row["utility"]) for row in kept} == {0.0}
 
 
-def test_empty_pool_and_missing_model_change_nothing(run: Run) -> None:
+def test_no_candidates_and_missing_model_change_nothing(run: Run) -> None:
     part = train_part(run)
     pool = part.frame["path"][part.mask_state == "unlabelled"].tolist()
     (run.rounds / "1").mkdir(parents=True)
     (run.rounds / "1-old").mkdir()  # no round
     asked = pd.DataFrame({"rank": range(1, len(pool) + 1), "path": pool, "utility": 0, "strategy": "", "reason": ""})
     asked.to_csv(run.rounds / "1" / "selection.csv", index=False)
-    with pytest.raises(LAEError, match="pool is empty"):
-        select_round(run, str(len(part)), "random", allow_over_budget=True)
+    with pytest.raises(LAEError, match="nothing to choose from"):
+        select_round(run, str(len(part)), Criteria("random"), allow_over_budget=True)
     run.model_path.unlink()
     with pytest.raises(UsageError, match="not trained yet"):
-        select_round(run, "2%", "random")
+        select_round(run, "2%", Criteria("random"))
     assert {folder.name for folder in run.rounds.iterdir()} == {"1", "1-old"}
 
 
@@ -132,7 +135,7 @@ def test_features_against_the_model(run: Run) -> None:
     import tensorflow as tf
 
     model, part = run.load_model(), train_part(run)
-    features, activity = pool_features(model, part, batch_size=5)
+    features, activity = extract_features(model, part, batch_size=5)
     assert len(features) == len(part) and activity.images == len(part)
     path = part.frame["path"].iloc[3]
     pixels = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
@@ -165,4 +168,4 @@ def test_a_run_that_hides_masks_is_refused_before_anybody_draws(run: Run) -> Non
     data = run.config.data.model_copy(update={"mask_share": 0.5})
     run.config.model_copy(update={"data": data}).write(run.config_path)
     with pytest.raises(UsageError, match=r"mask_share = 0\.5.*would hide new ones"):
-        select_round(run, "5", "random", allow_over_budget=True)
+        select_round(run, "5", Criteria("random"), allow_over_budget=True)

@@ -123,7 +123,7 @@ def test_diversify_caps_groups_and_skips_near_duplicates() -> None:
 
 @pytest.mark.parametrize("name", [*STRATEGIES, "k-center+uncertainty"])
 def test_a_longer_order_begins_as_the_shorter_one(name: str) -> None:
-    """Selection orders no more of a pool than it needs."""
+    """Selection orders no more candidates than it needs."""
     features = make_features(20)
     whole, utilities = get_strategy(name)(features, 20, np.random.default_rng(3))
     part, first = get_strategy(name)(features, 7, np.random.default_rng(3))

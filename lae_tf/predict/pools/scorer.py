@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from lae_tf.errors import ImageError, LAEError, UsageError
+from lae_tf.errors import ImageError, LAEError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
 from lae_tf.predict.pools.shards import Shard
+from lae_tf.predict.prefetch import prefetched
 
 BATCH_SIZE = 32
 _SIGNATURE = "serving_default"
@@ -77,21 +73,13 @@ class Scorer:
         paths = table["path"].to_pylist()
         images = table["image_bytes"] if "image_bytes" in table.column_names else None
         root = os.path.dirname(os.path.abspath(shard.file))
-        starts = list(range(0, len(paths), self._batch_size))
 
-        def submit(start: int) -> list[Future]:
-            rows = range(start, min(start + self._batch_size, len(paths)))
-            return [
-                self._readers.submit(_read, paths[row], images[row].as_py() if images is not None else None, root)
-                for row in rows
-            ]
+        def read(row: int) -> bytes | ImageError:
+            return _read(paths[row], images[row].as_py() if images is not None else None, root)
 
         answers: list[dict[str, Any]] = []
-        upcoming = submit(starts[0])
-        for next_start in [*starts[1:], None]:
-            # The next batch is read while the model works on this one.
-            current, upcoming = upcoming, submit(next_start) if next_start is not None else []
-            answers += self._answer([future.result() for future in current])
+        for batch in prefetched(read, range(len(paths)), self._batch_size, self._readers):
+            answers += self._answer(batch)
         columns: dict[str, Any] = {
             "row": np.arange(shard.first, shard.first + shard.rows),
             "path": table["path"],
@@ -132,40 +120,3 @@ def _read(path: str | None, image: bytes | None, root: str) -> bytes | ImageErro
         return normalise(read_bytes(file), file)
     except ImageError as error:
         return error
-
-
-@contextlib.contextmanager
-def saved_model(source: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
-    """Give the SavedModel of an export or of a run, and a digest of its weights.
-
-    Args:
-        source: a run; a version folder of an export (``OUT/lae/1``), or a folder of versions (``OUT/lae``), whose
-            highest is taken. A run is exported to a temporary folder, which is removed afterwards.
-
-    Raises:
-        UsageError: neither.
-    """
-    from lae_tf.export.exporting import versions
-    from lae_tf.export.signatures import write_saved_model
-    from lae_tf.training.run import Run
-
-    path = Path(source)
-    if (path / "config.yaml").is_file():
-        run = Run.open(path)
-        model = run.load_model()
-        with tempfile.TemporaryDirectory(prefix="lae-tf-") as folder:
-            write_saved_model(model, Path(folder))
-            yield folder, _digest([run.model_path])
-        return
-    if numbers := versions(path):
-        path = path / str(numbers[-1])
-    if not (path / "saved_model.pb").is_file():
-        raise UsageError(f"{source}: neither a run (config.yaml) nor an export (saved_model.pb, or numbered versions).")
-    yield str(path), _digest(sorted((path / "variables").iterdir()))
-
-
-def _digest(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
