@@ -60,12 +60,12 @@ def command(
     if fast:  # what is wrong in the rest of the file is better said now than after the quick try
         list(Protocol.read(config).cells(data_root or Path(config).parent, folder))
     for option, wanted, known in (
-        ("--model", models, {cell.model for cell in cells}),
-        ("--seed", seeds, {cell.seed for cell in cells}),
+        ("--model", models, list(dict.fromkeys(cell.model for cell in cells))),
+        ("--seed", map(str, seeds), list(dict.fromkeys(str(cell.seed) for cell in cells))),
     ):
-        unknown = sorted(set(wanted) - known)
+        unknown = [name for name in wanted if name not in known]
         if unknown:
-            raise UsageError(f"{option} {unknown[0]}: not in {config}, which has {', '.join(map(str, sorted(known)))}.")
+            raise UsageError(f"{option} {unknown[0]}: not in {config}, which has {', '.join(known)}.")
     chosen = [c for c in cells if (not models or c.model in models) and (not seeds or c.seed in seeds)]
     manifest = Manifest.read(cells[0].config.data.manifest)
     protocol.check_data(manifest)

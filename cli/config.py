@@ -32,8 +32,8 @@ def command(config: str | None, overrides: tuple[str, ...], json_schema: bool, a
       lae-tf config data/manifest.csv --set align.epochs=5 > config.yaml
       lae-tf config --json-schema > lae-tf.schema.json
     """
+    from lae_tf.config import schema as config_schema
     from lae_tf.config.sections import Config
-    from lae_tf.config.sections import schema as config_schema
     from lae_tf.errors import UsageError
 
     if json_schema:

@@ -46,11 +46,11 @@ def command(
     """
     from tqdm import tqdm
 
-    from lae_tf.cli.predict import heatmap_names
     from lae_tf.data.finding import find_images
     from lae_tf.errors import UsageError
     from lae_tf.files.walking import LeftOut
     from lae_tf.images.files import printable
+    from lae_tf.predict.heatmap_names import heatmap_names
     from lae_tf.training.run import Run
 
     if masks and manifest:
@@ -61,10 +61,10 @@ def command(
     opened = Run.open(run)
     import_tensorflow()
     from lae_tf.explain.explaining import explain_files
-    from lae_tf.explain.known_masks import nothing_known, truth_from_folder, truth_from_manifest
+    from lae_tf.explain.known_masks import Lookup, nothing_known, truth_from_folder, truth_from_manifest
     from lae_tf.explain.report import ExplanationWriter
 
-    truth = nothing_known
+    truth: Lookup = nothing_known
     if masks:
         truth = truth_from_folder(masks, files)
     elif manifest:
@@ -72,7 +72,7 @@ def command(
     model = opened.load_model()
     writer = ExplanationWriter(Path(output), heatmap_names(files))
     wanted = [name.strip() for name in methods.split(",")] if methods else []
-    images = [{"path": one.path, "error": one.sentence} for one in left_out]
+    images: list[dict[str, object]] = [{"path": one.path, "error": one.sentence} for one in left_out]
     problems = [one.sentence for one in left_out]
     for problem in problems:
         click.echo(f"Skipped: {problem}", err=True)

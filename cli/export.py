@@ -45,18 +45,18 @@ def command(
       lae-tf export runs/first exports --deploy deploy
     """
     from lae_tf.errors import UsageError
-    from lae_tf.serving.deploy import check_deployment, write_deployment
     from lae_tf.training.run import Run
 
     opened = Run.open(run)
-    if deploy is not None:
-        if form != "savedmodel":
-            raise UsageError(f"--deploy is for TensorFlow Serving, which takes savedmodel, not {form}.")
-        check_deployment(deploy)
+    if deploy is not None and form != "savedmodel":
+        raise UsageError(f"--deploy is for TensorFlow Serving, which takes savedmodel, not {form}.")
     import_tensorflow()
     from lae_tf.export.exporting import MODEL_NAME, export_run
     from lae_tf.runtime.addons import STACK
+    from lae_tf.serving.deploy import check_deployment, write_deployment
 
+    if deploy is not None:
+        check_deployment(deploy)
     export = export_run(opened, out, version, form, int8)
     deployed = write_deployment(deploy, out / MODEL_NAME, export.version, STACK) if deploy else None
     if as_json:
@@ -67,7 +67,7 @@ def command(
             "golden_images": export.parity.images,
             "largest_difference": export.parity.largest_difference,
             "tolerance": export.parity.tolerance,
-            "deploy": deployed and {name: [str(path) for path in paths] for name, paths in deployed.items()},
+            "deploy": {name: [str(p) for p in paths] for name, paths in deployed.items()} if deployed else None,
         }
         click.echo(json.dumps(facts))
         return

@@ -76,7 +76,8 @@ def command(
       lae-tf forge photos/ forged/ --methods splice,inpaint-telea --seed 7
       lae-tf forge portraits/ forged/ --methods face-swap,self-blend-face
     """
-    from lae_tf.forge import METHODS, PostProcessing, forge_folder
+    from lae_tf.datasets.forging import ForgeOptions, forge_folder
+    from lae_tf.forge import METHODS, PostProcessing
 
     sets = {
         "all": [name for name, method in METHODS.items() if not method.needs_face],
@@ -89,10 +90,12 @@ def command(
         out_dir,
         names,
         seed,
-        per_image=per_image,
-        splits=splits,
-        post_processing=PostProcessing() if post_process else None,
-        workers=workers,
+        options=ForgeOptions(
+            per_image=per_image,
+            splits=splits,
+            post_processing=PostProcessing() if post_process else None,
+            workers=workers,
+        ),
     )
     manifest = result.manifest.root / "manifest.csv"
     counts = result.manifest.counts()

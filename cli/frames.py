@@ -63,8 +63,8 @@ def command(
     from functools import partial
     from pathlib import Path
 
-    from lae_tf.datasets.extraction import extract
-    from lae_tf.datasets.layouts import build_manifest
+    from lae_tf.datasets.extraction import Cropping, extract
+    from lae_tf.datasets.layouts import Options, build_manifest
     from lae_tf.datasets.layouts.originals import original_of
     from lae_tf.datasets.layouts.rehearsal import require_divisible
     from lae_tf.errors import UsageError
@@ -75,11 +75,13 @@ def command(
     if layout:
         require_divisible(layout, source, out, splits)
     finder = None if layout is None else partial(original_of, layout)
-    result = extract(source, out, Selection(every, count), whole=whole, original_of=finder, workers=workers)
+    result = extract(source, out, Selection(every, count), Cropping(whole, finder), workers)
     images = sum(result.images.values())
     manifest = str(Path(out, "manifest.csv")) if layout and images else None
     try:
-        built = build_manifest(layout, out, manifest, shares=splits, seed=seed) if layout and manifest else None
+        built = (
+            build_manifest(layout, out, manifest, Options(shares=splits, seed=seed)) if layout and manifest else None
+        )
     except UsageError as error:
         if not result.problems:
             raise
@@ -102,7 +104,7 @@ def command(
         for problem in result.problems:
             click.echo(f"Skipped: {problem}", err=True)
         click.echo(f"{images} images from {len(result.images)} videos ({result.skipped} finished before): {out}")
-        if built:
+        if built and manifest:
             for sentence in built.unmatched[:SHOWN]:
                 click.echo(f"Unmatched: {sentence}", err=True)
             click.echo(f"Manifest: {manifest}")

@@ -27,7 +27,7 @@ class InputPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         converted = super().convert(value, param, ctx)
-        path = os.fspath(converted)
+        path = os.fsdecode(converted)
         if not os.path.exists(path):  # a pattern, or for the verb to say
             return converted
         found = recognise(path)
@@ -48,7 +48,7 @@ class InputPath(click.Path):
 class RunPath(InputPath):
     """A run, whether it is trained to the end or not."""
 
-    kinds = ("run",)
+    kinds: ClassVar[tuple[str, ...]] = ("run",)
     expected = "a folder that 'lae-tf train' made (with config.yaml)"
     refusal = "no run here: "
 

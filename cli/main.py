@@ -10,9 +10,9 @@ from difflib import get_close_matches
 
 import click
 
-from lae_tf import __version__
 from lae_tf.cli.interruption import INTERRUPTED, interrupts_kept, leave, say_interrupted
 from lae_tf.errors import LAEError, shortened
+from lae_tf.version import __version__
 
 # A verb's module has its name, its command the summary; it is imported when it is used.
 VERBS = (
@@ -122,14 +122,17 @@ def _with_hint(error: click.ClickException) -> click.ClickException:
     if isinstance(error, click.MissingParameter):
         examples = (context.command.help or "").partition("Example:")[2].splitlines()
         example = next((line.strip() for line in examples if line.strip().startswith(context.command_path)), "")
-        error.message = example and f"For example: {example}"
+        hint = example and f"For example: {example}"
+        return click.MissingParameter(hint, context, error.param, error.param_hint, error.param_type)
     if isinstance(error, click.NoSuchOption):
         known = [name for option in context.command.params for name in option.opts]
         longer = [name for name in known if name.endswith(error.option_name.lstrip("-"))]
         if longer:  # as in --port, which is --rest-api-port
             return click.NoSuchOption(error.option_name, f"{error.message} Did you mean {longer[0]}?", ctx=context)
         if not error.possibilities:
-            error.message += f" See {context.command_path} --help."
+            return click.NoSuchOption(
+                error.option_name, f"{error.message} See {context.command_path} --help.", ctx=context
+            )
     return error
 
 

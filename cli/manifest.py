@@ -63,7 +63,7 @@ def command(
     """Write the manifest of a known data set.
 
     KIND is faceforensics++, celeb-df, dfdc, pairs, folders, casia or coco; ROOT its folder, or what `lae-tf
-    frames` made of it. docs/layouts.md shows the trees. Images and masks are paired by exact stem, and
+    frames` made of it. docs/guides/data-sets.md shows the trees. Images and masks are paired by exact stem, and
     whatever has no counterpart is listed. Groups are never torn, and splits are alike in labels and methods.
 
     \b
@@ -72,11 +72,11 @@ def command(
       lae-tf manifest faceforensics++ frames -o ffpp.csv
     """
     from lae_tf.data.contract import SPLITS
-    from lae_tf.datasets.layouts import build_manifest
+    from lae_tf.datasets.layouts import Options, build_manifest
 
     asked = click.get_current_context().get_parameter_source("splits") is not ParameterSource.DEFAULT
     shares = splits if asked else None
-    built = build_manifest(kind, root, output, compression=compression, shares=shares, seed=seed, derive=derive_masks)
+    built = build_manifest(kind, root, output, Options(compression, shares, seed, derive_masks))
     counts = built.manifest.counts()
     if as_json:
         facts = {"manifest": output, "counts": counts, "derived_masks": built.derived, "unmatched": built.unmatched}

@@ -14,7 +14,7 @@ from lae_tf.cli.output_path import OutputPath
 from lae_tf.errors import ProblemsError
 
 if TYPE_CHECKING:
-    from lae_tf.masks.differencing import Derived
+    from lae_tf.annotation.deriving import Derived
 
 
 @click.group("masks")
@@ -54,7 +54,8 @@ def diff(
     Example:
       lae-tf masks diff data/manifest.csv --sources data/originals
     """
-    from lae_tf.masks.differencing import Differencing, derive_masks
+    from lae_tf.annotation.deriving import derive_masks
+    from lae_tf.masks.differencing import Differencing
 
     parameters = Differencing()
     if threshold is not None:

@@ -16,8 +16,8 @@ class OutputPath(click.Path):
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        converted = super().convert(value, param, ctx)
-        path = Path(os.path.abspath(os.fspath(converted)))
+        converted = os.fsdecode(super().convert(value, param, ctx))
+        path = Path(os.path.abspath(converted))
         place = path if self.dir_okay and path.is_dir() else path.parent
         while not os.path.lexists(place):
             place = place.parent

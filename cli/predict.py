@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,11 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 @click.option("--server", metavar="URL", help="Ask this server, in place of RUN; TensorFlow is not needed.")
 @click.option("--model-name", default="lae", show_default=True, help="With --server: the model's name there.")
 @click.option("--token", envvar="LAE_TF_TOKEN", show_envvar=True, help="With --server: the bearer token to send.")
-@click.option("--heatmaps", type=OutputPath(file_okay=False), help="Write each image with its attention here, as PNG.")
+@click.option(
+    "--heatmaps",
+    type=OutputPath(file_okay=False),
+    help="Write each image with its attention here, as PNG: grey, where there is any violet to yellow.",
+)
 @click.option("--csv", "csv_path", type=OutputPath(dir_okay=False), help="Write the table here too.")
 @threshold_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
@@ -76,6 +79,7 @@ def command(
 
     from lae_tf.data.finding import find_images, videos_among
     from lae_tf.files.walking import LeftOut
+    from lae_tf.predict.heatmap_names import heatmap_names
 
     left_out: list[LeftOut] = []
     context = click.get_current_context()
@@ -183,21 +187,6 @@ def ask_server(
         raise MissingExtraError("lae-tf predict --server", "serve") from None
     with Client(url, model, token=token, batch_size=batch_size) as client:
         yield from client.explain_files(files) if explain else client.predict_files(files)
-
-
-def heatmap_names(files: list[str]) -> dict[str, str]:
-    """Return a PNG name for each file: its stem, with a number where that is taken already, case aside."""
-    names: dict[str, str] = {}
-    numbers: Counter[str] = Counter()
-    taken = {""}
-    for file in files:
-        stem, name = Path(file).stem, ""
-        while name.lower() in taken:
-            numbers[stem] += 1
-            name = f"{stem}.png" if numbers[stem] == 1 else f"{stem}-{numbers[stem]}.png"
-        taken.add(name.lower())
-        names[file] = name
-    return names
 
 
 def write_heatmap(path: Path, prediction: Any) -> str:

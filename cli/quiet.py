@@ -9,9 +9,14 @@ import tempfile
 from lae_tf.runtime.allocator import keep_freed_memory
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow and Keras; what they write to standard error is shown only if the import fails."""
-    keep_freed_memory()
+def import_tensorflow(keep_memory: bool = True) -> None:
+    """Import TensorFlow and Keras; what they write to standard error is shown only if the import fails.
+
+    Args:
+        keep_memory: keep what one step frees for the next one; a server that runs for weeks gives it back.
+    """
+    if keep_memory:
+        keep_freed_memory()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:

@@ -44,9 +44,6 @@ class Found:
 
 def recognise(path: str) -> Found:
     """Look at a file's name, and into YAML, or into a folder that exists."""
-    from lae_tf.images.files import is_image_name
-    from lae_tf.video.frames import is_video
-
     if os.path.isdir(path):
         return _recognise_folder(Path(path))
     suffix = os.path.splitext(path)[1].lower()
@@ -56,9 +53,8 @@ def recognise(path: str) -> Found:
         return Found(*_yaml(path), within)
     if suffix in _FILES:
         return Found(*_FILES[suffix], within)
-    if is_image_name(os.path.basename(path)):
-        return Found("image", "an image")
-    return Found("video", "a video") if is_video(path) else Found("file", "a file")
+    content = _content_of(path)
+    return Found(content, f"{'an' if content == 'image' else 'a'} {content}")
 
 
 def _yaml(path: str) -> tuple[str, str]:
@@ -108,19 +104,30 @@ def _children(folder: Path) -> list[Path]:
 
 def _content(folder: Path) -> str:
     """Return "images" or "videos" by the first file of either, or nothing."""
-    from lae_tf.images.files import is_image_name
-    from lae_tf.video.frames import is_video
-
     videos = ""
     for number, file in enumerate(_files_below(folder)):
-        if is_image_name(os.path.basename(file)):
+        content = _content_of(file)
+        if content == "image":
             return "images"
-        videos = videos or ("videos" if is_video(file) else "")
+        videos = videos or ("videos" if content == "video" else "")
         if number >= _LOOKED_AT:
             break
     return videos
 
 
+def _content_of(path: str) -> str:
+    """Return "image" or "video" by a file's name and first bytes, "file" where it is neither."""
+    from lae_tf.data.signatures import Content, content_of
+
+    try:
+        content = content_of(path)
+    except OSError:
+        return "file"
+    return content.value if content in (Content.IMAGE, Content.VIDEO) else "file"
+
+
 def _files_below(folder: Path) -> Iterator[str]:
-    for parent, _, files in os.walk(folder):
-        yield from (os.path.join(parent, name) for name in files)
+    """Yield files but hidden ones, as the verbs find them."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(parent, name) for name in files if not name.startswith("."))

@@ -1,4 +1,4 @@
-"""Prints docs/cli.md: the help of every verb, as `lae-tf VERB --help` shows it."""
+"""Prints docs/reference/cli.md: the help of every verb, as `lae-tf VERB --help` shows it."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def command(
     POOL is a Parquet table (columns path, and optionally group and image_bytes), a TFRecord file, or a folder of
     either: every image in it is scored. Memory does not grow with it. Writes OUT with row, path, group, score, label
     and logit, and what could not be read to OUT.errors.parquet: together exactly one row for each of the pool's.
-    Started again after a kill, it goes on where it stopped. docs/scale.md shows how to use a cluster.
+    Started again after a kill, it goes on where it stopped. docs/guides/scale.md shows how to use a cluster.
 
     \b
     Example:
@@ -79,8 +79,8 @@ def command(
     if per_group and "group" not in opened.columns:
         raise UsageError(f"{pool}: has no column 'group', which --per-group needs.")
     import_tensorflow()
+    from lae_tf.export.scoring_model import saved_model
     from lae_tf.predict.pools.local import score_pool
-    from lae_tf.predict.pools.scorer import saved_model
     from lae_tf.predict.pools.top import Top
 
     top = Top(top_k, per_group) if top_k else None

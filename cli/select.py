@@ -47,19 +47,12 @@ def command(
     opened = Run.open(run)
     import_tensorflow()
     from lae_tf.selection.channels import read_verdicts
+    from lae_tf.selection.choosing import Criteria
     from lae_tf.selection.select import select_round
 
-    judged = read_verdicts(Path(verdicts), opened.config.model.widths[-1]) if verdicts else None
-    folder = select_round(
-        opened,
-        budget,
-        strategy,
-        seed=seed,
-        per_group=per_group,
-        verdicts=judged,
-        allow_over_budget=allow_over_budget,
-        batch_size=batch_size,
-    )
+    judged = read_verdicts(Path(verdicts), opened.config.model.widths[-1]) if verdicts else {}
+    criteria = Criteria(strategy, seed, per_group, verdicts=judged, batch_size=batch_size)
+    folder = select_round(opened, budget, criteria, allow_over_budget)
     settings = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     if as_json:
         click.echo(json.dumps({"folder": str(folder), **settings}))

@@ -103,7 +103,7 @@ def command(
         import uvicorn  # noqa: F401
     except ImportError:
         raise MissingExtraError("lae-tf serve", "serve") from None
-    import_tensorflow()
+    import_tensorflow(keep_memory=False)
     from lae_tf.serving import launch
     from lae_tf.serving.engine import config_files
     from lae_tf.serving.rest.connections import ConnectionLimits
@@ -134,7 +134,7 @@ def command(
             request_pixels=max(given["max_request_megapixels"], given["max_image_megapixels"]) * 1_000_000,
             pixels_held=max(2 * given["max_request_megapixels"], given["max_image_megapixels"]) * 1_000_000,
         ),
-        metrics_path=monitoring_config_file and config_files.read_metrics_path(monitoring_config_file),
+        metrics_path=config_files.read_metrics_path(monitoring_config_file) if monitoring_config_file else None,
         token=_read_token(token_file),
         cors=given["rest_api_enable_cors_support"],
         demo=given["demo"],

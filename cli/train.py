@@ -24,7 +24,8 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
 
     Stage 1 decides and reconstructs, stage 2 aligns attention with the masks. CONFIG is a YAML file, or a manifest
     (.csv, .parquet), which keeps every default; `lae-tf config` lists the keys. Stops and resumes at any moment; the
-    run directory holds everything it made. Several machines train together if TF_CONFIG names them (docs/scale.md).
+    run directory holds everything it made. Several machines train together if TF_CONFIG names them
+    (docs/guides/scale.md).
 
     \b
     Example:

@@ -44,7 +44,7 @@ def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest)
     import_tensorflow()
     from tqdm import tqdm
 
-    from lae_tf.cli.predict import heatmap_names
+    from lae_tf.predict.heatmap_names import heatmap_names
     from lae_tf.predict.videos import annotate_video, predict_video, write_report
     from lae_tf.training.run import Run
     from lae_tf.video.crops import find_track

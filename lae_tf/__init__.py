@@ -7,8 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lae_tf.runtime.registration import register_on_import
-
-__version__ = "0.1.0"
+from lae_tf.version import __version__
 
 _HOME = {
     "LAE": "lae_tf.model.lae",

@@ -8,10 +8,10 @@ from pathlib import Path
 from lae_tf.annotation.surroundings import Cut, write_surroundings
 from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
 from lae_tf.datasets.photographs import photograph_tiles
 from lae_tf.evaluation.evaluate import Evaluation, evaluate_run
 from lae_tf.evaluation.page import write_evaluation
-from lae_tf.forge import forge_folder
 from lae_tf.training.run import Run
 from lae_tf.training.stages import train
 
@@ -70,15 +70,17 @@ def make_data(folder: Path, seed: int) -> Path:
         folder / "data",
         methods=[*SEEN, *UNSEEN],
         seed=seed,
-        groups=dict(zip(tiles["path"], tiles["group"], strict=True)),
-        group_splits=dict(zip(tiles["group"], tiles["split"], strict=True)),
+        options=ForgeOptions(
+            groups=dict(zip(tiles["path"], tiles["group"], strict=True)),
+            group_splits=dict(zip(tiles["group"], tiles["split"], strict=True)),
+        ),
     )
     frame = forged.manifest.frame
     kept = frame[(frame["split"] == "test") | ~frame["method"].isin(UNSEEN)].reset_index(drop=True)
     Manifest(kept, forged.manifest.root).write(path)
     cuts = {
-        (row.group, Path(row.path).stem): Cut(Path(row.source), row.left, row.top, SIDE, SIDE)
-        for row in tiles.itertuples()
+        (row["group"], Path(row["path"]).stem): Cut(Path(row["source"]), row["left"], row["top"], SIDE, SIDE)
+        for row in tiles.to_dict("records")
     }
     images = zip(kept["path"], kept["group"], strict=True)
     write_surroundings(folder / "data", [(image, cuts[group, Path(image).stem]) for image, group in images])

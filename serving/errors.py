@@ -1,4 +1,4 @@
-"""Status codes: what failed, the HTTP status it becomes, and the JSON body that says so.
+"""Status codes: what failed, the HTTP status it becomes, and its text.
 
 Codes and their HTTP statuses are TensorFlow Serving's (model_servers/http_server.cc, ``ToHTTPStatusCode``).
 """
@@ -9,8 +9,6 @@ import enum
 import re
 from http import HTTPStatus
 from typing import Any
-
-from lae_tf.serving.rest.json_text import quote
 
 
 class Code(enum.Enum):
@@ -111,12 +109,21 @@ def from_exception(error: Exception) -> ServingError:
     return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of what an error that is dealt with came through.
+
+    Its traceback's frames hold the request's body, and often the error itself: a circle that stays in memory until
+    the next collection of garbage.
+    """
+    pending: list[BaseException | None] = [error]
+    while pending:
+        known = pending.pop()
+        if known is not None and known.__traceback__ is not None:
+            known.__traceback__ = None
+            pending += [known.__cause__, known.__context__]
+
+
 def _own_message(text: str) -> str:
     lines = (_WRAPPING.sub("", _OPERATION.sub("", line)).strip() for line in text.splitlines())
     # Several failing nodes repeat one message; the order of the first mention is kept.
     return "\n".join(dict.fromkeys(line for line in lines if line))
-
-
-def error_body(message: str) -> bytes:
-    """Return the JSON body of an error: one object with the one key ``error``."""
-    return b'{\n    "error": ' + quote(message).encode("utf-8", "surrogateescape") + b"\n}"

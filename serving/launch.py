@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.runtime.allocator import return_large_buffers
 from lae_tf.runtime.hosts import KnownHosts
 from lae_tf.serving.engine.batching import Batcher
 from lae_tf.serving.engine.config_files import BatchingParameters, ModelConfig
@@ -25,7 +26,7 @@ from lae_tf.serving.rest.connections import BACKLOG, QUEUE, ConnectionLimits, Co
 from lae_tf.serving.rest.demo import DEMO_PATH, DemoPage
 from lae_tf.serving.rest.large_runs import reserve_memory
 from lae_tf.serving.rest.request_body import Limits
-from lae_tf.serving.rest.server import RestApi
+from lae_tf.serving.rest.server import Access, RestApi
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
     Raises:
         LAEError: the port is taken, or a model of which no version can be served.
     """
+    return_large_buffers()
     listener = _bind(options.host, options.port)
     _set_up_logs(options.log_requests)
     models = ModelManager(configs)
@@ -133,15 +135,13 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
         models,
         batcher,
         limits=options.limits,
+        access=Access(options.token, options.cors, KnownHosts([options.host, *options.hosts])),
         metrics_path=options.metrics_path,
-        token=options.token,
-        cors=options.cors,
         demo=demo,
-        hosts=KnownHosts([options.host, *options.hosts]),
     )
     files = allow_files(options.connections.connections)
     connections = Connections(replace(options.connections, connections=files))
-    config = uvicorn.Config(
+    settings = uvicorn.Config(
         app,
         loop="asyncio",
         http=connections.protocol,  # type: ignore[arg-type]  # it only has to make one
@@ -167,7 +167,7 @@ def serve(configs: list[ModelConfig], options: Options, announce: Callable[[dict
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        _Server(config, lambda: announce(facts)).run(sockets=[listener])
+        _Server(settings, lambda: announce(facts)).run(sockets=[listener])
     finally:
         models.close()
         app.close()

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, count
@@ -18,17 +17,15 @@ from lae_tf.annotation import coco, label_studio, png
 from lae_tf.annotation.items import Drawing, ImageNames
 from lae_tf.annotation.round import Round
 from lae_tf.annotation.store import VERDICTS_FILE, AnnotationStore
+from lae_tf.data.contract import LARGEST_COVERAGE
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, ProblemsError, UsageError
-from lae_tf.files.atomic import building, write_bytes
+from lae_tf.files.atomic import building, keep_copy, write_bytes
 from lae_tf.files.json_files import read_json
 from lae_tf.images.files import read_mask, write_png
 from lae_tf.masks.coco_file import coco_files
 from lae_tf.selection.budget import LIMIT, require_no_mask_share
 from lae_tf.selection.rounds import IMPORT_FILE, not_fakes
-
-LARGEST_COVERAGE = 0.95
-"""A mask that covers more of its image is a mistake (ours): inverted, or of an image that is no local forgery."""
 
 FORMATS = ("annotations", "label-studio", "coco", "png")
 
@@ -292,11 +289,3 @@ def _commit(updated: Manifest, staging: Path, names: list[str], selected: Round)
             selected.masks.rmdir()
         raise
     return backup
-
-
-def keep_copy(file: Path) -> Path:
-    """Copy a file to ``NAME.bak-N`` beside it, with the first N that is free, and return the copy."""
-    number = 1
-    while (copy := file.with_name(f"{file.name}.bak-{number}")).exists():
-        number += 1
-    return Path(shutil.copy2(file, copy))

@@ -91,7 +91,7 @@ class Item:
         if self.attention is None:
             return None
         heat = cv2.resize(read_image(self.attention)[..., 0], (width, height), interpolation=cv2.INTER_LINEAR)
-        peak = heat.max()
+        peak = float(np.max(heat))
         level = 255 * threshold if peak > 255 * threshold else peak / 2
         return (heat > level).astype(np.uint8) if peak else None
 

@@ -85,11 +85,11 @@ def read_surroundings(folder: Path) -> dict[Path, Cut]:
 
 
 def write_surroundings(folder: Path, cuts: Iterable[tuple[str, Cut]]) -> None:
-    """Write the file for images, each with its cut; paths are made relative to the folder."""
+    """Write the file for images, each with its cut; images are named relative to the folder, sources absolutely."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for image, cut in cuts:
-        paths = [os.path.relpath(path, folder).replace(os.sep, "/") for path in (image, cut.source)]
-        writer.writerow([*paths, *(getattr(cut, name) for name in _NUMBERS)])
+        path = os.path.relpath(image, folder).replace(os.sep, "/")
+        writer.writerow([path, os.path.abspath(cut.source), *(getattr(cut, name) for name in _NUMBERS)])
     write_text(folder / FILE, text.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 from typing import Any
 
 from lae_tf.audit.balance import check_balance
@@ -18,6 +19,7 @@ from lae_tf.audit.labels import check_labels
 from lae_tf.audit.masks import check_masks
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ManifestError
+from lae_tf.metrics.detection import too_few
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,15 @@ class Checked:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything in types that JSON knows."""
-        measured = [{**asdict(one), "auroc": one.auroc._asdict(), "tells": one.tells} for one in self.predictability]
+        measured = [
+            {
+                **asdict(one),
+                "auroc": {name: None if isnan(value) else value for name, value in one.shown._asdict().items()},
+                "no_interval": too_few(one.groups),
+                "tells": one.tells,
+            }
+            for one in self.predictability
+        ]
         return {
             "manifest": self.path,
             "images": 0 if self.manifest is None else len(self.manifest),

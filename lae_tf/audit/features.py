@@ -18,7 +18,7 @@ from lae_tf.images.files import read_image
 SIDE = 256
 """Pixels of the longer side at which images are compared; larger ones are reduced to it."""
 _FEATURES = 200  # of an image, the strongest
-_CONTRAST = 0.005  # an eighth of what SIFT is used to, for crops are small and compressed
+_CONTRAST = 0.001  # far below SIFT's own, as crops may be smooth; the strongest are taken anyway
 _SAMPLE = 64  # images by which descriptors are centred
 _PORTION = 64  # images in progress at once
 _BITS, _TABLES = 64, 8
@@ -88,7 +88,7 @@ def read_features(paths: Sequence[str], progress: bool = True) -> Features:
 
 def _detect(path: str) -> tuple[np.ndarray, np.ndarray]:
     """Return places, size and angle (F, 4) float16 and descriptors (F, 128) float32 of unit length."""
-    detector = cv2.SIFT_create(nfeatures=_FEATURES, contrastThreshold=_CONTRAST)
+    detector = cv2.SIFT.create(nfeatures=_FEATURES, contrastThreshold=_CONTRAST)
     keypoints, descriptors = detector.detectAndCompute(reduced(path), None)
     if not keypoints:
         return np.zeros((0, 4), np.float16), np.zeros((0, 128), np.float32)

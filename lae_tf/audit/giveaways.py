@@ -95,6 +95,11 @@ class Predictability:
     groups: int
 
     @property
+    def shown(self) -> Interval:
+        """The AUROC, its bounds NaN where there are too few groups for an interval."""
+        return Interval(self.auroc.value, np.nan, np.nan) if too_few(self.groups) else self.auroc
+
+    @property
     def tells(self) -> bool:
         """Whether this is a give-away."""
         return self.auroc.value >= LIMIT and self.auroc.low > 0.5

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-import lae_tf
 from lae_tf.audit.checking import Checked
 from lae_tf.audit.findings import Finding
 from lae_tf.audit.giveaways import ALL_FAKES
@@ -19,6 +18,7 @@ from lae_tf.errors import ImageError
 from lae_tf.images.files import printable, read_image, read_mask
 from lae_tf.metrics.detection import too_few
 from lae_tf.report.page import NO_INTERVAL, Card, Example, Section, Shot, Table, write_report
+from lae_tf.version import __version__
 
 _SIDE = 192  # pixels of a sample's longer side
 _PER_FINDING = 4  # samples, that is files or tuples of files
@@ -57,7 +57,7 @@ def write_page(checked: Checked, path: str | os.PathLike[str]) -> Path:
     provenance = {
         "command": f"lae-tf check-data {checked.path}",
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "lae-tf": lae_tf.__version__,
+        "lae-tf": __version__,
     }
     return write_report(Path(path), "Data check", sections, subtitle=checked.path, provenance=provenance)
 
@@ -136,8 +136,8 @@ def _giveaways(checked: Checked) -> Table:
             "fakes": [one.fakes for one in shown],
             NO_INTERVAL: [too_few(one.groups) for one in shown],
             "auroc": [one.auroc.value for one in shown],
-            "auroc_low": [one.auroc.low for one in shown],
-            "auroc_high": [one.auroc.high for one in shown],
+            "auroc_low": [one.shown.low for one in shown],
+            "auroc_high": [one.shown.high for one in shown],
             "strongest feature": [one.strongest for one in shown],
             "median in fakes": [one.medians[0] for one in shown],
             "median in real": [one.medians[1] for one in shown],

@@ -16,18 +16,11 @@ import pandas as pd
 from lae_tf.evaluation.evaluate import Evaluation
 from lae_tf.evaluation.examples import example, look_at
 from lae_tf.evaluation.scoring import example_rows
-from lae_tf.evaluation.tables import (
-    DROP,
-    SEEN_MEAN,
-    SHOWN,
-    UNSEEN_MEAN,
-    csv_table,
-    json_table,
-    markdown_table,
-)
+from lae_tf.evaluation.tables import SHOWN, csv_table, json_table, markdown_table
 from lae_tf.files.atomic import write_text
 from lae_tf.images.files import printable
 from lae_tf.metrics.decision import MODELS_OWN
+from lae_tf.metrics.names import DROP, SEEN_MEAN, UNSEEN_MEAN
 from lae_tf.report import plots
 from lae_tf.report.page import Card, Picture, Section, Table, write_report
 from lae_tf.training.records import read_record

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from lae_tf.data.ingestion import ingest
+from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.evaluation.localisation import LocalisationMeter
@@ -44,11 +44,11 @@ def score_manifest(
         model gives them, reconstruction_error (mean absolute) and the columns of ``LocalisationMeter``; and the
         meter.
     """
-    decodable = manifest.with_files(lambda files: ingest(files, image_cache))
+    readable = decodable(manifest, image_cache)
     meter = LocalisationMeter()
     rows: list[pd.DataFrame] = []
     with tqdm(total=len(manifest), desc=description, unit=" images", file=sys.stderr) as bar:
-        for batch in evaluation_dataset(decodable, model.preprocessor, batch_size):
+        for batch in evaluation_dataset(readable, model.preprocessor, batch_size):
             outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
             label = batch["label"].numpy()[:, 0]
             columns = {

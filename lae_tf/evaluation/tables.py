@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,32 +21,13 @@ from lae_tf.metrics.detection import (
     too_few,
     weighted_metrics,
 )
+from lae_tf.metrics.names import DROP, SEEN_MEAN, SUMMARIES, TITLES, UNSEEN_MEAN
 
-SEEN_MEAN, UNSEEN_MEAN, DROP = SUMMARIES = ("seen mean", "unseen mean", "drop")
 # Rows for fakes whose manipulation has no name, and for a split that has no fakes at all.
 UNNAMED, REAL_ONLY = "(unnamed)", "(real only)"
 LEVELS = ("image", "group")
 
 _REQUIRED = ("path", "label", "group", "method", "split", "score")
-TITLES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "eer": "EER",
-    "tpr_at_1pct_fpr": "TPR@1%",
-    "tpr_at_5pct_fpr": "TPR@5%",
-    "brier": "Brier",
-    "ece": "ECE",
-    "iou": "IoU",
-    "f1": "F1",
-    "pixel_auroc": "pixel AUROC",
-    "pointing": "pointing",
-    "energy_inside": "energy inside",
-    "false_alarm_area": "false-alarm area",
-}
 # What a person is shown, as two tables that fit a terminal; the files hold everything.
 SHOWN = (
     ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr"),
@@ -148,16 +129,12 @@ def without_weak_intervals(
         frame: that they were drawn from.
         seen: methods that training used.
     """
-    counts = {}
-    for row, metric in intervals:  # type: ignore[misc]
-        key = (row, metric if metric in LOCALISATION_METRICS else "")
-        if key not in counts:
-            counts[key] = fewest_groups(frame, row, seen, key[1])
-        counts[row, metric] = counts[key]
-    return {
-        name: interval if counts[name] >= FEWEST_GROUPS else Interval(interval.value, np.nan, np.nan)  # type: ignore[index]
-        for name, interval in intervals.items()
-    }
+    kept: dict[Hashable, Interval] = {}
+    for name, interval in intervals.items():
+        row, metric = cast("tuple[str, str]", name)
+        is_weak = fewest_groups(frame, row, seen, metric) < FEWEST_GROUPS
+        kept[name] = Interval(interval.value, np.nan, np.nan) if is_weak else interval
+    return kept
 
 
 def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from lae_tf.datasets.photographs import read_photograph
+from lae_tf.images.photographs import read_photograph
 
 _ORIENTATION_TAG = 0x0112
 

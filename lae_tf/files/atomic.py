@@ -124,3 +124,11 @@ def _synchronise(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def keep_copy(file: Path) -> Path:
+    """Copy a file to ``NAME.bak-N`` beside it, with the first N that is free, and return the copy."""
+    number = 1
+    while (copy := file.with_name(f"{file.name}.bak-{number}")).exists():
+        number += 1
+    return Path(shutil.copy2(file, copy))

@@ -17,19 +17,11 @@ import stat
 from pathlib import Path
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from lae_tf.errors import ImageError, UsageError
 from lae_tf.files.atomic import write_bytes
+from lae_tf.images.headers import PNG_START, HiddenHeaderError, jpeg_frame, reader_of
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 1 << 30
@@ -37,18 +29,7 @@ MAX_PNG_SIDE = 1_000_000  # libpng's own limit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Suffixes by which images are found in a folder; what a file really holds is told by its first bytes."""
 
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = {b"IHDR": "H", b"PLTE": "P", b"IDAT": "D", b"IEND": "E"}
-# The classes are called directly: Image.open would also try formats that run other programs (EPS), and
-# would warn of large images before this module can refuse them.
-_FORMATS: tuple[tuple[tuple[bytes, ...], type[ImageFile.ImageFile]], ...] = (
-    ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
-    ((_PNG_START,), PngImagePlugin.PngImageFile),
-    ((b"BM",), BmpImagePlugin.BmpImageFile),
-    ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
-    ((b"RIFF",), WebPImagePlugin.WebPImageFile),
-)
 _PNG_END = b"IEND\xaeB\x60\x82"
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
@@ -131,9 +112,7 @@ def reads_as_image(head: bytes) -> bool:
     """Whether a file's first bytes, 18 or more, are those of a format that is read here."""
     if head.startswith(b"BM"):  # two letters alone begin many a text: the size of the header that follows counts too
         return int.from_bytes(head[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124)
-    if head.startswith(b"RIFF"):
-        return head[8:12] == b"WEBP"
-    return any(head.startswith(magics) for magics, _ in _FORMATS)
+    return reader_of(head) is not None
 
 
 def printable(path: str) -> str:
@@ -181,11 +160,11 @@ def _decode(data: bytes, name: str) -> ImageFile.ImageFile:
     """Decode completely, refusing what is too large before that."""
     if not data:
         raise ImageError(f"{name}: is empty, an image file is expected")
-    readers = [reader for magics, reader in _FORMATS if data.startswith(magics)]
-    if not readers or (data.startswith(b"RIFF") and data[8:12] != b"WEBP"):
+    reader = reader_of(data)
+    if reader is None:
         raise ImageError(f"{name}: is not a JPEG, PNG, BMP, GIF, WebP or TIFF image")
     try:
-        image = readers[0](io.BytesIO(data))
+        image = reader(io.BytesIO(data))
         width, height = image.size
     except Exception as error:  # Pillow's readers raise many types for a damaged file
         raise ImageError(f"{name}: is damaged: {_reason(error)}") from error
@@ -196,9 +175,9 @@ def _decode(data: bytes, name: str) -> ImageFile.ImageFile:
     if max(width, height) > MAX_PNG_SIDE:
         raise ImageError(f"{name}: has {width} x {height} pixels, a side over the limit of {MAX_PNG_SIDE}")
     try:
-        if readers[0] is PngImagePlugin.PngImageFile:
+        if reader is PngImagePlugin.PngImageFile:
             # load() stops at the last pixel, TensorFlow insists on the checksums and the end marker
-            readers[0](io.BytesIO(data)).verify()
+            reader(io.BytesIO(data)).verify()
             if _PNG_END not in data:
                 raise OSError("the end marker is missing")
         image.load()
@@ -236,7 +215,7 @@ def _graph_decodes(data: bytes, image: ImageFile.ImageFile) -> bool:
 
 def _plain_png(data: bytes) -> bool:
     """Whether a PNG has the chunks of the specification, in its order; Pillow reads over many a fault in them."""
-    kinds, position = "", len(_PNG_START)
+    kinds, position = "", len(PNG_START)
     while position + 8 <= len(data) and not kinds.endswith("E"):
         name = data[position + 4 : position + 8]
         # Ancillary chunks have a small first letter; what is critical and unknown, libpng refuses.
@@ -248,16 +227,11 @@ def _plain_png(data: bytes) -> bool:
 
 def _huffman_coded(data: bytes) -> bool:
     """Whether a JPEG is baseline, extended or progressive (SOF0-2) with Huffman coding and 8 bits."""
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return marker <= 0xC2 and data[position + 4] == 8
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
+    try:
+        frame = jpeg_frame(data)
+    except HiddenHeaderError:
+        return False
+    return frame is not None and frame.is_plain and frame.kind <= 0xC2 and frame.bits == 8
 
 
 def _orientation(image: Image.Image) -> int:

@@ -20,8 +20,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from lae_tf.evaluation.tables import DROP, SUMMARIES, TITLES
 from lae_tf.files.atomic import write_text
+from lae_tf.metrics.names import DROP, SUMMARIES, TITLES
 from lae_tf.report.panels import heat_colours
 from lae_tf.report.plots import data_uri, png
 
@@ -169,7 +169,7 @@ def write_report(
         The path.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lae_tf.evaluation"),
+        loader=jinja2.PackageLoader("lae_tf.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from numpy.typing import ArrayLike, NDArray
 
 from lae_tf.errors import LAEError
@@ -66,9 +66,9 @@ def contact_sheet(images: Sequence[ArrayLike], captions: Sequence[str], legend: 
     lines = textwrap.wrap(legend, 16 * (columns - 1))
     below = 0.2 + 0.16 * len(lines) if lines else 0.0
     figure = Figure(figsize=(1.25 * columns, 1.5 * rows + below), layout="constrained")
-    sheet = figure
+    sheet: FigureBase = figure
     if lines:
-        sheet, foot = figure.subfigures(2, 1, height_ratios=[1.5 * rows, below])
+        sheet, foot = np.ravel(figure.subfigures(2, 1, height_ratios=[1.5 * rows, below]))
         _scale(foot.add_axes((0.02, 0.5, 0.8 / columns, 0.12)))
         foot.text(1 / columns, 0.5, "\n".join(lines), va="center", fontsize=8, color=INK, parse_math=False)
     cells = list(sheet.subplots(rows, columns, squeeze=False).flat)

@@ -1,4 +1,4 @@
-"""The C allocator: keeps the memory that every step frees and the next one asks for again, until told to return it."""
+"""The C allocator: set up for training, where every step asks for what the last one freed, or told to let go of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import ctypes
 import sys
 
 # Parameters of glibc's mallopt, from malloc.h.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _PAD = 64 << 20  # bytes that the heap grows by
+_LARGE = 1 << 20  # bytes of a buffer that is returned at once
 
 
 def keep_freed_memory() -> bool:
@@ -23,18 +24,27 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether there is a glibc that took the settings.
     """
+    return _set((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1 - _PAD), (_TOP_PAD, _PAD))
+
+
+def return_large_buffers() -> bool:
+    """Let glibc return every large buffer to the system when it is freed, as a server wants it that runs for weeks.
+
+    By itself glibc keeps up to 32 MiB, in each thread, once such a buffer has been freed. It changes the whole process.
+
+    Returns:
+        Whether there is a glibc that took the setting.
+    """
+    return _set((_MMAP_THRESHOLD, _LARGE))
+
+
+def _set(*settings: tuple[int, int]) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None:
-        return False
-    wanted = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1 - _PAD), (_TOP_PAD, _PAD))
-    return all(mallopt(parameter, value) == 1 for parameter, value in wanted)
+    return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in settings)
 
 
 def release_freed_memory() -> None:
-    """Return what glibc holds and nobody uses to the system, also after :func:`keep_freed_memory`; takes milliseconds.
-
-    Without glibc it does nothing.
-    """
+    """Return what glibc holds and nobody uses to the system; takes milliseconds. Without glibc it does nothing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

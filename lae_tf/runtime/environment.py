@@ -9,6 +9,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from lae_tf.version import __version__
+
 PACKAGES = (
     "tensorflow",
     "keras",
@@ -32,8 +34,9 @@ def extras() -> dict[str, bool]:
 
 def _of_extra(required: list[Requirement], extra: str) -> list[Requirement]:
     """Return what an extra adds on this Python and platform."""
-    marked = [one for one in required if one.marker]
-    return [one for one in marked if one.marker.evaluate({"extra": extra}) and not one.marker.evaluate({"extra": ""})]
+    with_it, without = {"extra": extra}, {"extra": ""}
+    marked = [(one, one.marker) for one in required if one.marker]
+    return [one for one, marker in marked if marker.evaluate(with_it) and not marker.evaluate(without)]
 
 
 def _installed(requirement: Requirement) -> bool:
@@ -51,7 +54,6 @@ def describe() -> dict[str, Any]:
     """Return versions, the stack's name, and the devices TensorFlow sees, ready for JSON."""
     import tensorflow as tf
 
-    from lae_tf import __version__
     from lae_tf.runtime import addons
 
     facts: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -10,15 +11,15 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+_HOME = "lae_tf.model.lae"  # by name: what runs the model must not import it
+
 
 class _DeferredLAE:
     """Stands for the LAE in Keras' registry until one is loaded; the class then registers itself, and its parts."""
 
     @staticmethod
     def from_config(config: dict[str, Any]) -> Any:
-        from lae_tf.model.lae import LAE
-
-        return LAE.from_config(config)
+        return importlib.import_module(_HOME).LAE.from_config(config)
 
 
 class _WhenKerasIsImported(MetaPathFinder):

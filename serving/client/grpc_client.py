@@ -35,7 +35,7 @@ class GrpcClient(Scoring):
         retries: how often a request is repeated that met a busy server (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first have defaults
         self,
         address: str,
         model: str = "lae",

@@ -44,7 +44,7 @@ def require_http(url: str) -> None:
 class _Api:
     """What both clients share: where requests go, what is in them, and when to try again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first have defaults
         self,
         url: str,
         model: str = "lae",
@@ -64,7 +64,7 @@ class _Api:
             token: bearer token, if the server asks for one.
             timeout_seconds: for connecting, and for each wait while sending and receiving.
             batch_size: images in one request.
-            retries: how often a request is repeated that met a busy server (429 or 503).
+            retries: how often a request is repeated that met a busy server (429, 503, or 413 for now).
         """
         require_http(url)
         part = "" if version is None else f"/versions/{version}"
@@ -87,7 +87,9 @@ class _Api:
 
     def _delay(self, response: httpx.Response, attempt: int) -> float | None:
         """Return how many seconds to wait before the next attempt, None if there is to be none."""
-        if response.status_code not in _BUSY or attempt >= self._retries:
+        # 413 with a time to retry at: too many pixels are in progress, not in this request.
+        later = response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE and "retry-after" in response.headers
+        if not (later or response.status_code in _BUSY) or attempt >= self._retries:
             return None
         asked = _retry_after(response.headers.get("retry-after", ""))
         return min(_LONGEST_DELAY, max(asked, _FIRST_DELAY * 2**attempt))

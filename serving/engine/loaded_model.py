@@ -18,6 +18,8 @@ from lae_tf.export.warmup import read_warmup
 from lae_tf.serving.engine.signature import Signature
 from lae_tf.serving.errors import Code, ServingError, from_exception
 
+WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+
 # protobuf 5 renamed the option that prints fields which hold their default.
 _PRINT_DEFAULTS = next(
     name
@@ -90,7 +92,7 @@ def load_warm(name: str, version: int, path: Path) -> LoadedModel:
     """
     model = LoadedModel(name, version, path)
     try:
-        for signature, inputs in read_warmup(path / "assets.extra" / "tf_serving_warmup_requests"):
+        for signature, inputs in read_warmup(path / WARMUP_FILE):
             model.run(signature, inputs)
     except Exception as error:
         failure = from_exception(error)

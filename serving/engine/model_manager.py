@@ -15,12 +15,12 @@ from pathlib import Path
 
 from lae_tf.errors import LAEError
 from lae_tf.serving.engine.config_files import ModelConfig, VersionPolicy
-from lae_tf.serving.engine.loaded_model import LoadedModel, load_warm
+from lae_tf.serving.engine.loaded_model import WARMUP_FILE, LoadedModel, load_warm
 from lae_tf.serving.errors import Code, ServingError, from_exception, invalid
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_VERSION = 2**63 - 1
+LARGEST_VERSION = 2**63 - 1
 Loader = Callable[[str, int, Path], LoadedModel]
 Fingerprint = tuple[tuple[str, int, int], ...]
 
@@ -212,7 +212,7 @@ def _find_versions(base_path: Path) -> dict[int, Path]:
         if entry.name.isascii()
         and entry.name.isdigit()
         and len(entry.name) < 20
-        and int(entry.name) <= _LARGEST_VERSION
+        and int(entry.name) <= LARGEST_VERSION
         and entry.is_dir()
     }
 
@@ -220,7 +220,7 @@ def _find_versions(base_path: Path) -> dict[int, Path]:
 def _fingerprint(path: Path) -> Fingerprint:
     """Tell whether a directory has changed: names, times and sizes of what a load reads."""
     facts = []
-    for file in (path / "saved_model.pb", *sorted(path.glob("variables/*"))):
+    for file in (path / "saved_model.pb", *sorted(path.glob("variables/*")), path / WARMUP_FILE):
         try:
             facts.append((file.name, file.stat().st_mtime_ns, file.stat().st_size))
         except OSError:

@@ -18,7 +18,7 @@ from lae_tf.serving.errors import Code, ServingError, invalid
 from lae_tf.serving.rest import json_text
 from lae_tf.serving.rest.json_parser import Repeated
 from lae_tf.serving.rest.json_text import INDENT, quote, shown
-from lae_tf.serving.rest.tensor_json import decode_base64, is_base64_object, json_type
+from lae_tf.serving.rest.tensor_json import decode_base64, is_base64_object, json_type, shape_text
 
 # tensorflow.Example as TensorFlow's own file defines it; importing that one takes all of TensorFlow, which the
 # processes that read large requests do without.
@@ -172,7 +172,7 @@ def from_classification(outputs: Mapping[str, np.ndarray], count: int) -> bytes:
         if value is None:
             continue
         if value.ndim != 2:
-            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape_text(value)}")
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(value.shape)}")
         if value.dtype != (object if kind == "string" else np.float32):
             raise invalid(f"Expected {name} Tensor of DT_{kind.upper()}. Got: {_proto_dtype(value)}")
         if len(value) != count:
@@ -199,7 +199,8 @@ def from_regression(outputs: Mapping[str, np.ndarray], count: int) -> bytes:
     value = outputs["outputs"]
     if not (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1)):
         raise invalid(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape_text(value)}"
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{shape_text(value.shape)}"
         )
     if len(value) != count:
         raise invalid(f"Input batch size did not match output batch size: {count} vs. {len(value)}")
@@ -214,10 +215,6 @@ def _results(content: str) -> bytes:
 
 def _label(item: bytes) -> str:
     return quote(item.decode("utf-8", "surrogateescape"))
-
-
-def _shape_text(value: np.ndarray) -> str:
-    return f"[{','.join(map(str, value.shape))}]"
 
 
 def _proto_dtype(value: np.ndarray) -> str:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import io
 
-from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, WebPImagePlugin
+from PIL import TiffImagePlugin
 
+from lae_tf.images.headers import JPEG_START, MOST_MARKERS, PNG_START, HiddenHeaderError, jpeg_frame, reader_of
 from lae_tf.serving.engine.signature import Tensors
 from lae_tf.serving.errors import TooLarge, invalid
 from lae_tf.serving.rest.request_body import Limits
 
 ENCODED, TENSOR = "image_bytes", "image"  # how inputs that are images end
-_MOST_MARKERS = 10_000  # that are passed over to find a JPEG's size
-_JPEG = b"\xff\xd8"
-_PNG = b"\x89PNG\r\n\x1a\n"
-# What TensorFlow's decoders read, and WebP, which newer ones add. The classes are called directly: they read
-# no more than the header, and Pillow's own pixel limit, which warns first, is another.
-_FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    (b"GIF8", GifImagePlugin.GifImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-)
 
 
 def count_pixels(inputs: Tensors, limits: Limits) -> tuple[int, ...]:
@@ -64,10 +55,10 @@ def count_pixels(inputs: Tensors, limits: Limits) -> tuple[int, ...]:
 
 
 def _checked_size(index: int, name: str, data: bytes, limits: Limits) -> tuple[int, int]:
-    size = _size(data)
-    if size is None:
-        raise invalid(f"Image {index} of input {name} has more than {_MOST_MARKERS} markers before its size")
-    width, height = size
+    try:
+        width, height = size = _size(data)
+    except HiddenHeaderError:
+        raise invalid(f"Image {index} of input {name} has more than {MOST_MARKERS} markers before its size") from None
     if width * height > limits.image_pixels:
         raise invalid(
             f"Image {index} of input {name} has {width} x {height} pixels; this server accepts "
@@ -76,38 +67,19 @@ def _checked_size(index: int, name: str, data: bytes, limits: Limits) -> tuple[i
     return size
 
 
-def _size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height, (0, 0) where there is no header to read them from, None where it is out of reach."""
-    if data.startswith(_PNG):
+def _size(data: bytes) -> tuple[int, int]:
+    """Return width and height, (0, 0) where there is no header to read them from."""
+    if data.startswith(PNG_START):
         # Not by Pillow, which refuses some damage that TensorFlow's decoder reads over.
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if data.startswith(_JPEG):
-        return _jpeg_size(data)
-    for magic, plugin in _FORMATS:
-        if data.startswith(magic):
-            try:
-                return plugin(io.BytesIO(data)).size
-            except Exception:
-                # Pillow's plugins raise errors of many types for damaged headers.
-                break
-    return 0, 0
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a JPEG's frame header, found as libjpeg finds it: Pillow gives up where it goes on."""
-    position = 2
-    for _ in range(_MOST_MARKERS):
-        position = data.find(b"\xff", position)
-        marker = data[position + 1 : position + 2]
-        if position < 0 or not marker or marker in b"\xda\xd9":  # no marker, pixels, or the end
-            return 0, 0
-        if marker == b"\xff":  # a fill byte
-            position += 1
-        elif marker == b"\x01" or b"\xd0" <= marker <= b"\xd8" or marker == b"\x00":  # nothing follows these
-            position += 2
-        elif b"\xc0" <= marker <= b"\xcf" and marker not in b"\xc4\xc8\xcc":
-            height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
-            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
-        else:
-            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
-    return None
+    if data.startswith(JPEG_START):
+        frame = jpeg_frame(data)
+        return (frame.width, frame.height) if frame else (0, 0)
+    reader = reader_of(data)
+    if reader is None or reader is TiffImagePlugin.TiffImageFile:  # which TensorFlow does not decode
+        return 0, 0
+    try:
+        # It reads no more than the header; Pillow's own pixel limit, which warns first, is another.
+        return reader(io.BytesIO(data)).size
+    except Exception:  # Pillow's plugins raise errors of many types for damaged headers
+        return 0, 0

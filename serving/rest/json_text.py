@@ -104,3 +104,8 @@ def _scalar_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)
+
+
+def error_body(message: str) -> bytes:
+    """Return the JSON body of an error: one object with the one key ``error``."""
+    return b'{\n    "error": ' + quote(message).encode("utf-8", "surrogateescape") + b"\n}"

@@ -20,7 +20,7 @@ from lae_tf.serving.rest.inference import Found, Prepared, prepare
 from lae_tf.serving.rest.request_body import Limits
 
 # Below these, a body is prepared at once, and in a thread; a hop to it costs more than less work.
-_INLINE_BYTES, _THREAD_BYTES = 64 * 1024, 16 * 2**20
+INLINE_BYTES, _THREAD_BYTES = 64 * 1024, 16 * 2**20
 _FEW_TOKENS = 2000
 _TOKENS = b"[{,:\\"
 _STRIDE = 2**20
@@ -46,7 +46,7 @@ class Preparation:
         """
         if len(body) > _THREAD_BYTES or _has_many_tokens(body):
             return await self._in_process(verb, body, found)
-        if len(body) > _INLINE_BYTES:
+        if len(body) > INLINE_BYTES:
             return await asyncio.to_thread(prepare, verb, body, found, self._limits)
         return prepare(verb, body, found, self._limits)
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import anyio
 from starlette.requests import Request
 
-from lae_tf.serving.errors import Code, ServingError, error_body
+from lae_tf.serving.errors import Code, ServingError
 from lae_tf.serving.rest.access_log import Exchange
+from lae_tf.serving.rest.json_text import error_body
 
 _MAX_GUNZIPPED = 100 * 2**20
 # Below this many bytes a hop to a thread costs more than unpacking.
-_INLINE_BYTES = 6 * 1024
+_GUNZIPPED_AT_ONCE = 6 * 1024
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Intake:
         if "gzip" not in request.headers.get("content-encoding", ""):
             return body
         largest = min(limits.body_bytes, _MAX_GUNZIPPED)
-        inline = len(body) < _INLINE_BYTES
+        inline = len(body) < _GUNZIPPED_AT_ONCE
         body = _gunzip(body, largest) if inline else await asyncio.to_thread(_gunzip, body, largest)
         if len(body) > limits.body_bytes:
             raise _too_large(limits)

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect, Request
@@ -27,13 +27,14 @@ from lae_tf.serving.engine.batching import Batcher
 from lae_tf.serving.engine.loaded_model import LoadedModel
 from lae_tf.serving.engine.memory import MemoryRelease
 from lae_tf.serving.engine.metrics import Metrics
-from lae_tf.serving.engine.model_manager import ModelManager, VersionStatus
-from lae_tf.serving.errors import Code, ServingError, TooLarge, error_body, from_exception, invalid
+from lae_tf.serving.engine.model_manager import LARGEST_VERSION, ModelManager, VersionStatus
+from lae_tf.serving.errors import Code, ServingError, TooLarge, forget_frames, from_exception, invalid
 from lae_tf.serving.rest import example_json, response_json
 from lae_tf.serving.rest.access_log import Exchange, log_request
 from lae_tf.serving.rest.demo import DEMO_PATH, DemoPage
+from lae_tf.serving.rest.json_text import error_body
 from lae_tf.serving.rest.large_runs import LargeRuns, is_large
-from lae_tf.serving.rest.preparation import Preparation
+from lae_tf.serving.rest.preparation import INLINE_BYTES, Preparation
 from lae_tf.serving.rest.request_body import BodyRefused, Intake, Limits
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,6 @@ _PATTERNS = {
 }
 _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
-_LARGEST_VERSION = 2**63 - 1
-# Below this many bytes a hop to a thread costs more than the work itself.
-_INLINE_BYTES = 64 * 1024
 _HOST_SHOWN = 100
 _LARGE_BODY = 8 * 2**20  # bytes, from which on the memory is given back afterwards
 # One at a time, so that the others find a core free.
@@ -65,6 +63,20 @@ class _MalformedVersion(Exception):
     """A version beyond int64, which TensorFlow Serving answers with 400 and nothing else."""
 
 
+class Access(NamedTuple):
+    """Who may ask.
+
+    Attributes:
+        token: bearer token that every request must carry; None asks for none.
+        cors: let web pages of other origins call the API.
+        hosts: names that requests may give as Host; None does not look.
+    """
+
+    token: str | None = None
+    cors: bool = False
+    hosts: KnownHosts | None = None
+
+
 class RestApi:
     """The ASGI application.
 
@@ -72,11 +84,9 @@ class RestApi:
         models: the models, already started.
         batcher: runs the signatures.
         limits: what clients may ask for.
+        access: who may ask.
         metrics_path: URL path of the metrics page; None has none.
-        token: bearer token that every request must carry; None asks for none.
-        cors: let web pages of other origins call the API.
         demo: page at ``/demo``, for which no token is asked; None has none.
-        hosts: names that requests may give as Host; None does not look.
     """
 
     def __init__(
@@ -84,12 +94,11 @@ class RestApi:
         models: ModelManager,
         batcher: Batcher,
         limits: Limits | None = None,
+        access: Access | None = None,
         metrics_path: str | None = None,
-        token: str | None = None,
-        cors: bool = False,
         demo: DemoPage | None = None,
-        hosts: KnownHosts | None = None,
     ):
+        token, cors, hosts = access or Access()
         self._models = models
         self._batcher = batcher
         self._limits = limits or Limits()
@@ -163,24 +172,29 @@ class RestApi:
             return Response(status_code=200 if known else 400, headers=self._cors)
         try:
             body = await self._intake.read(request, exchange)
-            answer = await self._while_wanted(request, self._answer(request.method, target, body, exchange))
-            return _json(answer, 200, self._cors)
+            document = await self._while_wanted(request, self._answer(request.method, target, body, exchange))
+            return _json(document, 200, self._cors)
         except ClientDisconnect:
             raise
-        except BodyRefused as refused:
+        except Exception as error:
+            answer = self._refusal(error, request, target, exchange)
+            forget_frames(error)
+            return answer
+
+    def _refusal(self, error: Exception, request: Request, target: str, exchange: Exchange) -> Response:
+        if isinstance(error, BodyRefused):
             exchange.status = Code.INVALID_ARGUMENT.name
-            return _json(refused.body, refused.status, {"Connection": "close", **self._cors})
-        except _MalformedVersion:
+            return _json(error.body, error.status, {"Connection": "close", **self._cors})
+        if isinstance(error, _MalformedVersion):
             exchange.status = Code.INVALID_ARGUMENT.name
             return _json(b"", 400, self._cors)
-        except Exception as error:
-            failure = from_exception(error)
-            exchange.status = failure.code.name
-            if failure.code is Code.INTERNAL:
-                logger.error("%s %s failed", request.method, target[:200], exc_info=error)
-            busy = failure.for_now if isinstance(failure, TooLarge) else failure.http_status in (429, 503)
-            retry = {"Retry-After": "1"} if busy else {}
-            return _json(error_body(failure.message), failure.http_status, {**self._cors, **retry})
+        failure = from_exception(error)
+        exchange.status = failure.code.name
+        if failure.code is Code.INTERNAL:
+            logger.error("%s %s failed", request.method, target[:200], exc_info=error)
+        busy = failure.for_now if isinstance(failure, TooLarge) else failure.http_status in (429, 503)
+        retry = {"Retry-After": "1"} if busy else {}
+        return _json(error_body(failure.message), failure.http_status, {**self._cors, **retry})
 
     async def _while_wanted(self, request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
         """Do what a request asks for, and stop when its client is gone or its time is over."""
@@ -244,7 +258,7 @@ class RestApi:
 
     async def _off_loop(self, size: int, function: Callable[..., T], *args: Any) -> T:
         """Call a function, in a thread where it has much to do."""
-        if size < _INLINE_BYTES:
+        if size < INLINE_BYTES:
             return function(*args)
         return await asyncio.to_thread(function, *args)
 
@@ -287,7 +301,7 @@ def _version(digits: str | None) -> int | None:
     if digits is None:
         return None
     significant = digits.lstrip("0") or "0"
-    if len(significant) > 19 or int(significant) > _LARGEST_VERSION:
+    if len(significant) > 19 or int(significant) > LARGEST_VERSION:
         raise _MalformedVersion
     return int(significant)
 

@@ -175,7 +175,7 @@ def _explain_rows(instances: list[Any], inputs: Mapping[str, np.dtype], named: b
                 if np.prod(before, dtype=object) != np.prod(shape, dtype=object):
                     raise invalid(f"Expecting tensor size: {_size(before)} but got: {_size(shape)}")
                 if before != shape:
-                    raise invalid(f"Expecting shape {_shape_text(before)} but got: {_shape_text(shape)}")
+                    raise invalid(f"Expecting shape {shape_text(before)} but got: {shape_text(shape)}")
             except ServingError as error:
                 key = f"key: {name} " if named else ""
                 raise invalid(
@@ -336,5 +336,6 @@ def _size(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=object))
 
 
-def _shape_text(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as TensorFlow Serving writes it."""
     return f"[{','.join(map(str, shape))}]"

@@ -79,7 +79,7 @@ def test_an_empty_pool(trained, tiny_manifest, read_tree, lae_tf_command):
     (trained / "rounds" / "1" / "import.json").write_text(json.dumps({"not_fake": pool}))
     before = read_tree(trained)
     arguments = ("select", trained, "--budget", "90%", "--allow-over-budget")
-    check(lae_tf_command(*arguments), 1, "the pool is empty")
+    check(lae_tf_command(*arguments), 1, "nothing to choose from")
     after = read_tree(trained)
     assert {name: after[name] for name in before} == before
     assert all(name.startswith("image_cache") for name in set(after) - set(before))

@@ -13,7 +13,8 @@ from PIL import Image
 from lae_tf.audit import check_data, checking
 from lae_tf.audit.page import write_page
 from lae_tf.data.manifest import Manifest
-from lae_tf.forge import PostProcessing, forge_folder
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
+from lae_tf.forge import PostProcessing
 from lae_tf.images.files import read_image, read_mask, write_png
 
 SIZE = 64
@@ -36,7 +37,9 @@ def clean(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clean")
     for number in range(30):
         write_png(folder / "photos" / f"{number:02}.png", photograph(number))
-    forge_folder(folder / "photos", folder / "data", METHODS, 7, splits=(0.6, 0.2, 0.2), progress=False)
+    forge_folder(
+        folder / "photos", folder / "data", METHODS, 7, progress=False, options=ForgeOptions(splits=(0.6, 0.2, 0.2))
+    )
     return folder / "data"
 
 
@@ -82,9 +85,8 @@ def test_a_clean_set_that_was_post_processed_has_none_either(tmp_path):
         tmp_path / "data",
         METHODS,
         5,
-        splits=(0.6, 0.2, 0.2),
-        post_processing=PostProcessing(),
         progress=False,
+        options=ForgeOptions(splits=(0.6, 0.2, 0.2), post_processing=PostProcessing()),
     )
     checked = check_data(tmp_path / "data" / "manifest.csv", progress=False)
     assert checked.findings == []
@@ -299,7 +301,8 @@ def test_the_verb_prints_writes_a_page_and_ends_with_one_on_a_fault(data, lae_tf
         patch.setattr(checking, "measure_giveaways", lambda facts: [])
         code, out, _ = lae_tf_command("check-data", folder / "manifest.csv", "--html", page)
     assert code == 0 and "no faults and no warnings in 120 images" in out
-    assert page.read_text().count("<img") == 4  # samples: real, and one for each method
+    assert page.read_text().count('<li class="example') == 4  # samples: real, and one for each method
+    assert page.read_text().count("<img") == 4 * 6
 
     mask = folder / frame.loc[frame["mask"] != "", "mask"].iloc[0]
     write_png(mask, np.zeros((SIZE, SIZE), np.uint8))
@@ -308,7 +311,7 @@ def test_the_verb_prints_writes_a_page_and_ends_with_one_on_a_fault(data, lae_tf
     assert code == 1 and result["faults"] == 1 and result["images"] == 120
     assert result["findings"][0]["files"][0][1] == str(mask)
     assert {one["kind"] for one in result["predictability"]} >= {"colour", "sharpness"}
-    assert "Fault: masks" in page.read_text() and page.read_text().count("<img") == 5
+    assert "Fault: masks" in page.read_text() and page.read_text().count('<li class="example') == 5
 
     code, _, error = lae_tf_command("check-data", folder / "absent.csv")
     assert code == 2 and "absent.csv" in error

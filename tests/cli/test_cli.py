@@ -203,6 +203,41 @@ def test_info_names_the_stack(lae_tf_command):
     assert code == 0 and facts["lae_tf"] == __version__ and facts["stack"] in ("classic", "current")
 
 
+def test_verbs_import_tensorflow_quietly_and_late(tmp_path):
+    """Through quiet.import_tensorflow alone: imported in another way, it writes to standard error."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "photos").mkdir()
+    for name in ("run/config.yaml", "m.yaml"):
+        (tmp_path / name).write_text("data: {manifest: m.csv}\n")
+    for name in ("m.csv", "photos/a.png", "photos/b.mp4", "p.yaml"):
+        (tmp_path / name).touch()
+    code = """
+import importlib, sys
+from lae_tf.cli.main import VERBS, main
+
+def reached():
+    sys.exit(77)
+
+for verb in VERBS:
+    module = importlib.import_module(f"lae_tf.cli.{verb.replace('-', '_')}")
+    if hasattr(module, "import_tensorflow"):
+        module.import_tensorflow = reached
+for line in (
+    "quickstart out", "frames photos out", "train m.csv", "train m.yaml", "select run", "loop m.csv --oracle",
+    "evaluate run m.csv", "benchmark p.yaml", "predict run photos/a.png", "explain run photos -o out",
+    "export run out", "export run out --deploy deploy", "serve photos", "info",
+):
+    sys.argv = ["lae-tf", *line.split()]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 77, (line, end.code)
+    assert "tensorflow" not in sys.modules, line
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 WRITING = [
     ("benchmark", "p.yaml", "--output"),
     ("check-data", "m.csv", "--html"),

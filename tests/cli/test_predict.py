@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lae_tf.cli.predict import heatmap_names
 from lae_tf.data.finding import find_images
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.images.files import read_image
+from lae_tf.predict.heatmap_names import heatmap_names
 from lae_tf.predict.images import predict_files
 
 

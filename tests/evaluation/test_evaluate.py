@@ -19,7 +19,7 @@ from lae_tf.cli.evaluate import command
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.evaluate import evaluate_run, gather
-from lae_tf.evaluation.page import write_evaluation
+from lae_tf.evaluation.page import worst_rows, write_evaluation
 from lae_tf.training.run import Run
 
 
@@ -185,6 +185,20 @@ def test_files_and_page(evaluation, trained_run, tmp_path) -> None:  # type: ign
     assert {row["method"] for row in record["table"]} >= {"noise", "colour", "seen mean"}
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/png;base64,") >= 4
+    assert 'href="predictions.csv"' in html
+    ordered = evaluation.frame.sort_values("score")
+    worst = {"Real images with the highest scores": ordered[ordered["label"] == 0].iloc[-1]}
+    worst["Fakes with the lowest scores"] = ordered[ordered["label"] == 1].iloc[0]
+    for heading, row in worst.items():
+        first = html.partition(heading)[2].partition('<li class="example">')[2].partition("</li>")[0]
+        assert row["path"] in first and f"score {row['score']:.2f}" in first
+        assert first.count("<img") >= 2 and ">attention<" in first
+
+
+def test_the_worst_errors_come_first():
+    frame = pd.DataFrame({"label": [0, 1, 0, 1, 0, 1], "score": [0.2, 0.9, 0.8, 0.1, 0.5, 0.3]})
+    assert worst_rows(frame, 2) == ([2, 4], [3, 5])
+    assert worst_rows(frame[frame["label"] == 0], 8) == ([2, 4, 0], [])
 
 
 def test_command(trained_run, tiny_manifest: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -214,7 +214,7 @@ def test_missing_names():
 def test_serves_a_paired_comparison():
     frame, other = scores(seed=1), scores(seed=2)
     statistic = method_statistic(0.5, ["splice"])
-    found = paired_bootstrap(frame, statistic, other, statistic, seed=0, draws=50)["unseen mean", "accuracy"]
+    found = paired_bootstrap((frame, statistic), (other, statistic), seed=0, draws=50)["unseen mean", "accuracy"]
     a, b = (row(table_of(f), "unseen mean")["accuracy"] for f in (frame, other))
     assert found.value == pytest.approx(a - b)
     alone = bootstrap_intervals(frame, statistic, seed=0, draws=50)["unseen mean", "accuracy"]

@@ -14,11 +14,12 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
+from lae_tf.annotation.deriving import derive_masks
 from lae_tf.cli.masks import command
 from lae_tf.data.contract import COLUMNS
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, ProblemsError, UsageError
-from lae_tf.masks.differencing import Differencing, derive_masks, difference_mask
+from lae_tf.masks.differencing import Differencing, difference_mask
 
 SIDE = 128
 FLAT = np.full((SIDE, SIDE, 3), 90, np.uint8)

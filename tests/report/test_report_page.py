@@ -149,7 +149,7 @@ def test_plots_have_no_ground_of_their_own(tmp_path):
 
 def themes() -> dict[str, dict[str, np.ndarray]]:
     """The colours of the style by theme: names to RGB in [0, 1]."""
-    style = (resources.files("lae_tf.evaluation") / "templates" / "report.css").read_text()
+    style = (resources.files("lae_tf.report") / "templates" / "report.css").read_text()
     found = {}
     for theme, block in zip(("light", "dark"), re.findall(r":root \{(.*?)\}", style, re.DOTALL), strict=True):
         colours = {

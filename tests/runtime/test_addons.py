@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -163,3 +164,12 @@ def test_half_a_turn_and_a_flip_are_exact():
     image = smooth_image()
     np.testing.assert_allclose(project(image, turned(24, 180.0), "NEAREST"), image[::-1, ::-1])
     np.testing.assert_allclose(project(image, turned(24, 0.0, flipped=True), "NEAREST"), image[:, ::-1])
+
+
+def test_only_weights_that_are_loaded_elsewhere_may_be_passed_over(recwarn):
+    missing = "Skipping nested container at '{}/container_1': no matching group found in the saved file."
+    with addons.all_weights_loaded():
+        warnings.warn(missing.format("encoder/_operations_by_depth"), stacklevel=1)  # the same layers by another name
+        with pytest.raises(UserWarning, match="discriminator"):
+            warnings.warn(missing.format("discriminator/convolutions"), stacklevel=1)
+    assert not recwarn.list

@@ -18,7 +18,7 @@ from lae_tf.serving.engine.config_files import ModelConfig, VersionPolicy
 from lae_tf.serving.engine.model_manager import ModelManager
 from lae_tf.serving.rest.connections import ConnectionLimits, Connections
 from lae_tf.serving.rest.request_body import Limits
-from lae_tf.serving.rest.server import RestApi
+from lae_tf.serving.rest.server import Access, RestApi
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def start_server(models_dir):
-    """Start servers in threads: keyword arguments of RestApi, ``batching`` and limits of ``connections``."""
+    """Start servers in threads: keyword arguments of RestApi and Access, ``batching`` and limits of ``connections``."""
     running = []
 
     def start(batching=None, threads=2, max_queued=64, models=None, connections=None, **options) -> Server:
@@ -94,7 +94,8 @@ def start_server(models_dir):
             models = ModelManager([config])
             models.start(0)
         batcher = Batcher(batching, threads, max_queued)
-        app = RestApi(models, batcher, **options)
+        access = Access(**{name: options.pop(name) for name in Access._fields if name in options})
+        app = RestApi(models, batcher, access=access, **options)
         listener = socket.create_server(("127.0.0.1", 0))
         guard = Connections(connections or ConnectionLimits())
         config = uvicorn.Config(

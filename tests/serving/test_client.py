@@ -196,6 +196,12 @@ def test_a_busy_server_is_asked_again(export, connect, delays):
     assert delays == [7, 1, 30] and len(export.seen) == 4
 
 
+def test_a_server_that_is_full_of_pixels_is_asked_again(export, connect, delays):
+    export.first_answers = [(413, {"Retry-After": "1"}, {})]
+    assert len(connect(export.url).predict([jpeg(255), jpeg(200)])) == 2
+    assert delays == [1] and len(export.seen) == 2
+
+
 def test_a_busy_server_is_given_up(export, connect, delays):
     export.first_answers = [(429, {}, {"error": "queue is full"})] * 3
     with pytest.raises(ServerError, match="429: queue is full") as caught:

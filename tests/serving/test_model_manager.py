@@ -201,11 +201,14 @@ def test_a_version_is_warmed_up_before_it_takes_over(tmp_path, models_dir):
         assert models.loaded_versions() == {"half": served_then}
     newest = models.statuses("half")[0]
     assert newest.state == "END" and newest.error.message.startswith("A warm-up record failed: ")
+    records.unlink()
+    models.poll()
+    assert models.loaded_versions() == {"half": [3]}
     shutil.copytree(models_dir / "half" / "2", base / "4")
     (base / "4" / "assets.extra").mkdir()
     (base / "4" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no record" * 20)
     models.poll()
-    assert models.loaded_versions() == {"half": [2]}
+    assert models.loaded_versions() == {"half": [3]}
 
 
 def test_warm_up_runs_every_record(tmp_path, models_dir, monkeypatch):

@@ -14,7 +14,7 @@ from lae_tf.images.files import read_image
 from lae_tf.predict.images import predict_files
 from lae_tf.report.panels import overlay
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def test_predict_by_a_server_that_refuses_is_one_sentence(lae_tf_command, url, g
     assert code == 2 and "give RUN and images" in err
 
 
-# --- the examples in docs/serving.md ------------------------------------------------------------------------
+# --- the examples in docs/guides/serving.md ------------------------------------------------------------------------
 
 
 def example(language: str, containing: str) -> str:
