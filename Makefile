@@ -3,7 +3,7 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv-$(VERSION)/bin
 
-.PHONY: quickstart test test-beam lint docs clean
+.PHONY: quickstart test test-beam lint docs site clean
 
 quickstart: $(BIN)/.installed
 	$(BIN)/lae-tf quickstart quickstart-out
@@ -19,11 +19,17 @@ test-beam: $(BIN)/.installed-dev
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	rm -rf build/tree && mkdir -p build/tree/lae_tf  # as it installs: cli, serving and configs below lae_tf
+	for part in lae_tf/* cli serving configs; do ln -s ../../../$$part build/tree/lae_tf/; done
+	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file ../../pyproject.toml
+	cd build/tree && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports ../../pyproject.toml
+
+site: $(BIN)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs: $(BIN)/.installed-dev
-	$(BIN)/python -m lae_tf.cli.reference > docs/cli.md
-	$(BIN)/python -m lae_tf.cli.config_reference > docs/config.md
+	$(BIN)/python -m lae_tf.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m lae_tf.cli.config_reference > docs/reference/config.md
 
 clean:
 	rm -rf .venv-* build dist *.egg-info quickstart-out
@@ -36,4 +42,8 @@ $(BIN)/.installed: setup.py pyproject.toml
 
 $(BIN)/.installed-dev: $(BIN)/.installed
 	$(BIN)/python -m pip install -qq --editable '.[dev]'
+	touch $@
+
+$(BIN)/.installed-docs: $(BIN)/.installed
+	$(BIN)/python -m pip install -qq --editable '.[docs]'
 	touch $@

@@ -10,14 +10,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "lae_tf/__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "lae_tf/version.py").read_text()).group(1)
 NESTED = ("cli", "serving", "configs")
 
 # The classic stack ends with tensorflow-addons' last wheels; the current one is Keras 3.
 CLASSIC = 'python_version < "3.12"'
 CURRENT = 'python_version >= "3.12"'
 
-SERVE = ["anyio>=4", "starlette>=0.40", "uvicorn>=0.30", "httpx>=0.27"]
+SERVE = ["anyio>=4", "h11>=0.14", "starlette>=0.40", "uvicorn>=0.30", "httpx>=0.27"]
 # The last release for each TensorFlow; onnx 1.18 needs a newer protobuf than TensorFlow 2.15 does.
 GRPC = [f"tensorflow-serving-api>=2.15.1,<2.16; {CLASSIC}", f"tensorflow-serving-api>=2.21,<2.22; {CURRENT}"]
 ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"onnx>=1.14; {CURRENT}"]
@@ -89,6 +89,7 @@ setup(
         "video": VIDEO,
         "gpu": GPU,
         "beam": ["apache-beam>=2.77,<3"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         "dev": [
             *SERVE,
             *UI,
@@ -97,6 +98,7 @@ setup(
             *ONNX,
             "build",
             "hypothesis>=6.100",
+            "import-linter>=2.5",
             "jsonschema>=4.18",
             "mypy>=1.10",
             "pandas-stubs",
