@@ -5,9 +5,13 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from lae_tf import quickstart
+from lae_tf.annotation.surroundings import read_surroundings
 from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
+from lae_tf.images.files import read_image
 from lae_tf.training.stages import training_manifest
 
 
@@ -20,6 +24,14 @@ def test_data_contract(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-
     trained_on = set(frame[frame["split"] != "test"]["method"]) - {""}
     assert trained_on == set(quickstart.SEEN)
     assert set(frame[frame["split"] == "test"]["method"]) - {""} == {*quickstart.SEEN, *quickstart.UNSEEN}
+
+    # Every image, forged or not, lies where its photograph is said to have been cut.
+    cuts = read_surroundings(path.parent)
+    assert set(map(str, cuts)) == set(frame["path"])
+    real = frame[frame["label"] == "real"].iloc[7]["path"]
+    cut = cuts[Path(real)]
+    pixels = read_image(cut.source)[cut.top : cut.top + cut.height, cut.left : cut.left + cut.width]
+    np.testing.assert_array_equal(read_image(real), pixels)
 
     written = path.stat().st_mtime_ns
     assert quickstart.make_data(tmp_path, seed=0).stat().st_mtime_ns == written
