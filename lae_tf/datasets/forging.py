@@ -6,28 +6,26 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
-from lae_tf.data.contract import COLUMNS, SPLITS, require_shares
-from lae_tf.data.finding import images_below
+from lae_tf.data.contract import COLUMNS, SPLITS
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.splits import DEFAULT_SHARES, divide
-from lae_tf.datasets.extraction import holds_frames
+from lae_tf.data.splits import DEFAULT_SHARES
+from lae_tf.datasets.forge_sources import Source, divide_sources, find_real, placed, sources_of
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 from lae_tf.files.atomic import write_bytes
 from lae_tf.files.walking import LeftOut
 from lae_tf.forge.face_swap import DonorError
 from lae_tf.forge.methods import find_method, forge_image, generator
 from lae_tf.forge.post_processing import PostProcessing, post_process
-from lae_tf.images.files import SUFFIXES, read_image, status_of, write_png
+from lae_tf.images.files import read_image, status_of, write_png
 
 _DONORS = 10  # draws of a donor, as not every image may show a face
 _TEMPORARY = re.compile(r"\.[0-9a-f]+\.tmp(\..*)?")  # names that a kill leaves of files half written
@@ -47,16 +45,8 @@ class Forged:
 
 
 @dataclass(frozen=True)
-class _Source:
-    path: str
-    name: str  # relative to the common folder, without suffix, in POSIX form
-    group: str
-    split: str
-
-
-@dataclass(frozen=True)
 class _Task:
-    source: _Source
+    source: Source
     method: str
     number: int
     name: str  # of the result, as a source's
@@ -129,11 +119,11 @@ def forge_folder(
     if per_image < 1:
         raise UsageError(f"per_image is {per_image}, expected at least 1")
     left_out: list[LeftOut] = []
-    folder, files = _find(real, out, left_out)
-    sources = _sources(folder, files, groups)
+    folder, files = find_real(real, out, left_out)
+    sources = sources_of(folder, files, groups)
     if group_splits is None:
-        group_splits = _divide(sources, methods, splits, seed)
-    sources = _placed(sources, group_splits)
+        group_splits = divide_sources(sources, methods, splits, seed)
+    sources = placed(sources, group_splits)
     _claim(out, request, sources, per_image)
 
     problems: list[str] = []
@@ -172,14 +162,14 @@ def forge_folder(
     return Forged(manifest, problems)
 
 
-def _tasks(sources: Sequence[_Source], methods: Iterable[str], per_image: int) -> Iterator[_Task]:
+def _tasks(sources: Sequence[Source], methods: Iterable[str], per_image: int) -> Iterator[_Task]:
     for method in methods:
         for source in sources:
             for k in range(per_image):
                 yield _Task(source, method, k, f"{source.name}/{k + 1}" if per_image > 1 else source.name)
 
 
-def _copy(source: _Source, seed: int, post_processing: PostProcessing | None, out: Path) -> str:
+def _copy(source: Source, seed: int, post_processing: PostProcessing | None, out: Path) -> str:
     """Store a real image; return a problem or nothing."""
     target = out / "real" / f"{source.name}.png"
     try:
@@ -194,7 +184,7 @@ def _copy(source: _Source, seed: int, post_processing: PostProcessing | None, ou
 
 
 def _forge(
-    task: _Task, seed: int, same_split: Sequence[_Source], post_processing: PostProcessing | None, out: Path
+    task: _Task, seed: int, same_split: Sequence[Source], post_processing: PostProcessing | None, out: Path
 ) -> str:
     """Make one forgery; return a problem or nothing."""
     source, method = task.source, task.method
@@ -203,7 +193,7 @@ def _forge(
     if target.is_file() and mask_target.is_file():
         return ""
     rng = generator(seed, method, source.name, task.number)
-    choice: list[_Source] = []
+    choice: list[Source] = []
     if find_method(method).needs_donor:
         choice = [other for other in same_split if other.group != source.group]
         choice = choice or [other for other in same_split if other.name != source.name]
@@ -229,88 +219,6 @@ def _forge(
     return ""
 
 
-def _find(
-    real: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], out: Path, left_out: list[LeftOut]
-) -> tuple[Path, list[str]]:
-    """Return the folder that all real images lie below, and their absolute paths."""
-    if isinstance(real, (str, os.PathLike)):
-        folder = Path(os.path.abspath(real))
-        if not folder.is_dir():
-            raise UsageError(f"{real}: no such folder of real images")
-        # the results may lie below the real images, and are no input
-        files = sorted(images_below(folder, without=out, left_out=left_out))
-        if not files:
-            said = f". Left out: {left_out[0].sentence}" if left_out else ""
-            raise UsageError(f"{real}: holds no image ({', '.join(SUFFIXES)}){said}")
-        return folder, files
-    files = sorted({os.path.abspath(path) for path in real})
-    if not files:
-        raise UsageError("no real images given")
-    return Path(os.path.commonpath([os.path.dirname(path) for path in files])), files
-
-
-def _sources(folder: Path, files: Sequence[str], groups: Mapping[str, str] | None) -> list[_Source]:
-    """Return the real images with their groups, and no split yet."""
-    names = _names(files, folder)
-    if groups is None:
-        videos = {path: holds_frames(path) for path in set(map(os.path.dirname, files))}
-        pairs = zip(files, names, strict=True)
-        found = [os.path.dirname(name) or "." if videos[os.path.dirname(path)] else name for path, name in pairs]
-    else:
-        by_path = {os.path.abspath(path): group for path, group in groups.items()}
-        missing = [path for path in files if path not in by_path]
-        if missing:
-            raise UsageError(f"{missing[0]}: has no group; {len(missing)} of {len(files)} files have none")
-        found = [by_path[path] for path in files]
-    return [_Source(path, name, group, "") for path, name, group in zip(files, names, found, strict=True)]
-
-
-def _placed(sources: Sequence[_Source], home: Mapping[str, str]) -> list[_Source]:
-    for source in sources:
-        if home.get(source.group) not in SPLITS:
-            found = home.get(source.group)
-            raise UsageError(f"group '{source.group}': split is {found}, expected {', '.join(SPLITS)}")
-    return [replace(source, split=home[source.group]) for source in sources]
-
-
-def _names(files: Sequence[str], folder: Path) -> list[str]:
-    """Return the name of each file's results, without suffixes unless ``a.jpg`` lies beside ``a.png``."""
-    whole = [Path(path).relative_to(folder) for path in files]
-    plain = [path.with_suffix("").as_posix() for path in whole]
-    return plain if len(set(plain)) == len(plain) else [path.as_posix() for path in whole]
-
-
-def _divide(
-    sources: Sequence[_Source], methods: Sequence[str], splits: tuple[float, float, float], seed: int
-) -> dict[str, str]:
-    require_shares(splits)
-    shares = {split: share for split, share in zip(SPLITS, splits, strict=True) if share > 0}
-    sizes = Counter(source.group for source in sources)
-    units = {group: [group] for group in sizes}
-    if all(find_method(method).needs_donor for method in methods):
-        units = _in_company(sizes, seed)
-        if len(units) < len(shares) <= len(sizes):
-            raise UsageError(
-                f"{len(sources)} images cannot give each of the splits {', '.join(shares)} two, and "
-                f"{', '.join(methods)} needs a second one as donor; add images, ask for fewer splits (--splits), or "
-                "name a method without donors"
-            )
-    numbers = {unit: {"": sum(sizes[group] for group in members)} for unit, members in units.items()}
-    home = divide(numbers, shares, seed)
-    return {group: home[unit] for unit, members in units.items() for group in members}
-
-
-def _in_company(sizes: Mapping[str, int], seed: int) -> dict[str, list[str]]:
-    """Put groups of one image together by twos or threes, so that no split gets an image without a donor."""
-    single = [group for group, size in sizes.items() if size == 1]
-    single.sort(key=lambda group: hashlib.sha256(f"{seed}\0{group}".encode("utf-8", "surrogateescape")).digest())
-    units = {group: [group] for group, size in sizes.items() if size > 1}
-    units |= {single[i]: single[i : i + 2] for i in range(0, len(single) - 1, 2)}
-    if len(single) % 2:
-        units.setdefault(min(units, default=single[-1]), []).append(single[-1])
-    return units
-
-
 def _bytes(path: str) -> int | None:
     """Return a file's size, by which a picture that was replaced is noticed wherever the folder lies."""
     try:
@@ -319,7 +227,7 @@ def _bytes(path: str) -> int | None:
         return None  # reported when it is read
 
 
-def _claim(out: Path, request: dict[str, Any], sources: Sequence[_Source], per_image: int) -> None:
+def _claim(out: Path, request: dict[str, Any], sources: Sequence[Source], per_image: int) -> None:
     """Make ``out`` the place of these forgeries, or refuse if it is that of others."""
     listing = json.dumps([(source.name, source.group, source.split, _bytes(source.path)) for source in sources])
     request = {**request, "images": len(sources), "listing": hashlib.sha256(listing.encode()).hexdigest()}
@@ -348,7 +256,7 @@ def _read_record(record: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _results(sources: Sequence[_Source], methods: Iterable[str], per_image: int) -> Iterator[str]:
+def _results(sources: Sequence[Source], methods: Iterable[str], per_image: int) -> Iterator[str]:
     """Yield the files that will be written below the folder, manifest apart."""
     yield from (f"real/{source.name}.png" for source in sources)
     for task in _tasks(sources, methods, per_image):

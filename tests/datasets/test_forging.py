@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.datasets.forging import ForgeOptions, _in_company, forge_folder
+from lae_tf.datasets.forge_sources import _in_company
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
 from lae_tf.errors import ImageError, ProblemsError, UsageError
 from lae_tf.forge import AREA, METHODS, forge_image, generator
 from lae_tf.forge.blending import blend, poisson
