@@ -83,10 +83,8 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
 
 
 def _forget_initial_statistics(model: Peer, steps: int) -> None:
-    """Let the moving statistics of batch normalisation, which begin as 0 and 1, keep no more than exp(-5) of that.
-
-    Keras' momentum of 0.99, the peers', takes 500 steps for it; a comparison asked to be fast has fewer.
-    """
+    """Let the moving statistics of batch normalisation, which begin as 0 and 1, keep no more than exp(-5) of that."""
+    # Keras' momentum of 0.99, the peers', takes 500 steps for it; a comparison asked to be fast has fewer.
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, max(0.0, 1 - 5 / steps))

@@ -185,10 +185,8 @@ def _known_if_marked(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_mask(path: Any, size: int) -> tf.Tensor:
-    """Read a mask and resize it with nearest neighbour, so that it stays binary.
-
-    Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
-    """
+    """Read a mask and resize it with nearest neighbour, so that it stays binary."""
+    # Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
     binary = call_python(lambda name: read_mask(os.fsdecode(name))[..., None], [path], tf.uint8)
     binary.set_shape((None, None, 1))
     return tf.cast(tf.image.resize(binary, (size, size), method="nearest"), tf.float32)

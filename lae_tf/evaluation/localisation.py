@@ -130,13 +130,9 @@ class LocalisationMeter:
 
 
 def _histogram_auroc(histograms: NDArray[np.int64]) -> Array:
-    """AUROC of binned values; a pair within one bin counts one half.
+    """Return the AUROC (B,) of histograms (B, 2, bins) of untouched and of forged pixels, NaN where a kind is missing.
 
-    Args:
-        histograms: (B, 2, bins); [:, 0] counts untouched pixels, [:, 1] forged ones, by rising attention.
-
-    Returns:
-        (B,), NaN where either kind is missing.
+    Bins rise with attention; a pair within one bin counts one half.
     """
     untouched, forged = (histograms[:, kind].astype(np.float64) for kind in (0, 1))
     below = untouched.cumsum(axis=1) - untouched

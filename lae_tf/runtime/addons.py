@@ -47,18 +47,9 @@ STACKS = {
 
 
 def _gaussian_filter2d(image: tf.Tensor, filter_shape: int = 3, sigma: float = 1.0) -> tf.Tensor:
-    """Blur images with a Gaussian kernel, borders reflected without repeating the edge pixel.
+    """Blur images (B, H, W, C) as ``tfa.image.gaussian_filter2d`` does: same kernel, of odd size, and same padding.
 
-    Successor of ``tfa.image.gaussian_filter2d`` (same kernel and padding), as two one-dimensional
-    depthwise convolutions.
-
-    Args:
-        image: float tensor (B, H, W, C).
-        filter_shape: odd kernel size in pixels.
-        sigma: standard deviation in pixels, > 0.
-
-    Returns:
-        Tensor of the input's shape and dtype.
+    Borders are reflected without repeating the edge pixel; two one-dimensional depthwise convolutions do it.
     """
     radius = filter_shape // 2
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
