@@ -16,13 +16,15 @@ class OutputPath(click.Path):
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        converted = os.fsdecode(super().convert(value, param, ctx))
-        path = Path(os.path.abspath(converted))
+        converted = super().convert(value, param, ctx)
+        path = Path(os.path.abspath(os.fsdecode(converted)))
         place = path if self.dir_okay and path.is_dir() else path.parent
         while not os.path.lexists(place):
             place = place.parent
         if not place.is_dir():
-            self.fail(f"{converted}: cannot be made, for {place} is no folder; choose another place.", param, ctx)
+            self.fail(
+                f"{os.fsdecode(converted)}: cannot be made, for {place} is no folder; choose another place.", param, ctx
+            )
         if not os.access(place, os.W_OK | os.X_OK):
-            self.fail(f"{converted}: {place} cannot be written to; choose another place.", param, ctx)
+            self.fail(f"{os.fsdecode(converted)}: {place} cannot be written to; choose another place.", param, ctx)
         return converted

@@ -18,9 +18,9 @@ NEEDED = (
     "lae_tf/__init__.py",
     "lae_tf/py.typed",
     "lae_tf/cli/main.py",
-    "lae_tf/serving/server.py",
+    "lae_tf/serving/rest/server.py",
     "lae_tf/configs/quickstart.yaml",
-    "lae_tf/evaluation/templates/report.html.j2",
+    "lae_tf/report/templates/report.html.j2",
     "lae_tf/export/templates/MODEL_CARD.md.j2",
     "lae_tf/serving/deploy/templates/docker-compose.yml.j2",
 )

@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not JSON: {error}") from None
+        raise UsageError(f"{path}: is not JSON, or cannot be read as JSON: {error}") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-
-import numpy as np
 
 from lae_tf.errors import UsageError
 
@@ -32,7 +31,8 @@ def given_threshold(value: float) -> Threshold:
     """
     if not 0 <= value <= 1:
         raise UsageError(f"the threshold is {value:g}; expected a score, from 0 to 1.")
-    return Threshold(float(np.float32(value)), "--threshold")
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    return Threshold(rounded, "--threshold")
 
 
 def label_of(score: float, threshold: float) -> str:

@@ -30,9 +30,9 @@ from lae_tf.video.decoding import (
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-    *(".ts", ".m2ts", ".mts", ".flv", ".ogv", ".wmv"),
+    *(".m2ts", ".flv", ".ogv", ".wmv"),
 )
-"""Suffixes by which videos are found in a folder."""
+"""Suffixes by which videos are found in a folder; .ts and .mts are TypeScript too, so that their content tells."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,11 @@ def test_what_is_missing_is_said_with_an_example(lae_tf_command, words):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["serve", "--port", "80"], "No such option '--port'. Did you mean --rest-api-port?"),
+        (
+            ["serve", "--port", "80"],
+            "--port is TensorFlow Serving's option for gRPC, which is not served here; "
+            "for the REST API say --rest-api-port 80.",
+        ),
         (["serve", "--rest_api_port", "80"], "No such option '--rest_api_port'. Did you mean '--rest-api-port'?"),
         (["info", "--zzz"], "No such option '--zzz'. See lae-tf info --help."),
     ],
@@ -215,7 +219,7 @@ def test_verbs_import_tensorflow_quietly_and_late(tmp_path):
 import importlib, sys
 from lae_tf.cli.main import VERBS, main
 
-def reached():
+def reached(**options):
     sys.exit(77)
 
 for verb in VERBS:

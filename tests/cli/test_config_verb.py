@@ -20,7 +20,7 @@ def test_every_key_is_shown_with_default_values_and_meaning(lae_tf_command):
     text = " ".join(out.split())
     assert code == 0
     assert "data.manifest (required) text. CSV or Parquet file;" in text
-    assert "data.image_size = 128 integer >= 16. Side of the model's input in pixels" in text
+    assert "data.image_size = 128 integer, 16 <= x <= 4096. Side of the model's input in pixels" in text
     assert "model.head = lse lse, gap or split." in text
     assert "align.epochs = 20 integer >= 0. Epochs at most; 0 skips the stage." in text
     assert max(map(len, out.splitlines())) <= 100

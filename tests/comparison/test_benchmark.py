@@ -125,7 +125,7 @@ def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(protoc
     stamp = finished.stat().st_mtime_ns
     for model in ("lae", "lae-encoder"):
         refused = run((changed, data, out), "--model", model)
-        assert refused.returncode == 2 and "lae-0: was run with other settings" in refused.stderr
+        assert refused.returncode == 2 and "lae-0 was run with other settings" in refused.stderr
     (out / "cells" / "lae-0").rename(tmp_path / "lae-0")
     done = run((changed, data, out), "--model", "lae-encoder")
     (tmp_path / "lae-0").rename(out / "cells" / "lae-0")
@@ -159,7 +159,7 @@ def test_a_folder_of_an_older_version_is_refused(protocol, tmp_path):
     shutil.copytree(out, old)
     (old / "cells" / "lae-0" / "settings.json").unlink()
     refused = run((path, data, old))
-    assert refused.returncode == 2 and "lae-0: was run with other settings" in refused.stderr
+    assert refused.returncode == 2 and "lae-0 was run with other settings" in refused.stderr
 
 
 def test_settings_result_and_scores_are_all_that_a_comparison_needs(protocol, tmp_path):

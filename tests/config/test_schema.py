@@ -32,7 +32,7 @@ def test_every_key_is_listed_with_its_meaning():
     [
         ("seed", "integer, 0 <= x < 2147483648"),
         ("output", "text"),
-        ("data.image_size", "integer >= 16"),
+        ("data.image_size", "integer, 16 <= x <= 4096"),
         ("data.train_methods", "list of text or null"),
         ("data.mask_share", "number, 0 <= x <= 1 or null"),
         ("data.self_forged", "number, 0 <= x < 0.5"),

@@ -221,7 +221,7 @@ def test_a_record_that_was_half_written_is_written_again_and_nothing_of_unknown_
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lae_tf.forge import forge_folder
+from lae_tf.datasets.forging import ForgeOptions, forge_folder
 left, rename = int(sys.argv[1]), os.replace
 def replace(*paths):
     global left
@@ -230,7 +230,7 @@ def replace(*paths):
     left -= 1
     rename(*paths)
 os.replace = Path.replace = replace
-forge_folder(sys.argv[2], sys.argv[3], ["copy-move"], 1, workers=1, progress=False)
+forge_folder(sys.argv[2], sys.argv[3], ["copy-move"], 1, ForgeOptions(workers=1), progress=False)
 """
 
 

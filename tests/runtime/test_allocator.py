@@ -42,7 +42,7 @@ def test_freed_buffers_are_not_faulted_in_again():
 HELD = """
 import ctypes, sys, threading
 from pathlib import Path
-from lae_tf import allocator
+from lae_tf.runtime import allocator
 for step in sys.argv[1:]:
     getattr(allocator, step)()
 libc = ctypes.CDLL(None)

@@ -145,8 +145,8 @@ def test_golden_images_are_found_from_each_level(golden, tmp_path):
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("check", ["serve", "{folder}", "--check", "http://127.0.0.1:1"]),
-        ("client", ["predict", "--server", "http://127.0.0.1:1", "{folder}/one"]),
+        ("client.check", ["serve", "{folder}", "--check", "http://127.0.0.1:1"]),
+        ("client.rest_client", ["predict", "--server", "http://127.0.0.1:1", "{folder}/one"]),
     ],
 )
 def test_a_missing_extra_is_named(lae_tf_command, monkeypatch, golden, module, arguments):

@@ -133,7 +133,7 @@ def test_predict_by_a_server_that_refuses_is_one_sentence(lae_tf_command, url, g
         code, printed, err = lae_tf_command("predict", *arguments, image)
         assert (code, printed) == (1, "") and said in err
     code, _, err = lae_tf_command("predict", image)
-    assert code == 2 and "give RUN and images" in err
+    assert code == 2 and "no run here: it is an image" in err
 
 
 # --- the examples in docs/guides/serving.md ------------------------------------------------------------------------

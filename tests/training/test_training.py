@@ -198,7 +198,7 @@ def test_a_run_stopped_in_its_first_epoch_goes_on_or_begins_anew(tmp_path, tiny_
     start = load_model(run.checkpoints / state["checkpoint"]).get_weights()
     loaded = []
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("lae_tf.training.stages._fit", lambda *given: (loaded.extend(given[3].get_weights()), stop()))
+        patched.setattr("lae_tf.training.stages._fit", lambda *given: (loaded.extend(given[2].get_weights()), stop()))
         train(config, resume=True)
     for before, after in zip(start, loaded, strict=True):
         np.testing.assert_array_equal(before, after)
