@@ -108,6 +108,13 @@ def command(
         click.echo(f"Manifest: {manifest}")
         for problem in result.problems:
             click.echo(f"Skipped: {problem}", err=True)
-        click.echo(f"Next:     lae-tf train {quoted(str(manifest))} --output runs/first")
+        if all(counts.get(split, {}).get(kind) for split in ("train", "val") for kind in ("real", "fake")):
+            click.echo(f"Next:     lae-tf train {quoted(str(manifest))} --output runs/first")
+        else:
+            click.echo(
+                "Training needs real images and fakes in both 'train' and 'val', and a split lacks them: take the "
+                "skipped images away or bring more, and forge into a new folder.",
+                err=True,
+            )
     if result.problems:
         sys.exit(1)

@@ -19,7 +19,7 @@ from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
 from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
-from lae_tf.errors import MissingExtraError, UsageError
+from lae_tf.errors import UsageError
 from lae_tf.files.atomic import write_bytes, write_text
 from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
 
@@ -181,10 +181,8 @@ def ask_server(
     url: str, model: str, token: str | None, files: list[str], batch_size: int, explain: bool
 ) -> Iterator[Any]:
     """Yield a prediction for each file, made by a server."""
-    try:
-        from lae_tf.serving.client.rest_client import Client
-    except ImportError:
-        raise MissingExtraError("lae-tf predict --server", "serve") from None
+    from lae_tf.serving.client.rest_client import Client
+
     with Client(url, model, token=token, batch_size=batch_size) as client:
         yield from client.explain_files(files) if explain else client.predict_files(files)
 

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 
 class Share(click.ParamType):
-    """A share in [0, 1], written ``0.5%`` or ``0.005``."""
+    """A number in [0, 1], written ``0.5%`` or ``0.005``."""
 
     name = "share"
+
+    def __init__(self, expected: str):
+        self._expected = expected
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
@@ -26,17 +29,22 @@ class Share(click.ParamType):
         except ValueError:
             share = math.nan
         if not 0 <= share <= 1:
-            self.fail(f"{text}: expected a share such as 1% or 0.01.", param, ctx)
+            self.fail(f"{text}: expected {self._expected}.", param, ctx)
         return share
 
 
 def threshold_options(command: Callable) -> Callable:
     """Add ``--threshold`` and ``--max-false-alarms``."""
     options = (
-        click.option("--threshold", type=Share(), metavar="SCORE", help="Call an image fake from this score on."),
+        click.option(
+            "--threshold",
+            type=Share("a score from 0 to 1 such as 0.8"),
+            metavar="SCORE",
+            help="Call an image fake from this score on.",
+        ),
         click.option(
             "--max-false-alarms",
-            type=Share(),
+            type=Share("a share such as 1% or 0.01"),
             metavar="SHARE",
             help="Call at most this share of validation's real images fake: 1% or 0.01.",
         ),

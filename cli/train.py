@@ -60,7 +60,7 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_path), "data": data, "decision": decision}))
         return
-    click.echo(f"Masks drawn for {100 * data['mask_budget']:.2f} % of the training images.")
+    click.echo(f"Masks used for {100 * data['mask_budget']:.2f} % of the training images.")
     click.echo(f"Threshold {decision['threshold']:.3f} ({decision['rule']}, {decision['validation_images']} images).")
     click.echo(f"Model: {run.model_path}")
     click.echo(f"Next:  lae-tf evaluate {quoted(str(run.path))} MANIFEST")

@@ -1,4 +1,4 @@
-"""Asks a running server, `lae-tf serve` or TensorFlow Serving, about images. Needs no TensorFlow.
+"""Asks a running server, `lae-tf serve` or TensorFlow Serving, about images. Needs the extra serve, and no TensorFlow.
 
 Usage: python examples/ask_a_server.py URL IMAGE ...
 """

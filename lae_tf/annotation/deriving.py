@@ -57,12 +57,14 @@ def derive_masks(manifest_path: Path, sources: Path | None, masks: Path, paramet
         parameters: of the differencing.
 
     Raises:
-        UsageError: there are no sources, or none of any unlabelled fake.
+        UsageError: there are no sources, or none of any unlabelled fake, or no unlabelled fake.
     """
     manifest = Manifest.read(manifest_path)
     left_out: list[str] = []
     index = _GroupIndex(manifest.frame) if sources is None else _SourceIndex(sources, left_out)
     rows = np.flatnonzero(manifest.mask_state == "unlabelled")
+    if not len(rows):
+        raise UsageError(f"{manifest_path}: every fake has a mask already; there is none to derive.")
     frame = manifest.frame.copy()
     if "mask_source" not in frame:
         frame["mask_source"] = ""

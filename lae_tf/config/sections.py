@@ -279,7 +279,7 @@ class Config(Section):
         values = {"data": {"manifest": path.name}} if is_manifest else read_yaml(path, "data")
         for override in overrides:
             apply_override(values, override)
-        config = cls.parse(values, subject=str(path))
+        config = cls.parse(values, subject="--set" if is_manifest else str(path))
         manifest = (path.parent / config.data.manifest).resolve()
         return config.model_copy(update={"data": config.data.model_copy(update={"manifest": str(manifest)})})
 

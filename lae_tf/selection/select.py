@@ -12,6 +12,7 @@ import numpy as np
 
 from lae_tf.data.ingestion import decodable
 from lae_tf.data.pipeline import image_dataset
+from lae_tf.errors import UsageError
 from lae_tf.files.atomic import building, write_text
 from lae_tf.images.files import write_png
 from lae_tf.model.lae import LAE
@@ -40,8 +41,8 @@ def select_round(run: Run, budget: str, criteria: Criteria, allow_over_budget: b
         The round's folder.
 
     Raises:
-        LAEError: no model, a run that hides masks, no candidates, nothing left of the budget, or another command
-            that changes the run.
+        LAEError: no model, a run that hides masks, no fake without a mask, nothing left of the budget, or another
+            command that changes the run.
     """
     with run.locked():
         config = run.config
@@ -51,6 +52,11 @@ def select_round(run: Run, budget: str, criteria: Criteria, allow_over_budget: b
         original = training_manifest(config).select(split="train")
         asked, judged = asked_paths(run)
         pending = (asked - judged) & set(original.frame["path"][original.mask_state == "unlabelled"])
+        if not (original.mask_state == "unlabelled").any():
+            raise UsageError(
+                "every fake of the training split has a mask already, as those that lae-tf forge made do; "
+                "there is nothing to select."
+            )
         used = int(original.drawn.sum()) + len(pending)
         allowed = parse_budget(budget, len(original), used, allow_over_budget)
         manifest = decodable(original, run.image_cache)

@@ -15,12 +15,15 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-import httpx
-
-from lae_tf.errors import UsageError
+from lae_tf.errors import MissingExtraError, UsageError
 from lae_tf.serving.client.results import Explanation, R, Score, ServerError, read_predictions
 from lae_tf.serving.client.scoring import OF_ITS_IMAGES, Scoring
 from lae_tf.serving.client.uploads import Named, Upload, batched, halves, normalised
+
+try:
+    import httpx
+except ImportError:
+    raise MissingExtraError("the REST client", "serve") from None
 
 __all__ = ["AsyncClient", "Client", "Explanation", "Score", "ServerError"]
 

@@ -205,6 +205,13 @@ def test_where_every_pair_is_bad_the_manifest_stays_as_it_is(folder):
     assert not list(folder.glob("manifest.csv.*"))
 
 
+def test_where_every_fake_has_a_mask_the_sources_are_not_blamed(folder):
+    rows = pd.read_csv(folder / "manifest.csv", keep_default_na=False)
+    rows[rows["label"].eq("real") | rows["mask"].ne("")].to_csv(folder / "manifest.csv", index=False)
+    with pytest.raises(UsageError, match=r"manifest\.csv: every fake has a mask already"):
+        derive_masks(folder / "manifest.csv", folder / "sources", folder / "derived", Differencing())
+
+
 def test_without_a_folder_the_source_is_the_only_real_image_of_the_group(folder):
     rows = pd.read_csv(folder / "manifest.csv", keep_default_na=False).set_index("path")
     Image.fromarray(FLAT).save(folder / "real2.png")

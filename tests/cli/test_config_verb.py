@@ -26,6 +26,13 @@ def test_every_key_is_shown_with_default_values_and_meaning(lae_tf_command):
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_a_bad_value_beside_a_manifest_is_the_options_fault(lae_tf_command, tmp_path):
+    manifest = tmp_path / "m.csv"
+    manifest.touch()
+    code, _, err = lae_tf_command("train", manifest, "--output", tmp_path / "run", "--set", "align.epochs=x")
+    assert code == 2 and "--set: 1 problem" in err and "align.epochs" in err and "m.csv" not in err
+
+
 def test_json_has_the_same_keys_and_with_a_file_their_values(lae_tf_command, file):
     listed = json.loads(lae_tf_command("config", "--json")[1])["keys"]
     resolved = json.loads(lae_tf_command("config", file, "--set", "model.widths=[8, 16]", "--json")[1])["keys"]

@@ -45,6 +45,13 @@ def test_bad_files_are_named_and_the_exit_code_is_one(real, tmp_path, lae_tf_com
     assert "Manifest:" in out and "Skipped:" in error and "bad.jpg" in error
 
 
+def test_where_too_few_images_could_be_read_no_training_is_advised(real, tmp_path, lae_tf_command):
+    for file in sorted(real.iterdir())[1:]:
+        file.write_text("no image")
+    code, out, error = lae_tf_command("forge", real, tmp_path / "out", "--methods", "copy-move")
+    assert code == 1 and "a split lacks them" in error and "lae-tf train" not in out
+
+
 def test_wrong_method_is_a_usage_error_and_writes_nothing(real, tmp_path):
     result = CliRunner().invoke(command, [str(real), str(tmp_path / "out"), "--methods", "copymove"])
     assert isinstance(result.exception, UsageError) and result.exception.exit_code == 2

@@ -96,6 +96,15 @@ def test_derived_masks_cost_nothing(run: Run) -> None:
     assert settings["share_after"] == pytest.approx(2 / len(train_part(run)))
 
 
+def test_where_every_fake_has_a_mask_the_reason_is_said(run: Run) -> None:
+    path = Path(run.config.data.manifest)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table[table["label"].eq("real") | table["mask"].ne("")].to_csv(path, index=False)
+    with pytest.raises(UsageError, match="every fake of the training split has a mask already"):
+        select_round(run, "2%", Criteria("random"))
+    assert not run.rounds.exists()
+
+
 def test_images_judged_real_free_the_budget_and_are_not_asked_for_again(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
     first = select_round(run, str(used + 2), Criteria("random", seed=5), allow_over_budget=True)

@@ -87,8 +87,8 @@ def test_no_more_validation_images_are_called_fake_than_was_asked_for(trained_ru
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--threshold", "1.5"], "expected a share such as 1% or 0.01"),
-        (["--threshold", "nan"], "expected a share"),
+        (["--threshold", "1.5"], "1.5: expected a score from 0 to 1"),
+        (["--threshold", "nan"], "expected a score"),
         (["--max-false-alarms", "few"], "expected a share"),
         (["--max-false-alarms", "-1%"], "expected a share"),
         (["--max-false-alarms", "1"], "above 0 and below 100 %"),
