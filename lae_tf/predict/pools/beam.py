@@ -9,9 +9,11 @@ from __future__ import annotations
 import _thread
 import contextlib
 import shutil
+import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pyarrow as pa
@@ -141,6 +143,10 @@ def score_with_beam(
     return Outcome(out, finals[1] if failed else None, finals[2] if top else None, scored, failed)
 
 
+class _WorkerGoneError(BaseException):
+    """Ends the wait of the main thread; no library between takes it for an error of its own."""
+
+
 @contextlib.contextmanager
 def _end_without_workers() -> Iterator[None]:
     """End a pipeline whose worker process is gone; Beam's FnApiRunner would wait for its answer for ever.
@@ -161,20 +167,23 @@ def _end_without_workers() -> Iterator[None]:
         report(failure)
         if failure.exc_value and str(failure.exc_value).startswith("Worker subprocess exited"):
             lost.append(failure.exc_value)
-            _thread.interrupt_main()
+            _thread.interrupt_main(signal.SIGUSR1)  # SIGINT is a person's
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise _WorkerGoneError
 
     threading.excepthook = hook
+    before = signal.signal(signal.SIGUSR1, end)
     try:
         yield
-    except KeyboardInterrupt:
-        if lost:
-            raise LAEError(f"a worker process is gone ({lost[0]}); nothing was written, start again.") from lost[0]
-        raise
+    except _WorkerGoneError:
+        raise LAEError(f"a worker process is gone ({lost[0]}); nothing was written, start again.") from lost[0]
     except RuntimeError as error:
         if "Channel closed prematurely" in str(error):
             raise LAEError("a worker process is gone; nothing was written, start again.") from error
         raise
     finally:
+        signal.signal(signal.SIGUSR1, before)
         threading.excepthook = report
 
 
