@@ -99,7 +99,12 @@ def test_derived_masks_cost_nothing(run: Run) -> None:
 def test_where_every_fake_has_a_mask_the_reason_is_said(run: Run) -> None:
     path = Path(run.config.data.manifest)
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    table[table["label"].eq("real") | table["mask"].ne("")].to_csv(path, index=False)
+    table = table[table["label"].eq("real") | table["mask"].ne("")]
+    for column in ("path", "mask"):
+        table[column] = [str(path.parent / value) if value else "" for value in table[column]]
+    table.to_csv(run.path / "masked.csv", index=False)  # the data themselves are shared with other tests
+    data = run.config.data.model_copy(update={"manifest": str(run.path / "masked.csv")})
+    run.config.model_copy(update={"data": data}).write(run.config_path)
     with pytest.raises(UsageError, match="every fake of the training split has a mask already"):
         select_round(run, "2%", Criteria("random"))
     assert not run.rounds.exists()
