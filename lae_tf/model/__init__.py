@@ -40,7 +40,7 @@ def load_model(path: str | Path, compile: bool = True) -> LAE:
         raise
     except Exception as error:  # whatever values that do not fit the model raise, in Keras, TensorFlow or HDF5
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if version.partition(".")[0] != keras.__version__.partition(".")[0]:
+        if version.partition(".")[0] != addons.KERAS_MAJOR:
             reason += f"; it was saved by Keras {version}, and this is {keras.__version__}: open it where it was made"
         raise LAEError(f"{path}: cannot be read as a Keras model ({reason}).") from error
     if not isinstance(model, LAE):

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 __all__ = [
     "KERAS_3",
+    "KERAS_MAJOR",
     "STACK",
     "STACKS",
     "SigmoidFocalCrossEntropy",
@@ -38,7 +39,8 @@ __all__ = [
     "synchronize_normalization",
 ]
 
-KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
+KERAS_MAJOR = keras.__version__.partition(".")[0]
+KERAS_3 = int(KERAS_MAJOR) >= 3
 STACK = "current" if KERAS_3 else "classic"
 STACKS = {
     "classic": "TensorFlow 2.15, Keras 2.15 and tensorflow-addons, for Python 3.10 and 3.11",
