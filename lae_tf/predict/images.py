@@ -15,38 +15,20 @@ from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
 from lae_tf.model.lae import LAE
 from lae_tf.predict.prefetch import prefetched
+from lae_tf.predict.scored import ScoredImage
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What the model says of one file.
+class Prediction(ScoredImage):
+    """What the model says of one file, and what it saw.
 
     Attributes:
-        path: the file.
-        score: calibrated P(fake); NaN for a bad file.
-        label: ``fake`` where score >= threshold, else ``real``; empty for a bad file.
-        logit: s before calibration.
-        threshold: of the decision.
-        error: empty, or why the file could not be scored.
         image: float32 (S, S, 3) in [0, 1], what the model saw; None for a bad file.
         attention: float32 (S, S) in [0, 1]; None for a bad file.
     """
 
-    path: str
-    score: float = float("nan")
-    label: str = ""
-    logit: float = float("nan")
-    threshold: float = float("nan")
-    error: str = ""
     image: np.ndarray | None = None
     attention: np.ndarray | None = None
-
-    def record(self) -> dict[str, object]:
-        """Return the fields for tables and JSON: path and error, or path, score, label, logit, threshold."""
-        if self.error:
-            return {"path": self.path, "error": self.error}
-        names = ("path", "score", "label", "logit", "threshold")
-        return {name: getattr(self, name) for name in names}
 
 
 def predict_files(model: LAE, paths: list[str], batch_size: int = 32) -> Iterator[Prediction]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lae_tf.errors import LAEError
 from lae_tf.metrics.decision import label_of
+from lae_tf.predict.scored import ScoredImage
 
 R = TypeVar("R", bound="Score")
 
@@ -28,33 +29,10 @@ class ServerError(LAEError):
 
 
 @dataclass(frozen=True)
-class Score:
-    """What the model says of one image; the fields of ``lae-tf predict``.
-
-    Attributes:
-        path: the file, or the name that was given.
-        score: calibrated P(fake); NaN for a bad file.
-        label: ``fake`` where score >= threshold, else ``real``; empty for a bad file.
-        logit: s before calibration.
-        threshold: of the decision.
-        error: empty, or why the file could not be scored.
-    """
+class Score(ScoredImage):
+    """What the model says of one image; the fields of ``lae-tf predict``."""
 
     signature: ClassVar[str] = "serving_default"
-
-    path: str
-    score: float = float("nan")
-    label: str = ""
-    logit: float = float("nan")
-    threshold: float = float("nan")
-    error: str = ""
-
-    def record(self) -> dict[str, object]:
-        """Return the fields for tables and JSON: path and error, or path, score, label, logit, threshold."""
-        if self.error:
-            return {"path": self.path, "error": self.error}
-        names = ("path", "score", "label", "logit", "threshold")
-        return {name: getattr(self, name) for name in names}
 
     def at(self: R, threshold: float) -> R:
         """Return the same score with the label that another threshold gives it."""
