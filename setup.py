@@ -61,7 +61,6 @@ setup(
         "ai-edge-litert>=1.2",
         "tf-keras-vis>=0.8.7",
         "click>=8.1",
-        "filelock>=3.12",
         "google-crc32c>=1.5",
         "h5py>=3.8",
         "jinja2>=3.1",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from lae_tf.comparison.degradations import DEGRADATIONS, degrade
 from lae_tf.comparison.peers import build_peer
@@ -24,6 +24,7 @@ from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.scoring import example_rows, score_manifest
 from lae_tf.files.atomic import write_text
+from lae_tf.files.locking import locked
 from lae_tf.runtime.allocator import keep_freed_memory
 from lae_tf.runtime.environment import describe
 from lae_tf.training.calibrate import decision_threshold, scale_of
@@ -36,10 +37,14 @@ TIMED_BATCHES = 10
 FORGED = "(made on the fly)"  # in place of a method's name
 
 
-def lock_of(folder: Path) -> FileLock:
-    """Return the lock that the process of a cell holds; it lies beside the cell's folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.parent / f".{folder.name}.lock")
+def lock_of(folder: Path) -> AbstractContextManager[None]:
+    """Return the lock that the process of a cell holds; it lies beside the cell's folder.
+
+    Raises:
+        LAEError: on entering it, where another process holds it.
+    """
+    refusal = f"{folder.name} is being run by another process; wait for it, or end it."
+    return locked(folder.parent / f".{folder.name}.lock", refusal)
 
 
 def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: int) -> None:
@@ -195,13 +200,11 @@ def main() -> None:
     folder = Path(sys.argv[1])
     keep_freed_memory()
     try:
-        with lock_of(folder).acquire(blocking=False):
+        with lock_of(folder):
             request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
             config = Config.parse(request["config"], str(folder))
             keras.utils.set_random_seed(config.seed)
             run_cell(folder, request["peer"], config, request["robustness_images"])
-    except Timeout:
-        sys.exit("Error: another process runs this cell.")
     except LAEError as error:
         sys.exit(f"Error: {' '.join(str(error).split())}")
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from tqdm import tqdm
 
 from lae_tf.comparison.cell import REQUEST, lock_of
@@ -77,15 +76,15 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path
 def _run(cell: Cell, settings: dict[str, Any], request: dict[str, Any], place: Path) -> str | None:
     """Run one cell in a process of its own; return what went wrong, in one sentence."""
     try:
-        with lock_of(place).acquire(blocking=False):
+        with lock_of(place):
             if (place / RESULT).is_file():  # another process has finished it meanwhile
                 return None
             if place.exists():
                 shutil.rmtree(place)
             write_text(place / SETTINGS, json.dumps(settings, indent=2))
             write_text(place / REQUEST, json.dumps(request, indent=2))
-    except Timeout:
-        return f"{cell.name} is being run by another process; wait for it, or end it."
+    except LAEError as error:
+        return str(error)
     log = place / "log.txt"
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(  # noqa: S603 - our own module, in our own interpreter
