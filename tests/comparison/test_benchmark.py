@@ -45,10 +45,20 @@ def run(protocol, *options):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 
 
-def test_compare_resume_and_report(protocol):
-    first = run(protocol)
+@pytest.fixture(scope="module")
+def first(protocol):
+    """The first run of the comparison, in whose folder the tests below go on; whatever worker they run on."""
+    return run(protocol)
+
+
+@pytest.fixture
+def compared(protocol, first):
     assert first.returncode == 0, first.stderr
-    _, _, out = protocol
+    return protocol
+
+
+def test_compare_resume_and_report(compared, first):
+    _, _, out = compared
     assert "LAE minus the best peer (lae-encoder)" in first.stdout and "| **lae** |" in first.stdout
     page = (out / "comparison.html").read_text()
     assert page.count("AUROC under ") == page.count("Accuracy under ") > 0
@@ -91,16 +101,15 @@ def test_compare_resume_and_report(protocol):
     finished = out / "cells" / "lae-0" / "result.json"
     before, stamp = scores.read_text(), finished.stat().st_mtime_ns
     (scores.parent / "result.json").unlink()
-    again = run(protocol, "--json")
+    again = run(compared, "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["best_peer"] == "lae-encoder"
     assert scores.read_text() == before
     assert finished.stat().st_mtime_ns == stamp
 
 
-def test_a_failed_cell_does_not_stop_the_others(protocol, tmp_path):
-    """In the folder of the test above, whose cell of the encoder is finished."""
-    path, data, out = protocol
+def test_a_failed_cell_does_not_stop_the_others(compared, tmp_path):
+    path, data, out = compared
     broken = tmp_path / "broken.yaml"
     values = yaml.safe_load(path.read_text())
     # "split" without its loss is refused by the model's builder, in the cell's own process.
@@ -113,9 +122,9 @@ def test_a_failed_cell_does_not_stop_the_others(protocol, tmp_path):
     assert "| lae-encoder |" in done.stdout
 
 
-def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(protocol, tmp_path):
+def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(compared, tmp_path):
     """The folder is refused while it holds the cell that is no longer true, whatever is asked for."""
-    path, data, out = protocol
+    path, data, out = compared
     changed = tmp_path / "changed.yaml"
     values = yaml.safe_load(path.read_text())
     values["training"]["model"]["blocks"] = 0
@@ -132,8 +141,8 @@ def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(protoc
     assert done.returncode == 0 and finished.stat().st_mtime_ns == stamp
 
 
-def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_other_data(protocol, tmp_path):
-    path, data, out = protocol
+def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_other_data(compared, tmp_path):
+    path, data, out = compared
     moved, data_moved = tmp_path / "out", tmp_path / "data"
     shutil.copytree(out, moved)
     shutil.copytree(data, data_moved)
@@ -153,8 +162,8 @@ def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_othe
     assert refused.returncode == 2 and "other settings or data" in refused.stderr
 
 
-def test_a_folder_of_an_older_version_is_refused(protocol, tmp_path):
-    path, data, out = protocol
+def test_a_folder_of_an_older_version_is_refused(compared, tmp_path):
+    path, data, out = compared
     old = tmp_path / "out"
     shutil.copytree(out, old)
     (old / "cells" / "lae-0" / "settings.json").unlink()
@@ -162,8 +171,8 @@ def test_a_folder_of_an_older_version_is_refused(protocol, tmp_path):
     assert refused.returncode == 2 and "lae-0 was run with other settings" in refused.stderr
 
 
-def test_settings_result_and_scores_are_all_that_a_comparison_needs(protocol, tmp_path):
-    path, data, out = protocol
+def test_settings_result_and_scores_are_all_that_a_comparison_needs(compared, tmp_path):
+    path, data, out = compared
     for cell in ("lae-0", "lae-encoder-0"):
         (tmp_path / "cells" / cell).mkdir(parents=True)
         for name in ("settings.json", RESULT, "scores.csv"):
@@ -176,8 +185,8 @@ def test_settings_result_and_scores_are_all_that_a_comparison_needs(protocol, tm
     assert ours["table"] == theirs["table"] and ours["differences"] == theirs["differences"]
 
 
-def test_a_cell_that_another_process_runs_is_left_alone(protocol):
-    path, data, out = protocol
+def test_a_cell_that_another_process_runs_is_left_alone(compared):
+    path, data, out = compared
     place = out / "cells" / "lae-encoder-0"
     result = (place / RESULT).read_text()
     (place / RESULT).unlink()
