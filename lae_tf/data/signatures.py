@@ -6,10 +6,10 @@ import os
 from enum import Enum
 
 from lae_tf.images.files import SUFFIXES, reads_as_image
+from lae_tf.images.headers import TIFF_STARTS
 from lae_tf.video.frames import SUFFIXES as VIDEO_SUFFIXES
 
 _HEAD = 512
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Other suffixes of the formats that are read: a file so called that holds none of them is worth a word.
 _OTHER_NAMES = (".jfif", ".jpe", ".jif", ".jfi", ".pjpeg", ".pjp", ".apng", ".dib", ".mpo")
 _FOREIGN_SUFFIXES = (
@@ -53,7 +53,7 @@ def content_of(path: str) -> Content:
     # What became a pipe meanwhile must not make anybody wait.
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
         head = file.read(_HEAD)
-    if head.startswith(_TIFF):
+    if head.startswith(TIFF_STARTS):
         return Content.IMAGE if suffix == "" or suffix.startswith(".tif") else Content.UNREADABLE
     if reads_as_image(head):
         return Content.IMAGE

@@ -7,13 +7,14 @@ a lock on it, which ends with the process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from lae_tf.files.locking import try_lock
 
 _TEMPORARY = re.compile(r"\.(.+-)?[0-9a-f]{32}(\.tmp(\..+)?)?")
 _tidied: set[str] = set()
@@ -73,7 +74,7 @@ def _held(path: Path, folder: bool) -> Iterator[Path]:
             if folder:
                 path.mkdir()
             lock = os.open(path, os.O_RDONLY if folder else os.O_CREAT | os.O_RDWR, 0o666)
-            if not _lock(lock, unsupported=True) or not path.exists():  # another process tidied up just then
+            if not try_lock(lock, unsupported=True) or not path.exists():  # another process tidied up just then
                 os.close(lock)
                 lock = None
         yield path
@@ -96,7 +97,7 @@ def _tidy(folder: str) -> None:
         with contextlib.suppress(OSError):
             lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                if not _lock(lock, unsupported=False):
+                if not try_lock(lock, unsupported=False):
                     continue
                 if os.path.isdir(path):
                     shutil.rmtree(path, ignore_errors=True)
@@ -104,17 +105,6 @@ def _tidy(folder: str) -> None:
                     os.unlink(path)
             finally:
                 os.close(lock)
-
-
-def _lock(file: int, unsupported: bool) -> bool:
-    """Lock an open file or folder, if nobody else has; ``unsupported`` is the answer where there are no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return unsupported
-    return True
 
 
 def _synchronise(path: Path) -> None:

@@ -25,13 +25,9 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         lock = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock, unsupported=True):
             os.close(lock)
-            raise LAEError(refusal) from None
-        except OSError:  # a file system without locks: as if there were none
-            break
+            raise LAEError(refusal)
         if _is_open(file, lock):
             break
         os.close(lock)  # whoever held it has removed it just then
@@ -40,6 +36,17 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)
         os.close(lock)
+
+
+def try_lock(file: int, unsupported: bool) -> bool:
+    """Lock an open file or folder, if nobody else has; ``unsupported`` is the answer where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return unsupported
+    return True
 
 
 def _is_open(file: Path, descriptor: int) -> bool:

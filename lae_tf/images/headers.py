@@ -15,6 +15,7 @@ from PIL import (
 )
 
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_MARKERS = 10_000
 """Markers of a JPEG that are passed over to find its frame header."""
 
@@ -25,7 +26,7 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], type[ImageFile.ImageFile]], ...] = (
     ((PNG_START,), PngImagePlugin.PngImageFile),
     ((b"BM",), BmpImagePlugin.BmpImageFile),
     ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+    (TIFF_STARTS, TiffImagePlugin.TiffImageFile),
     ((b"RIFF",), WebPImagePlugin.WebPImageFile),
 )
 
