@@ -47,6 +47,15 @@ def lae_tf_command(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    """A browser of a test module's own."""
+    from chromium import start_chromium
+
+    with start_chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory) -> Path:
     """Folder of this test session, the same for all of its pytest-xdist workers."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from chromium import start_chromium
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions import interaction
@@ -29,12 +28,6 @@ from lae_tf.masks.polygons import fill_polygon
 pytestmark = pytest.mark.browser
 
 HEIGHT, WIDTH = 31, 41
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    with start_chromium(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
 
 
 class Page:

@@ -8,7 +8,6 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from chromium import start_chromium
 from PIL import Image
 from selenium.webdriver.common.by import By
 
@@ -20,12 +19,6 @@ from lae_tf.report.plots import roc_curves
 pytestmark = pytest.mark.browser
 
 EVIL = "<img src=x onerror='document.title=1'><script>document.title=1</script>.png"
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    with start_chromium(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
