@@ -7,7 +7,6 @@ image that was made smaller is brought back to its size, so that masks stay exac
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -19,6 +18,7 @@ Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 _INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 _MACROBLOCK = 16  # pixels; video is coded in whole ones
+_QUIET = {"libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"}}
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -41,20 +41,15 @@ def video(image: np.ndarray, crf: int, codec: str = "libx264") -> np.ndarray:
     """
     height, width = image.shape[:2]
     padded = np.pad(image, [(0, -height % _MACROBLOCK), (0, -width % _MACROBLOCK), (0, 0)], mode="edge")
-    stored = io.BytesIO()
-    with av.open(stored, "w", format="matroska") as container:
-        stream = container.add_stream(codec, rate=Fraction(25), options={"crf": str(crf), "preset": "veryfast"})
-        stream.height, stream.width = padded.shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        if codec == "libx265":
-            stream.options = {**stream.options, "x265-params": "log-level=none:pools=none:frame-threads=1"}
-        frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    stored.seek(0)
-    with av.open(stored) as container:
-        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    return np.ascontiguousarray(decoded[:height, :width])
+    # Without a container, whose time stamps a single frame does not need.
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.height, encoder.width = padded.shape[:2]
+    encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 25), 1
+    encoder.options = {"crf": str(crf), "preset": "veryfast", **_QUIET.get(codec, {})}
+    packets = [*encoder.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")), *encoder.encode(None)]
+    decoder = av.CodecContext.create({"libx264": "h264", "libx265": "hevc"}[codec], "r")
+    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    return np.ascontiguousarray(frames[0].to_ndarray(format="rgb24")[:height, :width])
 
 
 def scale(image: np.ndarray, factor: float, down: int = cv2.INTER_AREA, up: int = cv2.INTER_LINEAR) -> np.ndarray:
