@@ -65,7 +65,7 @@ def make_config(manifest: Path, output: Path, **sections: dict) -> Config:
         "seed": 3,
         "output": str(output),
         "data": {"manifest": str(manifest), "image_size": SIZE, "batch_size": 8, "self_forged": 0},
-        "model": {"widths": [8, 8, 16], "blocks": 0},
+        "model": {"widths": [8, 8, 16], "blocks": 0, "trunk": "none"},
         "pretrain": {"epochs": 6, "learning_rate": 5e-3},
         "align": {"epochs": 4, "learning_rate": 3e-3},
     }

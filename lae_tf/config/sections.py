@@ -87,6 +87,9 @@ class AugmentConfig(Section):
     """Probability of brightness, contrast and saturation jitter."""
     colour_strength: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Largest relative change of each."""
+    degrade: Probability = 0.5
+    """Probability of what happens to pictures on their way: one to three of JPEG, rescaling, a messenger, WebP, blur,
+    noise and video coding. 0 trains for pixels that were never touched, whose faintest traces it then knows best."""
 
     @model_validator(mode="after")
     def _check(self) -> AugmentConfig:
@@ -113,12 +116,10 @@ class ModelConfig(Section):
     """Let every stage see how far its features are from their mean over the image."""
     self_correlation: bool = True
     """Give the stem a map of what the image repeats beside RGB."""
-    backbone: Literal["xception", "efficientnetv2-b0", "mobilenet-v3"] | None = None
-    """Network of Keras in the encoder's place; it takes the last of the widths alone and sees RGB alone."""
-    backbone_weights: str | None = None
-    """Weights of the backbone: a file, imagenet (downloads them), or null for random ones."""
-    backbone_stride: Literal[8, 16, 32] = 8
-    """Stride in pixels at which the backbone is cut."""
+    trunk: Literal["efficientnet-lite0", "none"] = "efficientnet-lite0"
+    """Pretrained network beside the encoder's own stages; none for the encoder alone."""
+    trunk_weights: Literal["imagenet"] | None = "imagenet"
+    """Weights that the trunk begins with: ImageNet's, from an installed package, or null for random ones."""
     head: Literal["lse", "gap", "split"] = "lse"
     """Pooling of the evidence: log-mean-exp or mean; split is ForensicTransfer's latent."""
     lse_sharpness: Positive = 2.0
@@ -134,7 +135,23 @@ class ModelConfig(Section):
     @property
     def stride(self) -> int:
         """Pixels of the input for each cell of the features, a power of two."""
-        return int(self.backbone_stride) if self.backbone else 2 ** (len(self.widths) - 1)
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def size_step(self) -> int:
+        """Pixels that the side of the input must be a multiple of."""
+        return self.stride if self.trunk == "none" else max(self.stride, 16)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, values: Any) -> Any:
+        """Read what was written before there was a trunk."""
+        if not isinstance(values, dict) or "backbone" not in values:
+            return values
+        if values["backbone"] is not None:
+            raise ValueError("backbone is no longer there; the key trunk has taken its place")
+        kept = {name: value for name, value in values.items() if not name.startswith("backbone")}
+        return {"trunk": "none", **kept}
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

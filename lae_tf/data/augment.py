@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from lae_tf.config.sections import AugmentConfig
+from lae_tf.forge.degradations import launder
 from lae_tf.runtime.addons import gaussian_filter2d
+from lae_tf.runtime.graph_calls import call_python
 
 BLUR_LEVELS = 4
 
@@ -38,6 +41,8 @@ def augment(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentC
     if config.jpeg:
         low, high = config.jpeg_quality
         image = _sometimes(config.jpeg, seeds[4], image, lambda x, s: _jpeg(x, s, low, high))
+    if config.degrade:
+        image = _sometimes(config.degrade, seeds[5], image, _launder)
     return image, mask
 
 
@@ -124,3 +129,12 @@ def _noise(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
 def _jpeg(image: tf.Tensor, seed: tf.Tensor, low: int, high: int) -> tf.Tensor:
     quality = tf.random.stateless_uniform((), seed, low, high + 1, tf.int32)
     return tf.image.adjust_jpeg_quality(image, quality)
+
+
+def _launder(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def run(values: np.ndarray, draw: np.ndarray) -> np.ndarray:
+        levels = np.rint(255 * values).astype(np.uint8)
+        # NumPy wants no negative seeds.
+        return launder(levels, np.random.default_rng(draw.astype(np.uint32))).astype(np.float32) / 255
+
+    return call_python(run, [image, seed], tf.float32)

@@ -176,12 +176,9 @@ def _check_size(config: dict[str, Any], values: int) -> None:
     """
     model = _bounded(ModelConfig, {name: config[name] for name in ("widths", "blocks") if name in config})
     _bounded(DataConfig, {"manifest": "", "image_size": config.get("image_size", 128)})
-    last = model.widths[-1]
-    # Less than there are: the 3 x 3 convolutions of the encoder, or of a backbone's decoder the first.
-    least = 9 * last * (last // 2)
-    if not config.get("backbone"):
-        pairs = zip(model.widths, model.widths[1:], strict=False)
-        least = sum(9 * (before + 2 * model.blocks * width) * width for before, width in pairs)
+    # Less than there are: the 3 x 3 convolutions of the encoder's stages.
+    pairs = zip(model.widths, model.widths[1:], strict=False)
+    least = sum(9 * (before + 2 * model.blocks * width) * width for before, width in pairs)
     if least > values:
         raise ValueError(f"config.json asks for at least {least} weights, but there are {values}")
 

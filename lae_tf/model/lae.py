@@ -13,7 +13,7 @@ from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
 from lae_tf.model.head import build_head
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
-from lae_tf.model.networks import build_backbone_encoder, build_decoder, build_encoder
+from lae_tf.model.networks import build_decoder, build_encoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.model.shapes import Shape
@@ -45,7 +45,7 @@ class LAE(keras.Model):
     ``mask_weight`` (B, 1): 1 where the mask is known (annotated fakes, and real images), 0 where it is not.
 
     Args:
-        image_size: S in pixels, a multiple of the stride.
+        image_size: S in pixels, a multiple of the stride, and of 16 with a trunk.
         discriminator: add the patch discriminator that adversarial and feature-matching losses need.
         dtype: precision policy, for example ``mixed_bfloat16``; the default is Keras' global policy. Head,
             attention, losses and metrics compute in float32 under every policy.
@@ -66,18 +66,17 @@ class LAE(keras.Model):
         # The networks follow the policy; what the model itself computes stays float32, so nothing is cast here.
         super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **arguments)
         config = ModelConfig.of(given)
-        stride = config.stride
-        if image_size <= 0 or image_size % stride:
-            raise ValueError(f"image_size must be a multiple of the stride {stride}. Received {image_size!r}.")
+        if image_size <= 0 or image_size % config.size_step:
+            whose = "the stride" if config.size_step == config.stride else "the trunk's stride"
+            raise ValueError(f"image_size must be a multiple of {config.size_step}, {whose}. Received {image_size!r}.")
 
         # === Layers ===
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
-        grid, channels = image_size // stride, config.widths[-1]
-        doublings = stride.bit_length() - 1
+        grid, channels = image_size // config.stride, config.widths[-1]
+        doublings = config.stride.bit_length() - 1
         decoder_widths = [max(16, channels // 2**step) for step in range(1, doublings)]
         with addons.policy_scope(self.dtype_policy):
-            build = build_backbone_encoder if config.backbone else build_encoder
-            self.encoder = build(image_size, config)
+            self.encoder = build_encoder(image_size, config)
             self.decoder = build_decoder(grid, channels, decoder_widths)
         self.head = build_head(config.head, config.lse_sharpness)
         self.head.build((None, grid, grid, channels))
@@ -270,9 +269,15 @@ class LAE(keras.Model):
             "dtype": self.dtype_policy.name,
             "image_size": self.image_size,
             **self.hyperparameters.model_dump(mode="json"),
-            "backbone_weights": None,  # the saved file holds the weights
+            "trunk_weights": None,  # the saved file holds the weights
             "discriminator": self.discriminator is not None,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LAE:
+        if "trunk" not in config:  # saved before there was one
+            config = {"trunk": "none", **{name: value for name, value in config.items() if "backbone" not in name}}
+        return super().from_config(config)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         if not getattr(self, "term_means", None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,17 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.config.sections import ModelConfig
-from lae_tf.errors import LAEError
 from lae_tf.model.self_correlation import SelfCorrelation
 from lae_tf.model.shapes import Shape
-from lae_tf.model.weights_file import check_hdf5
-
-# Networks of keras.applications and the input range each one expects, as (scale, offset) on [0, 1] images.
-BACKBONES: dict[str, tuple[str, float, float]] = {
-    "xception": ("Xception", 2.0, -1.0),
-    "efficientnetv2-b0": ("EfficientNetV2B0", 255.0, 0.0),
-    "mobilenet-v3": ("MobileNetV3Large", 255.0, 0.0),
-}
+from lae_tf.model.trunk import STRIDES, build_trunk
 
 # First-, second- and third-order residuals of the spatial rich model (Fridrich & Kodovsky 2012), each with
 # coefficients that sum to zero, centred in 5 x 5, so that smooth content vanishes.
@@ -133,11 +124,14 @@ def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
     """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
 
     The stem keeps the full resolution, where the traces of a manipulation are; every further width halves
-    it, so that stride = 2 ** (len(widths) - 1).
+    it, so that stride = 2 ** (len(widths) - 1). The trunk stands beside it and joins its last features.
 
     Args:
-        image_size: S in pixels, a multiple of the stride.
-        config: widths, blocks, high_pass, contrast and self_correlation count.
+        image_size: S in pixels, a multiple of ``config.size_step``.
+        config: widths, blocks, high_pass, contrast, self_correlation and the trunk count.
+
+    Raises:
+        LAEError: the trunk's weights cannot be had.
     """
     image = keras.Input((image_size, image_size, 3), name="image")
     views = [image]
@@ -154,52 +148,28 @@ def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
             x = _residual_block(x, width, f"stage{stage}_block{block + 1}")
         if config.contrast:
             x = Contrast(name=f"stage{stage}_contrast")(x)
-    if config.contrast:
+    if config.trunk != "none":
+        seen = _trunk_features(image, image_size, config)
+        x = keras.layers.Concatenate(name="with_trunk")([x, seen])
+        x = _convolution(config.widths[-1], "mix")(x)
+    elif config.contrast:
         x = _convolution(config.widths[-1], "mix", size=1)(x)
     return keras.Model(image, x, name="encoder")
 
 
-def build_backbone_encoder(image_size: int, config: ModelConfig) -> keras.Model:
-    """Build an encoder from a network of ``keras.applications``, cut where its stride reaches ``backbone_stride``.
-
-    The last layer of that resolution, projected to ``widths[-1]`` channels, gives the features.
-
-    Args:
-        image_size: S in pixels, a multiple of the stride.
-        config: backbone, backbone_weights, backbone_stride and the last of widths count.
-
-    Raises:
-        LAEError: the weights cannot be had.
-    """
-    backbone, weights, stride = str(config.backbone), config.backbone_weights, config.stride
-    constructor, scale, offset = BACKBONES[backbone]
-    is_file = weights is not None and Path(weights).is_file()
-    if weights not in (None, "imagenet") and not is_file:
-        raise LAEError(f"backbone weights {weights}: no such file; expected a path, 'imagenet' or nothing.")
-    try:
-        network = getattr(keras.applications, constructor)(
-            include_top=False, weights=None if is_file else weights, input_shape=(image_size, image_size, 3)
-        )
-        if weights is not None and is_file:
-            check_hdf5(weights, stored_plainly=False)
-            network.load_weights(weights)
-    except Exception as error:  # Keras raises whatever its downloader or HDF5 raises.
-        if weights is None:
-            raise
-        raise LAEError(
-            f"ImageNet or given weights of {backbone} cannot be loaded ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). Put the file into the Keras cache, name one with "
-            "model.backbone_weights, or train from scratch without."
-        ) from error
-    size = image_size // stride
-    layers = [layer for layer in network.layers if tuple(layer.output.shape[1:3]) == (size, size)]
-    if not layers:
-        raise LAEError(f"backbone {backbone} has no layer of stride {stride} at {image_size} pixels; try 16 or 32.")
-    trunk = keras.Model(network.inputs, layers[-1].output, name=backbone.replace("-", "_"))
-    image = keras.Input((image_size, image_size, 3), name="image")
-    x = keras.layers.Rescaling(scale, offset, name="backbone_range")(image)
-    x = _convolution(config.widths[-1], "projection", size=1)(trunk(x))
-    return keras.Model(image, x, name="encoder")
+def _trunk_features(image: tf.Tensor, image_size: int, config: ModelConfig) -> tf.Tensor:
+    """Bring the trunk's outputs to the encoder's stride and mix them: (B, S / stride, S / stride, C)."""
+    outputs = build_trunk(image_size, pretrained=config.trunk_weights is not None)(image)
+    at_stride = []
+    for output, stride in zip(outputs, STRIDES, strict=True):
+        if stride < config.stride:
+            output = keras.layers.AveragePooling2D(config.stride // stride, name=f"trunk{stride}_pool")(output)
+        for doubling in range((stride // config.stride).bit_length() - 1):
+            output = Doubling(name=f"trunk{stride}_double{doubling + 1}")(output)
+        at_stride.append(output)
+    x = keras.layers.Concatenate(name="trunk_outputs")(at_stride)
+    x = _convolution(config.widths[-1], "trunk_mix", size=1)(x)
+    return Contrast(name="trunk_contrast")(x) if config.contrast else x
 
 
 def build_decoder(grid: int, channels: int, widths: Sequence[int], name: str = "decoder") -> keras.Model:

@@ -28,7 +28,7 @@ def protocol(tiny_manifest, tmp_path_factory):
         "seeds": [0],
         "training": {
             "data": {"image_size": 32, "batch_size": 8, "mask_share": 0.1},
-            "model": {"widths": [4, 8, 8]},
+            "model": {"widths": [4, 8, 8], "trunk": "none"},
             "pretrain": {"epochs": 1},
             "align": {"epochs": 1},
         },

@@ -38,7 +38,7 @@ def test_every_key_is_listed_with_its_meaning():
         ("data.self_forged", "number, 0 <= x < 0.5"),
         ("augment.jpeg_quality", "[integer, 1 <= x <= 100; integer, 1 <= x <= 100]"),
         ("model.head", "lse, gap or split"),
-        ("model.backbone_stride", "8, 16 or 32"),
+        ("model.trunk", "efficientnet-lite0 or none"),
         ("model.attention_threshold", "number"),
         ("losses.focal_gamma", "number > 0"),
         ("align.annotated", "number, 0 < x < 1"),

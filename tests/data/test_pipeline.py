@@ -19,10 +19,14 @@ from lae_tf.images.files import read_mask, write_png
 from lae_tf.model.preprocessing import Preprocessor
 
 SIZE = 32
-STILL = AugmentConfig(flip=0, geometry=0, jpeg=0, blur=0, noise=0, colour=0)
+STILL = AugmentConfig(flip=0, geometry=0, jpeg=0, blur=0, noise=0, colour=0, degrade=0)
 FLIPS = STILL.model_copy(update={"flip": 0.5})
-EVERYTHING = AugmentConfig(flip=0.5, geometry=1, jpeg=1, blur=1, noise=1, colour=1, rotation=40, translation=0.2)
-MOVES = AugmentConfig(flip=0.5, geometry=0.8, jpeg=0, blur=0, noise=0, colour=0, rotation=40, translation=0.2, crop=0.3)
+EVERYTHING = AugmentConfig(
+    flip=0.5, geometry=1, jpeg=1, blur=1, noise=1, colour=1, degrade=1, rotation=40, translation=0.2
+)
+MOVES = AugmentConfig(
+    flip=0.5, geometry=0.8, jpeg=0, blur=0, noise=0, colour=0, degrade=0, rotation=40, translation=0.2, crop=0.3
+)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +268,7 @@ def test_augmentation_is_a_function_of_its_seed(seed):
 
 
 def test_appearance_leaves_the_mask_alone():
-    appearance = AugmentConfig(flip=0, geometry=0, jpeg=1, blur=1, noise=1, colour=1)
+    appearance = AugmentConfig(flip=0, geometry=0, jpeg=1, blur=1, noise=1, colour=1, degrade=1)
     image = tf.random.stateless_uniform((SIZE, SIZE, 3), (0, 0))
     mask = tf.cast(image[..., :1] > 0.5, tf.float32)
     changed, same = augment(image, mask, tf.constant([1, 2]), appearance)

@@ -9,7 +9,8 @@ import pytest
 from video_files import write_video
 
 SMALL = [
-    "data.image_size=32", "data.batch_size=4", "model.widths=[4,8]", "pretrain.epochs=1", "pretrain.alignment=0"
+    "data.image_size=32", "data.batch_size=4", "model.widths=[4,8]", "model.trunk=none",
+    "pretrain.epochs=1", "pretrain.alignment=0"
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from lae_tf.model.lae import LAE
 
 def small(head="lse", seed=2, **options):
     keras.utils.set_random_seed(seed)
-    return LAE(image_size=32, widths=(4, 8, 8), blocks=0, head=head, **options)
+    return LAE(image_size=32, widths=(4, 8, 8), blocks=0, trunk="none", head=head, **options)
 
 
 def images(count=3, seed=0):

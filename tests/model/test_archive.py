@@ -21,7 +21,7 @@ WEIGHTS = "model.weights.h5"
 
 @pytest.fixture(scope="module")
 def model():
-    model = LAE(image_size=32, widths=(4, 8), blocks=1)
+    model = LAE(image_size=32, widths=(4, 8), blocks=1, trunk="none")
     model.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(1e-3, 10)))
     model.optimizer.build(model.autoencoder_variables)
     return model
@@ -83,14 +83,14 @@ def test_all_that_a_configuration_can_ask_for_is_read(tmp_path):
         {"losses": {"decision": "focal", "perceptual": "discriminator"}},
     ):
         values = {"data": {"manifest": "-", "image_size": 32}, **sections}
-        values["model"] = {"widths": [4, 8], **values.get("model", {})}
+        values["model"] = {"widths": [4, 8], "trunk": "none", **values.get("model", {})}
         config = Config.parse(values)
         model = build_model(config)
         compile_model(model, config, config.align, steps=10)
         model.save(tmp_path / "model.keras")
         assert load_model(tmp_path / "model.keras", compile=False).get_config() == {
             **model.get_config(),
-            "backbone_weights": None,
+            "trunk_weights": None,
         }
 
 

@@ -46,8 +46,8 @@ def test_grad_cam_is_computed_in_float32():
 
 def test_attention_of_the_whole_model_agrees_for_both_definitions():
     keras.utils.set_random_seed(0)
-    ours = LAE(image_size=16, widths=(4, 8), blocks=0, attention="grad_cam")
-    closed = LAE(image_size=16, widths=(4, 8), blocks=0, attention="cam")
+    ours = LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none", attention="grad_cam")
+    closed = LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none", attention="cam")
     closed.set_weights(ours.get_weights())
     images = np.random.default_rng(0).uniform(0, 1, (2, 16, 16, 3)).astype(np.float32)
     np.testing.assert_allclose(
@@ -64,7 +64,7 @@ def test_grad_cam_ranks_pixels_as_tf_keras_vis_does(head_kind):
     from tf_keras_vis.utils.scores import CategoricalScore
 
     keras.utils.set_random_seed(2)
-    model = LAE(image_size=32, widths=(4, 8, 8), blocks=0, contrast=False, head=head_kind)
+    model = LAE(image_size=32, widths=(4, 8, 8), blocks=0, trunk="none", contrast=False, head=head_kind)
     functional = keras.Model(model.encoder.inputs, model.head(model.encoder.outputs[0]))
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 1, (4, 32, 32, 3)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_gradient_through_the_inner_tape_matches_finite_differences(kind):
 @pytest.mark.parametrize("head_kind", ["lse", "gap", "split"])
 def test_alignment_reaches_the_first_layer_of_the_encoder(head_kind):
     keras.utils.set_random_seed(0)
-    model = LAE(image_size=16, widths=(4, 8), blocks=1, head=head_kind)
+    model = LAE(image_size=16, widths=(4, 8), blocks=1, trunk="none", head=head_kind)
     images = np.random.default_rng(0).uniform(0, 1, (2, 16, 16, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
         map_logits = model.forward(images, training=True)["map_logits"]

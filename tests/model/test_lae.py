@@ -26,7 +26,7 @@ SIZE = 16
 
 def small(**arguments):
     keras.utils.set_random_seed(arguments.pop("seed", 0))
-    return LAE(**{"image_size": SIZE, "widths": (4, 8), "blocks": 0, **arguments})
+    return LAE(**{"image_size": SIZE, "widths": (4, 8), "blocks": 0, "trunk": "none", **arguments})
 
 
 def batch_of(count=4, size=SIZE, seed=0):
@@ -196,12 +196,12 @@ def test_compile_refuses_what_does_not_go_together(arguments, options, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"image_size": 17}, "multiple of the stride 2"),
+        ({"image_size": 17}, "multiple of 2, the stride"),
         ({"widths": (8,)}, "at least one stage"),
         ({"head": "max"}, "head: Input should be 'lse'.*found 'max'"),
         ({"attention": "score_cam"}, "attention: Input should be 'grad_cam'.*found 'score_cam'"),
         ({"attention": "cam", "head": "split"}, "linear head"),
-        ({"backbone": "vgg"}, "backbone: Input should be 'xception'.*found 'vgg'"),
+        ({"trunk": "vgg"}, "trunk: Input should be 'efficientnet-lite0'.*found 'vgg'"),
         ({"widths": (4, 7), "head": "split"}, "even number of channels"),
         ({"lse_sharpness": 0.0}, "lse_sharpness: .*greater than 0; found 0.0"),
     ],
@@ -500,7 +500,7 @@ MIRRORED = """
     ):
         keras.utils.set_random_seed(0)
         with strategy.scope():
-            model = LAE(image_size=16, widths=(4, 8), blocks=0, discriminator=True)
+            model = LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none", discriminator=True)
             model.compile(keras.optimizers.SGD(0.05), loss_weights={"alignment": 1.0},
                           discriminator_optimizer=keras.optimizers.SGD(0.05))
         dataset = tf.data.Dataset.from_tensors(batch).unbatch().batch(8).repeat(3)
@@ -524,23 +524,7 @@ def test_two_devices_train_like_one(tmp_path):
     np.testing.assert_allclose(results["mirrored"]["weights"], results["single"]["weights"], rtol=1e-4, atol=2e-4)
 
 
-# --- backbones and weights --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("backbone, size, stride", [("xception", 80, 16), ("efficientnetv2-b0", 64, 8)])
-def test_backbones_run_without_weights(backbone, size, stride):
-    model = LAE(image_size=size, backbone=backbone, backbone_stride=stride, widths=(8,))
-    images = batch_of(2, size)["image"]
-    outputs = model(images)
-    assert tuple(outputs["attention"].shape) == (2, size, size) and tuple(outputs["latent"].shape) == (2, 8)
-    assert tuple(outputs["reconstruction"].shape) == (2, size, size, 3)
-    assert tuple(model.encoder(images).shape) == (2, size // stride, size // stride, 8)
-
-
-@pytest.mark.parametrize("stride", [8, 16])
-def test_a_backbone_is_cut_at_its_stride(stride):
-    encoder = LAE(image_size=64, backbone="mobilenet-v3", backbone_stride=stride, widths=(8,)).encoder
-    assert tuple(encoder.output.shape)[1:] == (64 // stride, 64 // stride, 8)
+# --- weights of the perceptual loss ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -559,21 +543,17 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_missing_weights_are_explained(offline, tmp_path):
-    with pytest.raises(LAEError, match=r"nowhere\.h5: no such file"):
-        LAE(image_size=64, backbone="mobilenet-v3", backbone_weights=str(tmp_path / "nowhere.h5"))
     with pytest.raises(LAEError, match=r"VGG16 weights .*nowhere\.h5: no such file"):
         VGG16PerceptualLoss(str(tmp_path / "nowhere.h5"))
 
 
 def test_weights_that_are_not_weights_are_explained(offline, tmp_path):
     (tmp_path / "bad.weights.h5").write_bytes(b"not HDF5")
-    with pytest.raises(LAEError, match=r"weights of mobilenet-v3 cannot be loaded.*model\.backbone_weights"):
-        LAE(image_size=64, backbone="mobilenet-v3", backbone_weights=str(tmp_path / "bad.weights.h5"))
+    with pytest.raises(LAEError, match=r"neither in the Keras cache.*losses\.vgg16_weights"):
+        VGG16PerceptualLoss(str(tmp_path / "bad.weights.h5"))
 
 
 def test_weights_that_cannot_be_downloaded_are_explained(offline):
-    with pytest.raises(LAEError, match=r"Keras cache.*model\.backbone_weights"):
-        LAE(image_size=64, backbone="mobilenet-v3", backbone_weights="imagenet")
     with pytest.raises(LAEError, match=r"neither in the Keras cache.*losses\.vgg16_weights"):
         VGG16PerceptualLoss()
 

@@ -178,7 +178,7 @@ def gradients(model, batch):
 
 def small_model(alignment, only_alignment=False, **arguments):
     tf.keras.utils.set_random_seed(1)
-    model = LAE(image_size=16, widths=(4, 8), blocks=0, **arguments)
+    model = LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none", **arguments)
     others = {"reconstruction": 0.0, "latent": 0.0} if only_alignment else {}
     model.compile("sgd", alignment_loss=AlignmentLoss(alignment), loss_weights={"alignment": 1.0, **others})
     return model

@@ -95,7 +95,7 @@ def story(tmp_path_factory):
             folder / name,
             # A batch: 1 fake of unknown mask, 3 real, 2 forged. Worker 0 has two known masks, worker 1 three.
             data={"self_forged": 0.3, "batch_size": 6, "image_size": 16},
-            model={"widths": [4, 8], "contrast": False},
+            model={"widths": [4, 8], "trunk": "none", "contrast": False},
             pretrain={"epochs": 2},
             align={"epochs": 0},
         )
