@@ -41,9 +41,20 @@ def augment(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentC
     if config.jpeg:
         low, high = config.jpeg_quality
         image = _sometimes(config.jpeg, seeds[4], image, lambda x, s: _jpeg(x, s, low, high))
-    if config.degrade:
-        image = _sometimes(config.degrade, seeds[5], image, _launder)
     return image, mask
+
+
+def degrade(image: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    """Return what may have become of one augmented image on its way: itself, or laundered in whole levels of 255.
+
+    Args:
+        image: float32 (S, S, 3) in [0, 1].
+        seed: int32 or int64 (2,), the same as of :func:`augment`.
+        config: the probability.
+    """
+    if not config.degrade:
+        return image
+    return _sometimes(config.degrade, tf.random.experimental.stateless_fold_in(seed, 6), image, _launder)
 
 
 def _uniform(seed: tf.Tensor, low: float, high: float, shape: tuple[int, ...] = ()) -> tf.Tensor:

@@ -11,9 +11,10 @@ from lae_tf.config.sections import ModelConfig
 from lae_tf.model import attention as attention_maps
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
+from lae_tf.model.experts import build_encoder, train_experts
 from lae_tf.model.head import build_head
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
-from lae_tf.model.networks import build_decoder, build_encoder
+from lae_tf.model.networks import build_decoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.model.shapes import Shape
@@ -42,7 +43,8 @@ class LAE(keras.Model):
     ==================  =====================  ============================================================
 
     Training batches are dicts ``image``, ``label`` (B, 1) with 1 = fake, ``mask`` (B, S, S, 1) in {0, 1},
-    ``mask_weight`` (B, 1): 1 where the mask is known (annotated fakes, and real images), 0 where it is not.
+    ``mask_weight`` (B, 1): 1 where the mask is known (annotated fakes, and real images), 0 where it is not. With
+    ``degraded``, of the shape of ``image``, training also shows what may have become of the images on their way.
 
     Args:
         image_size: S in pixels, a multiple of the stride, and of 16 with a trunk.
@@ -104,8 +106,11 @@ class LAE(keras.Model):
 
         Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
         """
+        return self._interpret(self.encoder(images, training=training), training)
+
+    def _interpret(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         config = self.hyperparameters
-        features = tf.cast(self.encoder(images, training=training), tf.float32)
+        features = tf.cast(features, tf.float32)
         if config.attention == "cam":
             evidence = attention_maps.cam(self.head.kernel, features)
         else:
@@ -223,8 +228,15 @@ class LAE(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         variables = self.autoencoder_variables
         with tf.GradientTape() as tape:
-            outputs = self.forward(batch["image"], training=True)
-            terms = self.objective.terms(batch, outputs, self.discriminator)
+            if self.hyperparameters.trunk == "none":
+                batch = {**batch, "image": batch.get("degraded", batch["image"])}
+                outputs = self.forward(batch["image"], training=True)
+                terms = self.objective.terms(batch, outputs, self.discriminator)
+            else:
+                batch, features, gate_loss = train_experts(self.encoder, batch)
+                outputs = self._interpret(features, training=True)
+                terms = self.objective.terms(batch, outputs, self.discriminator)
+                terms["loss"] += gate_loss
             # Replicas sum their gradients, so each contributes its share of the mean.
             scaled = addons.scale_loss(self.optimizer, terms["loss"] / replicas)
         addons.apply_gradients(self.optimizer, tape.gradient(scaled, variables), variables)

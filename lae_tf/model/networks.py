@@ -120,18 +120,16 @@ def _residual_block(x: tf.Tensor, width: int, name: str) -> tf.Tensor:
     return keras.layers.Activation("relu", name=f"{name}_out")(hidden)
 
 
-def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
-    """Build the default encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
+def build_fine_encoder(image_size: int, config: ModelConfig, name: str) -> keras.Model:
+    """Build the encoder of faint traces: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
 
     The stem keeps the full resolution, where the traces of a manipulation are; every further width halves
-    it, so that stride = 2 ** (len(widths) - 1). The trunk stands beside it and joins its last features.
+    it, so that stride = 2 ** (len(widths) - 1).
 
     Args:
-        image_size: S in pixels, a multiple of ``config.size_step``.
-        config: widths, blocks, high_pass, contrast, self_correlation and the trunk count.
-
-    Raises:
-        LAEError: the trunk's weights cannot be had.
+        image_size: S in pixels, a multiple of the stride.
+        config: widths, blocks, high_pass, contrast and self_correlation count.
+        name: of the encoder.
     """
     image = keras.Input((image_size, image_size, 3), name="image")
     views = [image]
@@ -148,17 +146,24 @@ def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
             x = _residual_block(x, width, f"stage{stage}_block{block + 1}")
         if config.contrast:
             x = Contrast(name=f"stage{stage}_contrast")(x)
-    if config.trunk != "none":
-        seen = _trunk_features(image, image_size, config)
-        x = keras.layers.Concatenate(name="with_trunk")([x, seen])
-        x = _convolution(config.widths[-1], "mix")(x)
-    elif config.contrast:
+    if config.contrast:
         x = _convolution(config.widths[-1], "mix", size=1)(x)
-    return keras.Model(image, x, name="encoder")
+    return keras.Model(image, x, name=name)
 
 
-def _trunk_features(image: tf.Tensor, image_size: int, config: ModelConfig) -> tf.Tensor:
-    """Bring the trunk's outputs to the encoder's stride and mix them: (B, S / stride, S / stride, C)."""
+def build_trunk_encoder(image_size: int, config: ModelConfig) -> keras.Model:
+    """Build the encoder on the pretrained trunk: (B, S, S, 3) to features of the same shape as the fine one's.
+
+    Both of the trunk's outputs are brought to the encoder's stride and mixed.
+
+    Args:
+        image_size: S in pixels, a multiple of ``config.size_step``.
+        config: widths, contrast, trunk and trunk_weights count.
+
+    Raises:
+        LAEError: the trunk's weights cannot be had.
+    """
+    image = keras.Input((image_size, image_size, 3), name="image")
     outputs = build_trunk(image_size, pretrained=config.trunk_weights is not None)(image)
     at_stride = []
     for output, stride in zip(outputs, STRIDES, strict=True):
@@ -169,7 +174,9 @@ def _trunk_features(image: tf.Tensor, image_size: int, config: ModelConfig) -> t
         at_stride.append(output)
     x = keras.layers.Concatenate(name="trunk_outputs")(at_stride)
     x = _convolution(config.widths[-1], "trunk_mix", size=1)(x)
-    return Contrast(name="trunk_contrast")(x) if config.contrast else x
+    if config.contrast:
+        x = Contrast(name="trunk_contrast")(x)
+    return keras.Model(image, _convolution(config.widths[-1], "mix")(x), name="robust")
 
 
 def build_decoder(grid: int, channels: int, widths: Sequence[int], name: str = "decoder") -> keras.Model:

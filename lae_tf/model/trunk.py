@@ -51,7 +51,7 @@ def build_trunk(image_size: int, pretrained: bool) -> keras.Model:
     Raises:
         LAEError: the weights cannot be had.
     """
-    image = keras.Input((image_size, image_size, 3), name="trunk_image")
+    image = keras.Input((image_size, image_size, 3), name="image")
     x = keras.layers.Rescaling(255 / 128, -127 / 128, name="trunk_range")(image)
     x = keras.layers.Conv2D(_STEM, 3, 2, padding="same", use_bias=False, name="stem_conv")(x)
     x = _relu6(_norm(x, "stem_norm"), "stem_relu6")

@@ -1,0 +1,73 @@
+"""The encoder as two experts: one for pixels as they were stored, one for what is left after compression.
+
+The faint traces by which a forgery is found in stored pixels do not survive JPEG, and an encoder that is trained on
+both unlearns them. So the fine expert is trained on images as they are stored, the robust one, the trunk, on what may
+have become of them, and a gate weighs their features (a mixture of experts, Jacobs et al. 1991; experts and gate are
+our definition).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lae_tf.config.sections import ModelConfig
+from lae_tf.model.gate import build_gate
+from lae_tf.model.networks import build_fine_encoder, build_trunk_encoder
+from lae_tf.model.shapes import Shape
+
+Batch = dict[str, tf.Tensor]
+
+
+@keras.saving.register_keras_serializable("lae_tf")
+class Mixture(keras.layers.Layer):
+    """Weighs two feature maps: g a + (1 - g) b, with g the sigmoid of a logit (B, 1); a and b are (B, h, w, C)."""
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        logit, first, second = inputs
+        weight = tf.cast(tf.sigmoid(logit), first.dtype)[:, :, None, None]
+        return weight * first + (1 - weight) * second
+
+    def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
+        return input_shape[1]
+
+
+def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
+    """Build the encoder: (B, S, S, 3) to features (B, S / stride, S / stride, widths[-1]).
+
+    Args:
+        image_size: S in pixels, a multiple of ``config.size_step``.
+        config: of the model; without a trunk the fine expert stands alone.
+
+    Raises:
+        LAEError: the trunk's weights cannot be had.
+    """
+    if config.trunk == "none":
+        return build_fine_encoder(image_size, config, name="encoder")
+    image = keras.Input((image_size, image_size, 3), name="image")
+    fine, robust = build_fine_encoder(image_size, config, name="fine"), build_trunk_encoder(image_size, config)
+    gate = build_gate(image_size)
+    features = Mixture(name="mixture")([gate(image), fine(image), robust(image)])
+    return keras.Model(image, features, name="encoder")
+
+
+def train_experts(encoder: keras.Model, batch: Batch) -> tuple[Batch, tf.Tensor, tf.Tensor]:
+    """Give each expert its own view of a batch.
+
+    Args:
+        encoder: of :func:`build_encoder`, with a trunk.
+        batch: of B images, with ``degraded``, what may have become of ``image``; where it is missing, nothing has.
+
+    Returns:
+        The batch of 2 B images that the experts saw, the fine one's first; their features (2 B, h, w, C); and the
+        gate's cross-entropy, a scalar.
+    """
+    stored, degraded = batch["image"], batch.get("degraded", batch["image"])
+    fine, robust, gate = (encoder.get_layer(name) for name in ("fine", "robust", "gate"))
+    features = tf.concat([fine(stored, training=True), robust(degraded, training=True)], axis=0)
+    untouched = tf.cast(tf.reduce_all(tf.equal(stored, degraded), axis=(1, 2, 3)), tf.float32)[:, None]
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(untouched, gate(degraded, training=True))
+    known: dict[str, Any] = {name: tf.concat([part, part], axis=0) for name, part in batch.items()}
+    return {**known, "image": tf.concat([stored, degraded], axis=0)}, features, tf.reduce_mean(losses)

@@ -1,0 +1,68 @@
+"""The gate: whether an image still is as it was stored, or was degraded on its way, told by its pixels.
+
+The statistics and their use are our definition.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from lae_tf.model.shapes import Shape
+
+_BLOCK = 8  # side of JPEG's blocks in pixels
+_FLAT = 1.5  # grey levels; smaller differences are what quantisation leaves of noise
+_STATISTICS = 2 * _BLOCK + 10
+
+
+@keras.saving.register_keras_serializable("lae_tf")
+class QualityStatistics(keras.layers.Layer):
+    """What compression, scaling, blur and noise leave in an image: (B, S, S, 3) in [0, 1] to float32 (B, 26).
+
+    Of the grey levels' differences of first, second and third order: how the second ones are spread over the phases of
+    a grid of 8 pixels, across and down (JPEG's blocks), the logarithms of their means and of the means' ratios, and of
+    the shares that are nearly zero; of the difference of red and green, the same for the second order.
+    """
+
+    def __init__(self, **kwargs: object):
+        # Half precision would round away what is measured.
+        super().__init__(**{"trainable": False, "autocast": False, "dtype": "float32", **kwargs})
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        levels = 255.0 * tf.cast(images, tf.float32)
+        grey = tf.reduce_mean(levels, axis=-1)
+        first = tf.abs(_difference(grey))
+        second = tf.abs(_difference(_difference(grey)))
+        down = tf.abs(_difference(_difference(tf.linalg.matrix_transpose(grey))))
+        third = tf.abs(_difference(_difference(_difference(grey))))
+        colour = tf.abs(_difference(_difference(levels[..., 0] - levels[..., 1])))
+        strength = tf.reduce_mean(second, axis=(1, 2))[:, None]
+        logarithms = [tf.math.log(tf.reduce_mean(x, axis=(1, 2)) + 0.05) for x in (second, down, third, first, colour)]
+        flat = [tf.reduce_mean(tf.cast(x < _FLAT, tf.float32), axis=(1, 2)) for x in (second, first, colour)]
+        ratios = [logarithms[0] - logarithms[3], logarithms[2] - logarithms[0]]
+        others = [*logarithms, *(tf.math.log(share + 0.01) for share in flat), *ratios]
+        phases = [_phases(x) / (strength + 0.1) for x in (second, down)]
+        return tf.concat([*phases, tf.stack(others, axis=-1)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], _STATISTICS)
+
+
+def build_gate(image_size: int) -> keras.Model:
+    """Build the gate: (B, S, S, 3) in [0, 1] to the logit of "as it was stored", float32 (B, 1)."""
+    image = keras.Input((image_size, image_size, 3), name="image")
+    x = QualityStatistics(name="statistics")(image)
+    x = keras.layers.BatchNormalization(momentum=0.9, dtype="float32", name="statistics_norm")(x)
+    x = keras.layers.Dense(32, activation="relu", dtype="float32", name="hidden")(x)
+    return keras.Model(image, keras.layers.Dense(1, dtype="float32", name="logit")(x), name="gate")
+
+
+def _difference(values: tf.Tensor) -> tf.Tensor:
+    """Return the differences of neighbours in a row of (B, H, W)."""
+    return values[:, :, 1:] - values[:, :, :-1]
+
+
+def _phases(values: tf.Tensor) -> tf.Tensor:
+    """Return the mean of (B, H, W) over the columns of each phase of the grid: (B, 8)."""
+    height, width = values.shape[1], values.shape[2] // _BLOCK * _BLOCK
+    return tf.reduce_mean(tf.reshape(values[:, :, :width], (-1, height, width // _BLOCK, _BLOCK)), axis=(1, 2))
