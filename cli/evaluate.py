@@ -52,7 +52,7 @@ def command(
     chosen = chosen_threshold(run, threshold, max_false_alarms)
     import_tensorflow()
     from lae_tf.evaluation.evaluate import evaluate_run
-    from lae_tf.evaluation.page import report_folder, write_evaluation
+    from lae_tf.evaluation.page import ABOUT_POSITION, report_folder, write_evaluation
     from lae_tf.evaluation.tables import format_table
 
     evaluation = evaluate_run(opened, manifests, split, batch_size, chosen)
@@ -66,4 +66,6 @@ def command(
         click.echo((page.parent / "evaluation.json").read_text(encoding="utf-8"))
         return
     click.echo(format_table(evaluation.table))
+    if evaluation.localisation["annotated_fakes"]:
+        click.echo(f"\n{ABOUT_POSITION} {evaluation.no_prior}".rstrip())
     click.echo(f"Report: {page}")

@@ -22,7 +22,8 @@ from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.scoring import example_rows, score_manifest
+from lae_tf.evaluation.position import position_prior
+from lae_tf.evaluation.scoring import Conditions, example_rows, score_manifest
 from lae_tf.files.atomic import write_text
 from lae_tf.files.locking import locked
 from lae_tf.runtime.allocator import keep_freed_memory
@@ -67,7 +68,8 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     cache = Run(config.output).image_cache
     batch_size = config.data.batch_size
     readable = decodable(test, cache, progress=False)
-    frame, meter = score_manifest(model, test, cache, batch_size, "test")
+    prior = position_prior(training_manifest(config), config.data.image_size)
+    frame, localisation = score_manifest(model, test, cache, batch_size, "test", Conditions(prior))
     if not np.isfinite(frame["logit"]).all():
         raise LAEError("a test image has no finite logit: training has diverged. Lower the learning rate.")
     frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
@@ -90,7 +92,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
         "data": data["sha256"],
         "software": {name: version for name, version in describe().items() if name in SOFTWARE},
-        "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
+        "localisation": {k: None if np.isnan(v) else v for k, v in localisation.items()},
     }
     if peer is None and config.data.self_forged:
         # What LAE would have by the peers' rule: validation without forgeries made on the fly.

@@ -15,8 +15,9 @@ import pandas as pd
 
 from lae_tf.evaluation.evaluate import Evaluation
 from lae_tf.evaluation.examples import example, look_at
+from lae_tf.evaluation.localisation import LOCALISATION_METRICS
 from lae_tf.evaluation.scoring import example_rows
-from lae_tf.evaluation.tables import SHOWN, csv_table, json_table, markdown_table
+from lae_tf.evaluation.tables import DETECTION_SHOWN, csv_table, json_table, markdown_table
 from lae_tf.files.atomic import write_text
 from lae_tf.images.files import printable
 from lae_tf.metrics.decision import MODELS_OWN
@@ -69,6 +70,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
         "split": evaluation.split,
         "overlap_checked": evaluation.overlap_checked,
         "cautions": evaluation.cautions,
+        "no_prior": evaluation.no_prior,
         "localisation": {name: None if np.isnan(value) else value for name, value in evaluation.localisation.items()},
         "table": json.loads(json_table(evaluation.table)),
     }
@@ -107,7 +109,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         histograms[name] = fakes["score"]
     unseen = [name for name in curves if name not in evaluation.seen]
     sections = [Section("Read with care", "\n\n".join(evaluation.cautions))] if evaluation.cautions else []
-    sections += evaluation_sections(evaluation.table)
+    sections += evaluation_sections(evaluation.table, evaluation.no_prior)
     separation = [
         Picture.of(
             plots.roc_curves(curves, dashed=unseen),
@@ -182,8 +184,24 @@ def _predictions(evaluation: Evaluation) -> Section:
     )
 
 
-def evaluation_sections(table: pd.DataFrame) -> list[Section]:
-    """The answer first, then the tables: sections of an `evaluation_table`, per split."""
+_LOCALISATION = (
+    "Attention against the mask, on fakes whose mask is known; the false-alarm area is the share of a real image that "
+    "attention marks (lower is better)."
+)
+ABOUT_POSITION = (
+    "A pixel AUROC below the position prior, that of the mean training mask as one map for every image, says nothing. "
+    "The matched pixel AUROC compares attention at forged pixels with attention at the same pixels of the real test "
+    "images: 0.5 is a map that only knows where forgeries usually are."
+)
+
+
+def evaluation_sections(table: pd.DataFrame, no_prior: str = "") -> list[Section]:
+    """The answer first, then the tables: sections of an `evaluation_table`, per split.
+
+    Args:
+        table: of an evaluation.
+        no_prior: why there is no position prior, see `Evaluation`.
+    """
     sections = []
     splits = list(dict.fromkeys(table["split"]))
     for split in splits:
@@ -196,20 +214,17 @@ def evaluation_sections(table: pd.DataFrame) -> list[Section]:
         )
         captions = {"image": "Each image by itself", "group": "Mean score over the images of a group"}
         detection = [
-            Table(_shown(part[part["level"] == level], SHOWN[0]), caption)
+            Table(_shown(part[part["level"] == level], DETECTION_SHOWN), caption)
             for level, caption in captions.items()
             if (part["level"] == level).any()
         ]
         if cards := _cards(part):
             sections.append(Section(f"Results{where}", cards=cards))
         sections.append(Section(f"Detection{where}", text, tables=detection))
-        localisation = _shown(part[part["level"] == "image"], SHOWN[1])
-        if any(name in localisation for name in SHOWN[1]):
-            about = (
-                "Attention against the mask, on fakes whose mask is known; the false-alarm area is the share "
-                "of a real image that attention marks (lower is better)."
-            )
+        localisation = _shown(part[part["level"] == "image"], LOCALISATION_METRICS)
+        if any(name in localisation for name in LOCALISATION_METRICS):
             tables = [Table(localisation, "Mean over images")]
+            about = f"{_LOCALISATION}\n\n{ABOUT_POSITION} {no_prior}".rstrip()
             sections.append(Section(f"Where the model looks{where}", about, tables=tables))
     return sections
 
@@ -223,6 +238,7 @@ def _cards(table: pd.DataFrame) -> list[Card]:
         ("AUROC, seen", SEEN_MEAN, "auroc"),
         ("AUROC, unseen", UNSEEN_MEAN, "auroc"),
         ("Pixel AUROC of attention, unseen", UNSEEN_MEAN, "pixel_auroc"),
+        ("Position-matched, unseen", UNSEEN_MEAN, "matched_pixel_auroc"),
     ]
     cards = []
     for label, method, metric in wanted:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.localisation import LOCALISATION_METRICS
+from lae_tf.evaluation.localisation import FAKE_COLUMNS, LOCALISATION_METRICS, POSITION_COLUMNS, REAL_COLUMNS
 from lae_tf.metrics.detection import (
     DETECTION_METRICS,
     FEWEST_GROUPS,
@@ -28,10 +28,12 @@ UNNAMED, REAL_ONLY = "(unnamed)", "(real only)"
 LEVELS = ("image", "group")
 
 _REQUIRED = ("path", "label", "group", "method", "split", "score")
-# What a person is shown, as two tables that fit a terminal; the files hold everything.
-SHOWN = (
-    ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr"),
-    LOCALISATION_METRICS,
+DETECTION_SHOWN = ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr")
+# What a person is shown, as tables that fit a terminal; the files hold everything.
+_SHOWN = (
+    DETECTION_SHOWN,
+    ("pixel_auroc", *POSITION_COLUMNS),
+    (*(name for name in FAKE_COLUMNS if name != "pixel_auroc"), *REAL_COLUMNS),
 )
 _SHOWN_WITH_INTERVAL = ("accuracy", "auroc")
 
@@ -171,7 +173,7 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """Aligned text for a terminal: detection, then localisation if there is any.
+    """Aligned text for a terminal: detection, then, where there are any, pixel AUROCs and the rest of localisation.
 
     Shows the main metrics, accuracy and AUROC with their intervals; undefined values are "-". Rows that rest on too
     few groups for an interval are named at the end.
@@ -294,7 +296,7 @@ def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
     """Header and body of each block that has something to show."""
     names = [*_descriptions(table), "reals", "fakes"]
     blocks = []
-    for family in SHOWN:
+    for family in _SHOWN:
         shown = [name for name in family if name in table and table[name].notna().any()]
         if shown:
             body = [
