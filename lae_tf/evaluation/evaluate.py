@@ -10,10 +10,11 @@ import pandas as pd
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError, LAEError
+from lae_tf.evaluation.degraded import degradation_table, score_degraded, with_false_alarms
 from lae_tf.evaluation.overlap import check_overlap
 from lae_tf.evaluation.position import Array, position_prior
 from lae_tf.evaluation.scoring import Conditions, score_manifest
-from lae_tf.evaluation.tables import evaluation_table
+from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
@@ -27,6 +28,7 @@ class Evaluation:
         frame: one row per image, see ``scoring.score_manifest``.
         table: one row per method and level, see ``tables.evaluation_table``.
         localisation: means over the images and the pooled pixel AUROC.
+        degraded: of ``degraded.degradation_table``; None where degradations were not asked for.
         no_prior: why there is no position prior; "" where there is one.
         threshold: of the decision.
         threshold_from: where it came from.
@@ -42,6 +44,7 @@ class Evaluation:
     frame: pd.DataFrame
     table: pd.DataFrame
     localisation: dict[str, float]
+    degraded: pd.DataFrame | None
     no_prior: str
     threshold: float
     threshold_from: str
@@ -64,6 +67,7 @@ def evaluate_run(
     split: str = "test",
     batch_size: int = 32,
     threshold: Threshold | None = None,
+    degradations: Sequence[str] = (),
 ) -> Evaluation:
     """Score one split of one or several manifests with a trained run.
 
@@ -73,6 +77,8 @@ def evaluate_run(
         split: of them.
         batch_size: images a step.
         threshold: in place of the model's.
+        degradations: names of ``lae_tf.forge.degradations.DEGRADATIONS``, under each of which the images are scored
+            anew.
 
     Raises:
         LAEError: the split is empty, or holds images that the run was trained or calibrated on.
@@ -97,11 +103,23 @@ def evaluate_run(
     conditions = Conditions(prior)
     frame, localisation = score_manifest(model, manifest, run.image_cache, batch_size, conditions=conditions)
     threshold = threshold or Threshold(float(model.calibration.threshold), MODELS_OWN)
-    table = evaluation_table(frame, threshold.value, seen, seed=run.config.seed)
+    seed = run.config.seed
+    table = evaluation_table(frame, threshold.value, seen, seed=seed)
+
+    def score(name: str) -> pd.DataFrame:
+        harsher = conditions._replace(degradation=name, seed=seed)
+        return score_manifest(model, manifest, run.image_cache, batch_size, name, harsher)[0]
+
+    degraded = None
+    if degradations:
+        frames = score_degraded(frame, degradations, score)
+        frames = {name: with_false_alarms(scores, threshold.value) for name, scores in frames.items()}
+        degraded = degradation_table(frames, method_statistic(threshold.value, seen), seen, seed=seed)
     return Evaluation(
         frame=frame,
         table=table,
         localisation=localisation,
+        degraded=degraded,
         no_prior=no_prior,
         threshold=threshold.value,
         threshold_from=threshold.source,

@@ -42,7 +42,7 @@ def position_prior(trained: Manifest, size: int) -> Array | None:
     total = np.zeros((size, size))
     for path in masks:
         total += cv2.resize(read_mask(path).astype(np.float64), (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(total / len(masks), (0, 0), BLUR * size)
+    return cv2.GaussianBlur(total / len(masks), (0, 0), BLUR * size).astype(np.float64)
 
 
 class PositionMeter:

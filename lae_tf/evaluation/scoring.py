@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.evaluation.localisation import POSITION_COLUMNS, LocalisationMeter
 from lae_tf.evaluation.position import Array, PositionMeter
+from lae_tf.forge.degradations import DEGRADATIONS
 
 EXAMPLES_PER_METHOD = 2
 
@@ -25,9 +27,22 @@ class Conditions(NamedTuple):
 
     Attributes:
         prior: (S, S) of :func:`~lae_tf.evaluation.position.position_prior`; None where there is none.
+        degradation: a name of ``lae_tf.forge.degradations.DEGRADATIONS``, which each image goes through at its own
+            size.
+        seed: of what is random in the degradation; each image draws on its own.
     """
 
     prior: Array | None = None
+    degradation: str = "none"
+    seed: int = 0
+
+    @property
+    def degrade(self) -> Callable[[np.ndarray, int], np.ndarray] | None:
+        """What ``evaluation_dataset`` does to images; None where they stay as they are stored."""
+        if self.degradation == "none":
+            return None
+        change, seed = DEGRADATIONS[self.degradation], self.seed
+        return lambda image, place: change(image, np.random.default_rng((seed, int(place))))
 
 
 AS_STORED = Conditions()
@@ -67,12 +82,13 @@ def score_manifest(
     """
     # Real images first, which the fakes' attention is held against.
     order = np.argsort(manifest.is_fake, kind="stable")
-    readable = decodable(manifest, image_cache).take(order)
+    readable = decodable(manifest, image_cache, progress=conditions.degradation == "none").take(order)
     meter = LocalisationMeter()
     position = PositionMeter(conditions.prior, int((~manifest.is_fake).sum()))
     rows: list[pd.DataFrame] = []
+    batches = evaluation_dataset(readable, model.preprocessor, batch_size, degrade=conditions.degrade)
     with tqdm(total=len(manifest), desc=description, unit=" images", file=sys.stderr) as bar:
-        for batch in evaluation_dataset(readable, model.preprocessor, batch_size):
+        for batch in batches:
             outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
             label = batch["label"].numpy()[:, 0]
             columns = {

@@ -23,4 +23,6 @@ TITLES = {
     "pointing": "pointing",
     "energy_inside": "energy inside",
     "false_alarm_area": "false-alarm area",
+    "false_alarms": "false alarms",
+    "logit_shift": "shift of reals",
 }

@@ -30,8 +30,8 @@ NO_INTERVAL = "no_interval"
 
 # Half is what guessing earns in these; the tint of a cell starts there.
 _CHANCE_IS_HALF = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "pixel_auroc", "matched_pixel_auroc")
-_LOWER_IS_BETTER = ("eer", "false_alarm_area", "brier", "ece")
-_NO_MERIT = ("prior_pixel_auroc",)  # of the data, not of the model
+_LOWER_IS_BETTER = ("eer", "false_alarm_area", "false_alarms", "brier", "ece")
+_NO_MERIT = ("prior_pixel_auroc", "logit_shift")  # of the data; better neither up nor down
 
 
 @dataclass(frozen=True)
