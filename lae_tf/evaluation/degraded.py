@@ -11,7 +11,6 @@ import pandas as pd
 
 from lae_tf.errors import UsageError
 from lae_tf.evaluation.formats import aligned, number
-from lae_tf.evaluation.localisation import POSITION_COLUMNS
 from lae_tf.evaluation.tables import (
     DEGRADATION_METRICS,
     checked_scores,
@@ -24,7 +23,7 @@ from lae_tf.metrics.detection import Statistic, bootstrap_intervals, too_few
 from lae_tf.metrics.names import DROP, SUMMARIES, TITLES
 
 CLEAN = "none"
-DEGRADED_METRICS = ("auroc", "accuracy", "pixel_auroc", *POSITION_COLUMNS[1:], *DEGRADATION_METRICS)
+DEGRADED_METRICS = ("auroc", "accuracy", "pixel_auroc", "matched_pixel_auroc", *DEGRADATION_METRICS)
 """Columns of a `degradation_table`, as far as a model has them."""
 
 
