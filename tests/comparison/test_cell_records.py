@@ -36,11 +36,7 @@ def test_an_archive_holds_what_the_folders_hold(tmp_path):
     for cell in ("lae-0", "peer-0"):
         assert cell in archive and archive.settings(cell) == {"seed": 0}
         assert archive[cell].result == {"threshold": 0.1}
-        assert archive[cell].tables.keys() == {
-            "test",
-            "val",
-            "robustness",
-        }
+        assert archive[cell].tables.keys() == {"test", "val", "robustness"}
         for part, frame in archive[cell].tables.items():
             pd.testing.assert_frame_equal(frame, folders[cell].tables[part], check_exact=True, check_like=True)
     assert archive["lae-0"].tables["robustness"]["logit_shift"].sum() == -0.5
