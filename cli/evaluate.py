@@ -26,6 +26,11 @@ from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
     "--output", type=OutputPath(file_okay=False), help="Default: RUN/report, RUN/report-2 for other data, and so on."
 )
 @threshold_options
+@click.option(
+    "--degrade",
+    metavar="NAMES",
+    help="Score the images anew after JPEG, scaling, noise and so on: names such as jpeg-75,blur-1, or all.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
@@ -35,6 +40,7 @@ def command(
     output: str | None,
     threshold: float | None,
     max_false_alarms: float | None,
+    degrade: str | None,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -45,17 +51,20 @@ def command(
     \b
     Example:
       lae-tf evaluate runs/first data/manifest.csv
+      lae-tf evaluate runs/first data/manifest.csv --degrade all
     """
     from lae_tf.training.run import Run
 
     opened = Run.open(run)
     chosen = chosen_threshold(run, threshold, max_false_alarms)
     import_tensorflow()
+    from lae_tf.evaluation.degraded import chosen_degradations, format_degradations
     from lae_tf.evaluation.evaluate import evaluate_run
-    from lae_tf.evaluation.page import report_folder, write_evaluation
-    from lae_tf.evaluation.tables import format_table
+    from lae_tf.evaluation.formats import format_table
+    from lae_tf.evaluation.page import ABOUT_POSITION, report_folder, write_evaluation
 
-    evaluation = evaluate_run(opened, manifests, split, batch_size, chosen)
+    degradations = () if degrade is None else chosen_degradations(degrade)
+    evaluation = evaluate_run(opened, manifests, split, batch_size, chosen, degradations)
     if chosen:
         click.echo(f"Fake from {chosen.value:.4f} ({chosen.source}).", err=True)
     for caution in evaluation.cautions:
@@ -66,4 +75,8 @@ def command(
         click.echo((page.parent / "evaluation.json").read_text(encoding="utf-8"))
         return
     click.echo(format_table(evaluation.table))
+    if evaluation.localisation["annotated_fakes"]:
+        click.echo(f"\n{ABOUT_POSITION} {evaluation.no_prior}".rstrip())
+    if evaluation.degraded is not None:
+        click.echo(f"\n{format_degradations(evaluation.degraded)}")
     click.echo(f"Report: {page}")

@@ -29,7 +29,7 @@ def command(output: str, seed: int, as_json: bool) -> None:
       lae-tf quickstart quickstart-out
     """
     import_tensorflow()
-    from lae_tf.evaluation.tables import format_table
+    from lae_tf.evaluation.formats import format_table
     from lae_tf.quickstart import quickstart
 
     run, evaluation, page = quickstart(Path(output), seed)

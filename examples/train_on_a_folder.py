@@ -11,8 +11,8 @@ from pathlib import Path
 from lae_tf import Config
 from lae_tf.datasets.forging import forge_folder
 from lae_tf.evaluation.evaluate import evaluate_run
+from lae_tf.evaluation.formats import format_table
 from lae_tf.evaluation.page import write_evaluation
-from lae_tf.evaluation.tables import format_table
 from lae_tf.training.stages import train
 
 

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pandas as pd
 
-from lae_tf.comparison.degradations import DEGRADATIONS, degrade
 from lae_tf.comparison.peers import build_peer
 from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, VALIDATION
 from lae_tf.comparison.train_peer import train_peer
@@ -22,9 +21,12 @@ from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.scoring import example_rows, score_manifest
+from lae_tf.evaluation.degraded import CLEAN, score_degraded
+from lae_tf.evaluation.position import position_prior
+from lae_tf.evaluation.scoring import Conditions, example_rows, score_manifest
 from lae_tf.files.atomic import write_text
 from lae_tf.files.locking import locked
+from lae_tf.forge.degradations import DEGRADATIONS
 from lae_tf.runtime.allocator import keep_freed_memory
 from lae_tf.runtime.environment import describe
 from lae_tf.training.calibrate import decision_threshold, scale_of
@@ -67,7 +69,8 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     cache = Run(config.output).image_cache
     batch_size = config.data.batch_size
     readable = decodable(test, cache, progress=False)
-    frame, meter = score_manifest(model, test, cache, batch_size, "test")
+    conditions = Conditions(position_prior(training_manifest(config), config.data.image_size), seed=config.seed)
+    frame, localisation = score_manifest(model, test, cache, batch_size, "test", conditions)
     if not np.isfinite(frame["logit"]).all():
         raise LAEError("a test image has no finite logit: training has diverged. Lower the learning rate.")
     frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
@@ -78,8 +81,16 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     write_text(folder / VALIDATION, validation.to_csv(index=False))
     _write_panels(folder / PANELS, model, readable, frame)
     if robustness_images:
-        chosen = _balanced(readable, robustness_images)
-        write_text(folder / ROBUSTNESS, _robustness(model, chosen, decision, config).to_csv(index=False))
+        chosen = _balanced(test, robustness_images)
+
+        def score(name: str) -> pd.DataFrame:
+            harsher = conditions._replace(degradation=name)
+            scored, _ = score_manifest(model, chosen, cache, batch_size, name, harsher)
+            return scored.assign(path=chosen.relative_paths(), score=_calibrated(scored["logit"], decision))
+
+        frames = score_degraded(score(CLEAN), tuple(DEGRADATIONS), score)
+        degraded = pd.concat([frame.assign(degradation=name) for name, frame in frames.items()], ignore_index=True)
+        write_text(folder / ROBUSTNESS, degraded.to_csv(index=False))
 
     data = describe_data(config, training_manifest(config))
     result = {
@@ -90,7 +101,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
         "data": data["sha256"],
         "software": {name: version for name, version in describe().items() if name in SOFTWARE},
-        "localisation": {k: None if np.isnan(v) else v for k, v in meter.result().items()},
+        "localisation": {k: None if np.isnan(v) else v for k, v in localisation.items()},
     }
     if peer is None and config.data.self_forged:
         # What LAE would have by the peers' rule: validation without forgeries made on the fly.
@@ -165,34 +176,6 @@ def _balanced(test: Manifest, count: int) -> Manifest:
     for part in (np.flatnonzero(test.is_fake), np.flatnonzero(~test.is_fake)):
         rows += part[np.unique(np.linspace(0, len(part) - 1, min(len(part), count // 2)).round().astype(int))].tolist()
     return test.take(rows)
-
-
-def _robustness(model: keras.Model, chosen: Manifest, decision: dict[str, Any], config: Config) -> pd.DataFrame:
-    """Score the chosen images under every degradation: columns degradation, severity, and a row per image."""
-    batches = list(evaluation_dataset(chosen, model.preprocessor, config.data.batch_size))
-    conditions = [("none", 0.0)] + [(name, s) for name, (_, severities) in DEGRADATIONS.items() for s in severities]
-    frames = []
-    for name, severity in conditions:
-        logits = []
-        for number, batch in enumerate(batches):
-            # In whole levels, as every degradation leaves them.
-            images = np.rint(255 * batch["image"].numpy()) / np.float32(255)
-            if name != "none":
-                images = degrade(images, name, severity, config.seed + number)
-            logits.append(np.asarray(model.predict_on_batch(images)["logit"])[:, 0])
-        frames.append(
-            pd.DataFrame(
-                {
-                    "degradation": name,
-                    "severity": severity,
-                    "path": chosen.relative_paths(),
-                    "label": chosen.is_fake.astype(int),
-                    "method": chosen.frame["method"],
-                    "score": _calibrated(np.concatenate(logits), decision),
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
 
 
 def main() -> None:

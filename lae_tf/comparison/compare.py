@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import pandas as pd
 
 from lae_tf.comparison.protocol import OWN, Cell
 from lae_tf.comparison.records import Records
+from lae_tf.evaluation.degraded import degradation_table, with_false_alarms
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
 from lae_tf.evaluation.tables import fewest_groups, method_statistic, without_weak_intervals
 from lae_tf.metrics.detection import (
     Array,
     Statistic,
     bootstrap_intervals,
-    detection_metrics,
     paired_bootstrap,
     too_few,
 )
@@ -36,7 +36,7 @@ class Outcome:
         is_peer: whether LAE is compared with it (ablations are not peers).
         frame: the seeds' scores below each other, with a column ``seed``; ``path`` is unique through it.
         results: ``result.json`` of each seed.
-        robustness: the seeds' degraded scores, or None.
+        robustness: the seeds' scores under each degradation, as ``cell`` keeps them; or None.
     """
 
     model: str
@@ -56,16 +56,22 @@ def gather(cells: Sequence[Cell], folder: Path) -> list[Outcome]:
             record = records[cell.name]
             results[cell.seed] = record.result
             frame = record.tables["test"]
-            frame["group"] = frame["group"].mask(frame["group"] == "", frame["path"])
-            frame["path"] = f"{cell.seed}:" + frame["path"]
-            frames.append(frame.assign(seed=cell.seed))
-            if "robustness" in record.tables:
-                degraded.append(record.tables["robustness"].assign(seed=cell.seed))
+            frames.append(_of_seed(frame, cell.seed))
+            robustness = record.tables.get("robustness")
+            # Cells of older versions have other degradations, in severities, and no groups: these are left out.
+            if robustness is not None and "severity" not in robustness:
+                degraded.append(_of_seed(robustness, cell.seed))
         if frames:
             peer = next(c.peer for c in cells if c.model == model)
-            robustness = pd.concat(degraded, ignore_index=True) if degraded else None
-            outcomes.append(Outcome(model, peer is not None, pd.concat(frames, ignore_index=True), results, robustness))
+            under = pd.concat(degraded, ignore_index=True) if degraded else None
+            outcomes.append(Outcome(model, peer is not None, pd.concat(frames, ignore_index=True), results, under))
     return outcomes
+
+
+def _of_seed(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return a cell's scores with every group named, and paths that no other seed has."""
+    group = frame["group"].mask(frame["group"] == "", frame["path"])
+    return frame.assign(group=group, path=f"{seed}:" + frame["path"], seed=seed)
 
 
 def over_seeds(outcome: Outcome, seen: Collection[str], seed: int) -> Statistic:
@@ -212,17 +218,23 @@ def costs(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def robustness_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Return accuracy at the one threshold from validation, and AUROC, under every degradation, means over seeds."""
-    rows = []
+def robustness_table(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000) -> pd.DataFrame:
+    """Return the rows of `degraded.degradation_table` for each model, means over its seeds and their own thresholds."""
+    tables = []
     for outcome in outcomes:
-        if outcome.robustness is None:
+        degraded = outcome.robustness
+        if degraded is None:
             continue
-        for (name, severity), part in outcome.robustness.groupby(["degradation", "severity"], sort=False):
-            values = [
-                detection_metrics(one["label"], one["score"], outcome.results[int(one["seed"].iloc[0])]["threshold"])
-                for _, one in part.groupby("seed")
-            ]
-            row = {"model": outcome.model, "degradation": name, "severity": severity}
-            rows.append(row | {m: float(np.mean([v[m] for v in values])) for m in ("accuracy", "auroc")})
-    return pd.DataFrame(rows)
+        results = {number: result for number, result in outcome.results.items() if (degraded["seed"] == number).any()}
+        scores = pd.concat(
+            [with_false_alarms(degraded[degraded["seed"] == n], result["threshold"]) for n, result in results.items()]
+        )
+        for name, frame in scores.groupby("degradation", sort=False):
+            # The statistic draws seeds as it goes: one of its own gives every degradation the same draws.
+            statistic = over_seeds(replace(outcome, results=results), seen, seed)
+            table = degradation_table({str(name): frame}, statistic, seen, seed=seed, draws=draws)
+            tables.append(table.assign(model=outcome.model, seeds=len(results)))
+    if not tables:
+        return pd.DataFrame()
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["model", *whole.columns.drop("model")]]

@@ -18,6 +18,8 @@ import pandas as pd
 from lae_tf.comparison import compare
 from lae_tf.comparison.cell import PANELS
 from lae_tf.comparison.protocol import OWN, Cell, Protocol
+from lae_tf.evaluation.localisation import POSITION_COLUMNS
+from lae_tf.evaluation.page import ABOUT_POSITION
 from lae_tf.files.atomic import write_text
 from lae_tf.metrics.detection import Interval
 from lae_tf.metrics.names import DROP, SEEN_MEAN, TITLES, UNSEEN_MEAN
@@ -64,7 +66,7 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
         again = compare.differences([*peers, *known, *constant], seen, seed, name=compare.KNOWN_THRESHOLD)
         paired = pd.concat([paired, again], ignore_index=True)
     cost = compare.costs(outcomes)
-    robust = compare.robustness_table(outcomes)
+    robust = compare.robustness_table(outcomes, seen, seed)
     for name, frame in (("comparison", table), ("differences", paired), ("costs", cost), ("robustness", robust)):
         write_text(folder / f"{name}.csv", frame.to_csv(index=False))
     write_text(folder / "comparison.md", markdown(protocol, table, paired, best))
@@ -219,15 +221,17 @@ def _sections(said: Comparison, cells: Sequence[Cell], folder: Path) -> list[Sec
         about = "Paired by image, by group draw and by seed: above zero LAE is better (EER: below zero)."
         means = paired[paired["method"].isin([UNSEEN_MEAN, SEEN_MEAN])]
         sections.append(Section("LAE against each", about, tables=[Table(_as_differences(means), "Differences")]))
-    metrics = [name for name in ("iou", "pixel_auroc", "pointing", "energy_inside") if name in table]
+    shown = ("iou", "pixel_auroc", *POSITION_COLUMNS, "pointing", "energy_inside")
+    metrics = [name for name in shown if name in table]
     if metrics:
+        about = ABOUT_POSITION if "prior_pixel_auroc" in metrics else ""
         located = table[table[metrics].notna().any(axis=1) & (table["method"] != DROP)]
         located = located[located["model"] != compare.KNOWN_THRESHOLD]  # the same attention once more
         sections.append(
-            Section("Where they look", tables=[Table(_narrow(located, metrics), "Attention against masks")])
+            Section("Where they look", about, tables=[Table(_narrow(located, metrics), "Attention against masks")])
         )
     if len(robust):
-        sections.append(Section("Robustness", _ROBUSTNESS, pictures=_robustness_pictures(robust)))
+        sections.append(_robustness_section(robust))
     if examples := _panels(outcomes, cells, folder):
         about = "Test images chosen at even distances, not by result."
         heat = "attention of each model that localises, over the image in grey"
@@ -239,7 +243,10 @@ def _sections(said: Comparison, cells: Sequence[Cell], folder: Path) -> list[Sec
     return sections
 
 
-_ROBUSTNESS = "Seen and unseen fakes and as many real images; the threshold stays where validation put it."
+_ROBUSTNESS = (
+    "Seen and unseen fakes and as many real images, each degraded at its own size; the threshold stays where clean "
+    "validation put it. The shift is how far the degradation moves the logit of real images."
+)
 
 
 def _narrow(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -271,23 +278,28 @@ def _roc_pictures(outcomes: Sequence[compare.Outcome], seen: Sequence[str]) -> l
     return pictures
 
 
-def _robustness_pictures(robust: pd.DataFrame) -> list[Picture]:
-    """Two plots for each degradation: AUROC, and accuracy at the threshold."""
+def _robustness_section(robust: pd.DataFrame) -> Section:
+    """Return what each degradation does to unseen fakes and to real images: a table and two plots."""
+    unseen = robust[robust["method"] == UNSEEN_MEAN]
     pictures = []
-    clean = robust[robust["degradation"] == "none"].set_index("model")
-    for name in dict.fromkeys(robust.loc[robust["degradation"] != "none", "degradation"]):
-        part = robust[robust["degradation"] == name]
-        steps = ["none", *(f"{severity:g}" for severity in dict.fromkeys(part["severity"]))]
-        for metric in ("auroc", "accuracy"):
-            curves = {
-                str(model): [float(clean.loc[model, metric]), *rows[metric].astype(float)]
-                for model, rows in part.groupby("model", sort=False)
+    for metric in ("auroc", "false_alarms"):
+        curves = {
+            str(model): {
+                str(row["degradation"]): Interval(*(row[f"{metric}{end}"] for end in ("", "_low", "_high")))
+                for _, row in part.iterrows()
             }
-            title = TITLES[metric]
-            figure = plots.curves_by_step(curves, steps, name, title)
-            caption = f"{title[:1].upper()}{title[1:]} under {name}."
-            pictures.append(Picture.of(figure, caption, f"{title} of all models under {name}"))
-    return pictures
+            for model, part in unseen.groupby("model", sort=False)
+        }
+        title = "unseen mean, AUROC" if metric == "auroc" else "real images called fake"
+        figure = plots.dots_with_intervals(curves, title)
+        caption = f"{title[:1].upper()}{title[1:]}, under each degradation."
+        pictures.append(Picture.of(figure, caption, f"{title} of all models by degradation"))
+    columns = ["degradation", "model", "no_interval"]
+    for name in ("auroc", "accuracy", "matched_pixel_auroc", "false_alarms", "logit_shift"):
+        if name in unseen and unseen[name].notna().any():
+            columns += [name, f"{name}_low", f"{name}_high"]
+    table = Table(unseen[columns], f"{UNSEEN_MEAN} under each degradation", sortable=True)
+    return Section("Robustness", _ROBUSTNESS, tables=[table], pictures=pictures)
 
 
 def _panels(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], folder: Path) -> list[Example]:

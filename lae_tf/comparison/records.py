@@ -17,13 +17,14 @@ from typing import Any
 import pandas as pd
 
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
+from lae_tf.evaluation.tables import DEGRADATION_METRICS
 from lae_tf.files.atomic import write_bytes, write_text
 
 SETTINGS, RESULT = "settings.json", "result.json"
 SCORES, VALIDATION, ROBUSTNESS = "scores.csv", "validation.csv", "robustness.csv"
 ARCHIVED_SCORES, ARCHIVED_RESULTS = "cells.parquet", "cells.json"
 _TEXT = ("path", "group", "method")  # group "01" is not group "1"
-_CATEGORIES = (*_TEXT, "split")
+_CATEGORIES = (*_TEXT, "split", "degradation")
 _TABLES = {"test": SCORES, "val": VALIDATION, "robustness": ROBUSTNESS}
 
 
@@ -97,7 +98,7 @@ def write_archive(records: Records, cells: Sequence[str], folder: Path) -> None:
         frame.assign(cell=cell, part=part) for cell, record in taken.items() for part, frame in record.tables.items()
     ]
     scores = pd.concat(frames, ignore_index=True)
-    scores = scores.astype(dict.fromkeys(("cell", "part", *_CATEGORIES), "category"))
+    scores = scores.astype({name: "category" for name in ("cell", "part", *_CATEGORIES) if name in scores})
     buffer = io.BytesIO()
     scores.to_parquet(buffer, index=False, compression="zstd")
     write_bytes(folder / ARCHIVED_SCORES, buffer.getvalue())
@@ -117,7 +118,7 @@ def _read_scores(path: Path) -> pd.DataFrame:
     frame = pd.read_csv(
         path, dtype=text, keep_default_na=False, na_values={"score": [""]}, float_precision="round_trip"
     )
-    for name in LOCALISATION_METRICS:
+    for name in (*LOCALISATION_METRICS, *DEGRADATION_METRICS):
         if name in frame:
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame

@@ -13,6 +13,7 @@ A batch is a dict with fixed keys:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,6 +89,7 @@ def evaluation_dataset(
     batch_size: int,
     forge_seed: int | None = None,
     share: tuple[int, int] = (0, 1),
+    degrade: Callable[[np.ndarray, int], np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Return every image once, in the manifest's order, without augmentation.
 
@@ -99,11 +101,18 @@ def evaluation_dataset(
             the same ones for the same seed.
         share: (i, n) for the part of the i-th of n machines, as in :class:`~lae_tf.data.sampling.Sampling`; the
             last batches may then be empty on some machines.
+        degrade: what happens to each of the manifest's images before it is resized: uint8 (H, W, 3) and the image's
+            place in the manifest to uint8 of the same shape.
     """
     columns = _columns(manifest, use_masks=True)
     index, machines = share
-    dataset = tf.data.Dataset.from_tensor_slices(columns).shard(machines, index)
-    dataset = dataset.map(lambda row: _known_if_marked(_load(row, preprocessor)), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.from_tensor_slices((columns, np.arange(len(manifest)))).shard(machines, index)
+
+    def load(row: dict[str, Any], place: Any) -> dict[str, Any]:
+        change = None if degrade is None else lambda image: call_python(degrade, [image, place], tf.uint8)
+        return _known_if_marked(_load(row, preprocessor, change))
+
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     if forge_seed is not None:
         reals = np.flatnonzero(~manifest.is_fake)
         # By their place among the real images, so that fakes beside them change nothing.
@@ -157,13 +166,18 @@ def _columns(manifest: Manifest, use_masks: bool) -> dict[str, tf.Tensor]:
     }
 
 
-def _load_image(path: Any, preprocessor: Decoder) -> Any:
+Change = Callable[[Any], Any]
+
+
+def _load_image(path: Any, preprocessor: Decoder, change: Change | None = None) -> Any:
     size = preprocessor.image_size
-    image = preprocessor.resize(preprocessor.decode(tf.io.read_file(path)))
-    return tf.ensure_shape(image, (size, size, 3))
+    image = preprocessor.decode(tf.io.read_file(path))
+    if change is not None:
+        image = tf.ensure_shape(change(image), (None, None, 3))
+    return tf.ensure_shape(preprocessor.resize(image), (size, size, 3))
 
 
-def _load(row: dict[str, Any], preprocessor: Decoder) -> dict[str, Any]:
+def _load(row: dict[str, Any], preprocessor: Decoder, change: Change | None = None) -> dict[str, Any]:
     size = preprocessor.image_size
     mask = tf.cond(
         tf.strings.length(row["mask"]) > 0,
@@ -171,7 +185,7 @@ def _load(row: dict[str, Any], preprocessor: Decoder) -> dict[str, Any]:
         lambda: tf.zeros((size, size, 1), tf.float32),
     )
     return {
-        "image": _load_image(row["path"], preprocessor),
+        "image": _load_image(row["path"], preprocessor, change),
         "label": row["label"],
         "mask": tf.ensure_shape(mask, (size, size, 1)),
         "mask_weight": row["mask_weight"],

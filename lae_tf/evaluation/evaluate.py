@@ -9,10 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.errors import LAEError
+from lae_tf.errors import ImageError, LAEError
+from lae_tf.evaluation.degraded import degradation_table, score_degraded, with_false_alarms
 from lae_tf.evaluation.overlap import check_overlap
-from lae_tf.evaluation.scoring import score_manifest
-from lae_tf.evaluation.tables import evaluation_table
+from lae_tf.evaluation.position import Array, position_prior
+from lae_tf.evaluation.scoring import Conditions, score_manifest
+from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
@@ -26,6 +28,8 @@ class Evaluation:
         frame: one row per image, see ``scoring.score_manifest``.
         table: one row per method and level, see ``tables.evaluation_table``.
         localisation: means over the images and the pooled pixel AUROC.
+        degraded: of ``degraded.degradation_table``; None where degradations were not asked for.
+        no_prior: why there is no position prior; "" where there is one.
         threshold: of the decision.
         threshold_from: where it came from.
         seen: methods that training used.
@@ -40,6 +44,8 @@ class Evaluation:
     frame: pd.DataFrame
     table: pd.DataFrame
     localisation: dict[str, float]
+    degraded: pd.DataFrame | None
+    no_prior: str
     threshold: float
     threshold_from: str
     seen: tuple[str, ...]
@@ -61,6 +67,7 @@ def evaluate_run(
     split: str = "test",
     batch_size: int = 32,
     threshold: Threshold | None = None,
+    degradations: Sequence[str] = (),
 ) -> Evaluation:
     """Score one split of one or several manifests with a trained run.
 
@@ -70,14 +77,16 @@ def evaluate_run(
         split: of them.
         batch_size: images a step.
         threshold: in place of the model's.
+        degradations: names of ``lae_tf.forge.degradations.DEGRADATIONS``, under each of which the images are scored
+            anew.
 
     Raises:
         LAEError: the split is empty, or holds images that the run was trained or calibrated on.
     """
     manifest, cautions = gather(manifests, split)
-    trained = _training_frame(run) if split == "test" else None
-    if trained is not None:
-        cautions += check_overlap(manifest.frame, trained)
+    trained = _trained_on(run)
+    if split == "test" and trained is not None:
+        cautions += check_overlap(manifest.frame, trained.frame)
     elif split == "test":
         cautions.append(
             f"{run.config.data.manifest} cannot be read any more, so that test images could not be looked for among "
@@ -90,20 +99,35 @@ def evaluate_run(
         )
     seen = tuple(run.require_json("data.json")["methods"])
     model = run.load_model()
-    frame, meter = score_manifest(model, manifest, run.image_cache, batch_size)
+    prior, no_prior = _prior(run, trained, model.preprocessor.image_size)
+    conditions = Conditions(prior)
+    frame, localisation = score_manifest(model, manifest, run.image_cache, batch_size, conditions=conditions)
     threshold = threshold or Threshold(float(model.calibration.threshold), MODELS_OWN)
-    table = evaluation_table(frame, threshold.value, seen, seed=run.config.seed)
+    seed = run.config.seed
+    table = evaluation_table(frame, threshold.value, seen, seed=seed)
+
+    def score(name: str) -> pd.DataFrame:
+        harsher = conditions._replace(degradation=name, seed=seed)
+        return score_manifest(model, manifest, run.image_cache, batch_size, name, harsher)[0]
+
+    degraded = None
+    if degradations:
+        frames = score_degraded(frame, degradations, score)
+        frames = {name: with_false_alarms(scores, threshold.value) for name, scores in frames.items()}
+        degraded = degradation_table(frames, method_statistic(threshold.value, seen), seen, seed=seed)
     return Evaluation(
         frame=frame,
         table=table,
-        localisation=meter.result(),
+        localisation=localisation,
+        degraded=degraded,
+        no_prior=no_prior,
         threshold=threshold.value,
         threshold_from=threshold.source,
         seen=seen,
         manifest=manifest,
         files=tuple(map(str, manifests)),
         split=split,
-        overlap_checked=trained is not None,
+        overlap_checked=split == "test" and trained is not None,
         cautions=tuple(cautions),
     )
 
@@ -132,9 +156,20 @@ def gather(manifests: Sequence[str | Path], split: str) -> tuple[Manifest, list[
     return Manifest(frame.drop(columns="part"), parts[0].root), cautions
 
 
-def _training_frame(run: Run) -> pd.DataFrame | None:
-    """Return the rows that the run was trained and calibrated on; None where they cannot be read any more."""
+def _trained_on(run: Run) -> Manifest | None:
+    """Return what the run was trained and calibrated on; None where it cannot be read any more."""
     try:
-        return training_manifest(run.config).frame
+        return training_manifest(run.config)
     except LAEError:
         return None
+
+
+def _prior(run: Run, trained: Manifest | None, size: int) -> tuple[Array | None, str]:
+    """Return the position prior of the run's masks, or why there is none."""
+    if trained is None:
+        return None, f"There is no position prior: {run.config.data.manifest} cannot be read any more."
+    try:
+        prior = position_prior(trained, size)
+    except ImageError as error:
+        return None, f"There is no position prior: {error}"
+    return prior, "" if prior is not None else "There is no position prior: training had no masks."

@@ -14,7 +14,15 @@ HISTOGRAM_BINS = 1024
 
 FAKE_COLUMNS = ("iou", "f1", "pixel_auroc", "pointing", "energy_inside")
 REAL_COLUMNS = ("false_alarm_area",)
-LOCALISATION_METRICS = FAKE_COLUMNS + REAL_COLUMNS
+POSITION_COLUMNS = ("prior_pixel_auroc", "matched_pixel_auroc")
+"""Columns of :class:`~lae_tf.evaluation.position.PositionMeter`, which are read beside ``pixel_auroc``."""
+LOCALISATION_METRICS = (*FAKE_COLUMNS[:3], *POSITION_COLUMNS, *FAKE_COLUMNS[3:], *REAL_COLUMNS)
+_OWN = FAKE_COLUMNS + REAL_COLUMNS
+
+
+def levels_of(attention: Array) -> NDArray[np.int64]:
+    """Round attention in [0, 1] down to whole levels, 0 to 1023."""
+    return np.minimum((attention * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
 
 
 class LocalisationMeter:
@@ -41,8 +49,8 @@ class LocalisationMeter:
 
     def __init__(self) -> None:
         self._histogram = np.zeros((2, HISTOGRAM_BINS), dtype=np.int64)
-        self._sums = dict.fromkeys(LOCALISATION_METRICS, 0.0)
-        self._counts = dict.fromkeys(LOCALISATION_METRICS, 0)
+        self._sums = dict.fromkeys(_OWN, 0.0)
+        self._counts = dict.fromkeys(_OWN, 0)
 
     def update(
         self,
@@ -60,7 +68,7 @@ class LocalisationMeter:
             mask_known: (B,) or (B, 1), 1 where the fake's mask is known; all are by default.
 
         Returns:
-            One (B,) float64 array for each of `LOCALISATION_METRICS`, NaN where it does not apply.
+            One (B,) float64 array for each of `FAKE_COLUMNS` and `REAL_COLUMNS`, NaN where it does not apply.
 
         Raises:
             LAEError: shapes differ, attention is outside [0, 1] or NaN, a used mask is not 0/1.
@@ -82,7 +90,7 @@ class LocalisationMeter:
             raise LAEError("a mask must be 0 (untouched) or 1 (forged) in every pixel")
         annotated &= m.any(axis=1)
 
-        columns = {name: np.full(batch, np.nan) for name in LOCALISATION_METRICS}
+        columns = {name: np.full(batch, np.nan) for name in _OWN}
         columns["false_alarm_area"][~fake] = (a[~fake] > ATTENTION_THRESHOLD).mean(axis=1)
         for name, values in self._against_mask(a[annotated], m[annotated]).items():
             columns[name][annotated] = values
@@ -99,7 +107,7 @@ class LocalisationMeter:
         peak = a == a.max(axis=1, keepdims=True)
         energy = a.sum(axis=1)
 
-        levels = np.minimum((a * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
+        levels = levels_of(a)
         cell = (np.arange(len(a))[:, None] * 2 + m.astype(np.int64)) * HISTOGRAM_BINS + levels
         counted = np.bincount(cell.ravel(), minlength=len(a) * 2 * HISTOGRAM_BINS)
         histograms = counted.reshape(len(a), 2, HISTOGRAM_BINS)
@@ -116,7 +124,7 @@ class LocalisationMeter:
         """What was seen so far.
 
         Returns:
-            The mean over images of each of `LOCALISATION_METRICS` (NaN if it applied to none); besides
+            The mean over images of each of `FAKE_COLUMNS` and `REAL_COLUMNS` (NaN if it applied to none); besides
             `pooled_pixel_auroc`, over all pixels of all annotated fakes together (it also asks for one scale
             of attention across images), and the counts `annotated_fakes` and `reals`.
         """

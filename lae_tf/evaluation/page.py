@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lae_tf.evaluation.degradation_section import DEGRADATIONS_FILE, degradation_section
 from lae_tf.evaluation.evaluate import Evaluation
 from lae_tf.evaluation.examples import example, look_at
+from lae_tf.evaluation.formats import DETECTION_SHOWN, csv_table, json_table, markdown_table
+from lae_tf.evaluation.localisation import LOCALISATION_METRICS
 from lae_tf.evaluation.scoring import example_rows
-from lae_tf.evaluation.tables import SHOWN, csv_table, json_table, markdown_table
 from lae_tf.files.atomic import write_text
 from lae_tf.images.files import printable
 from lae_tf.metrics.decision import MODELS_OWN
@@ -55,11 +57,20 @@ def _absolute(files: Sequence[str]) -> list[str]:
 
 
 def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str = "") -> Path:
-    """Write predictions.csv, evaluation.csv, .json and .md, and report.html; return the page's path."""
+    """Write predictions.csv, evaluation.csv, .json and .md, report.html, and degradations.csv if they were measured.
+
+    Returns:
+        The page's path.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / PREDICTIONS, evaluation.frame.to_csv(index=False))
     write_text(folder / "evaluation.csv", csv_table(evaluation.table))
     write_text(folder / "evaluation.md", markdown_table(evaluation.table))
+    degraded = evaluation.degraded
+    if degraded is None:
+        (folder / DEGRADATIONS_FILE).unlink(missing_ok=True)  # of an earlier evaluation
+    else:
+        write_text(folder / DEGRADATIONS_FILE, csv_table(degraded))
     record = {
         "threshold": evaluation.threshold,
         "threshold_from": evaluation.threshold_from,
@@ -69,14 +80,19 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
         "split": evaluation.split,
         "overlap_checked": evaluation.overlap_checked,
         "cautions": evaluation.cautions,
+        "no_prior": evaluation.no_prior,
         "localisation": {name: None if np.isnan(value) else value for name, value in evaluation.localisation.items()},
         "table": json.loads(json_table(evaluation.table)),
+        "degradations": None if degraded is None else json.loads(json_table(degraded)),
     }
     write_text(folder / "evaluation.json", json.dumps(record, indent=2))
     data = run.require_json("data.json")
     environment = run.require_json("environment.json")
-    split = [] if evaluation.split == "test" else ["--split", evaluation.split]
-    threshold = [] if evaluation.threshold_from == MODELS_OWN else ["--threshold", f"{evaluation.threshold:.9g}"]
+    options = [] if evaluation.split == "test" else ["--split", evaluation.split]
+    if evaluation.threshold_from != MODELS_OWN:
+        options += ["--threshold", f"{evaluation.threshold:.9g}"]
+    if degraded is not None:
+        options += ["--degrade", ",".join(dict.fromkeys(degraded["degradation"]))]
     return write_report(
         folder / "report.html",
         title or f"Evaluation of {run.path.name}",
@@ -86,7 +102,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
             f"{', '.join(evaluation.seen)}; masks for {100 * data['mask_budget']:.2f} % of the training images"
         ),
         provenance={
-            "command": shlex.join(["lae-tf", "evaluate", str(run.path), *evaluation.files, *split, *threshold]),
+            "command": shlex.join(["lae-tf", "evaluate", str(run.path), *evaluation.files, *options]),
             "seed": str(run.config.seed),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
             "stack": f"{environment['stack']} (TensorFlow {environment['tensorflow']}, Keras {environment['keras']})",
@@ -107,7 +123,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         histograms[name] = fakes["score"]
     unseen = [name for name in curves if name not in evaluation.seen]
     sections = [Section("Read with care", "\n\n".join(evaluation.cautions))] if evaluation.cautions else []
-    sections += evaluation_sections(evaluation.table)
+    sections += evaluation_sections(evaluation.table, evaluation.no_prior)
     separation = [
         Picture.of(
             plots.roc_curves(curves, dashed=unseen),
@@ -121,6 +137,8 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
         ),
     ]
     sections.append(Section("How well they separate", pictures=separation))
+    if evaluation.degraded is not None:
+        sections.append(degradation_section(evaluation.degraded, evaluation.threshold))
     history = run.read_metrics()
     if history:
         curve = Picture.of(plots.training_curves(history), "Training, epoch by epoch.", "Losses and metrics", True)
@@ -182,8 +200,24 @@ def _predictions(evaluation: Evaluation) -> Section:
     )
 
 
-def evaluation_sections(table: pd.DataFrame) -> list[Section]:
-    """The answer first, then the tables: sections of an `evaluation_table`, per split."""
+_LOCALISATION = (
+    "Attention against the mask, on fakes whose mask is known; the false-alarm area is the share of a real image that "
+    "attention marks (lower is better)."
+)
+ABOUT_POSITION = (
+    "A pixel AUROC below the position prior, that of the mean training mask as one map for every image, says nothing. "
+    "The matched pixel AUROC compares attention at forged pixels with attention at the same pixels of the real test "
+    "images: 0.5 is a map that only knows where forgeries usually are."
+)
+
+
+def evaluation_sections(table: pd.DataFrame, no_prior: str = "") -> list[Section]:
+    """The answer first, then the tables: sections of an `evaluation_table`, per split.
+
+    Args:
+        table: of an evaluation.
+        no_prior: why there is no position prior, see `Evaluation`.
+    """
     sections = []
     splits = list(dict.fromkeys(table["split"]))
     for split in splits:
@@ -196,20 +230,17 @@ def evaluation_sections(table: pd.DataFrame) -> list[Section]:
         )
         captions = {"image": "Each image by itself", "group": "Mean score over the images of a group"}
         detection = [
-            Table(_shown(part[part["level"] == level], SHOWN[0]), caption)
+            Table(_shown(part[part["level"] == level], DETECTION_SHOWN), caption)
             for level, caption in captions.items()
             if (part["level"] == level).any()
         ]
         if cards := _cards(part):
             sections.append(Section(f"Results{where}", cards=cards))
         sections.append(Section(f"Detection{where}", text, tables=detection))
-        localisation = _shown(part[part["level"] == "image"], SHOWN[1])
-        if any(name in localisation for name in SHOWN[1]):
-            about = (
-                "Attention against the mask, on fakes whose mask is known; the false-alarm area is the share "
-                "of a real image that attention marks (lower is better)."
-            )
+        localisation = _shown(part[part["level"] == "image"], LOCALISATION_METRICS)
+        if any(name in localisation for name in LOCALISATION_METRICS):
             tables = [Table(localisation, "Mean over images")]
+            about = f"{_LOCALISATION}\n\n{ABOUT_POSITION} {no_prior}".rstrip()
             sections.append(Section(f"Where the model looks{where}", about, tables=tables))
     return sections
 
@@ -223,7 +254,10 @@ def _cards(table: pd.DataFrame) -> list[Card]:
         ("AUROC, seen", SEEN_MEAN, "auroc"),
         ("AUROC, unseen", UNSEEN_MEAN, "auroc"),
         ("Pixel AUROC of attention, unseen", UNSEEN_MEAN, "pixel_auroc"),
+        ("Matched pixel AUROC, unseen", UNSEEN_MEAN, "matched_pixel_auroc"),
     ]
+    if not math.isnan(rows.get(UNSEEN_MEAN, {}).get("matched_pixel_auroc", math.nan)):
+        wanted.pop(-2)  # by itself it may say no more than where forgeries usually are
     cards = []
     for label, method, metric in wanted:
         row = rows.get(method, {})

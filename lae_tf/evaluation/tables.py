@@ -21,19 +21,18 @@ from lae_tf.metrics.detection import (
     too_few,
     weighted_metrics,
 )
-from lae_tf.metrics.names import DROP, SEEN_MEAN, SUMMARIES, TITLES, UNSEEN_MEAN
+from lae_tf.metrics.names import DROP, SEEN_MEAN, SUMMARIES, UNSEEN_MEAN
 
 # Rows for fakes whose manipulation has no name, and for a split that has no fakes at all.
 UNNAMED, REAL_ONLY = "(unnamed)", "(real only)"
 LEVELS = ("image", "group")
 
+# Of real images under a degradation, see ``lae_tf.evaluation.degraded``.
+DEGRADATION_METRICS = ("false_alarms", "logit_shift")
+# Columns of a frame whose mean over images a row shows, where it has them.
+_AVERAGED = (*LOCALISATION_METRICS, *DEGRADATION_METRICS)
+
 _REQUIRED = ("path", "label", "group", "method", "split", "score")
-# What a person is shown, as two tables that fit a terminal; the files hold everything.
-SHOWN = (
-    ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr"),
-    LOCALISATION_METRICS,
-)
-_SHOWN_WITH_INTERVAL = ("accuracy", "auroc")
 
 
 def evaluation_table(
@@ -75,7 +74,7 @@ def evaluation_table(
     Raises:
         LAEError: a column is missing, or a score is NaN.
     """
-    frame = _checked(frame)
+    frame = checked_scores(frame)
     metrics = [*DETECTION_METRICS, *(name for name in LOCALISATION_METRICS if name in frame)]
     rows: list[dict[str, Any]] = []
     for split, part in frame.groupby("split", sort=False):
@@ -95,6 +94,39 @@ def evaluation_table(
     return pd.DataFrame(rows)
 
 
+def checked_scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of images with no name missing.
+
+    Args:
+        frame: as `evaluation_table` takes it.
+
+    Returns:
+        The same rows, numbered from 0: a fake without a method is ``UNNAMED``, a real image has none, and an image
+        without a group is one by itself.
+
+    Raises:
+        LAEError: a column is missing, there is no row, a score is NaN, or a method has the name of a summary.
+    """
+    if missing := [name for name in _REQUIRED if name not in frame]:
+        raise LAEError(
+            f"the table of scores lacks {', '.join(missing)}; it needs {', '.join(_REQUIRED)}, one row per image"
+        )
+    if frame.empty:
+        raise LAEError("the table of scores is empty; evaluate at least one image")
+    frame = frame.reset_index(drop=True)
+    if not frame["label"].isin([0, 1]).all():
+        raise LAEError("the column 'label' must hold 0 (real) or 1 (fake)")
+    if (bad := frame["score"].isna()).any():
+        first = frame.loc[bad, "path"].iloc[0]
+        raise LAEError(f"{bad.sum()} of {len(frame)} scores are NaN, the first for {first}")
+    method = frame["method"].fillna("").astype(str)
+    method = method.mask(method == "", UNNAMED).where(frame["label"] == 1, "")
+    if taken := sorted(set(method) & {*SUMMARIES, REAL_ONLY}):
+        raise LAEError(f"a manipulation cannot be named '{taken[0]}': the table uses that name for a summary")
+    group = frame["group"].fillna("").astype(str)
+    return frame.assign(method=method, group=group.mask(group == "", frame["path"].astype(str)))
+
+
 def fewest_groups(frame: pd.DataFrame, row: str, seen: Collection[str], metric: str = "") -> int:
     """Count the groups that a row's intervals rest on.
 
@@ -102,7 +134,7 @@ def fewest_groups(frame: pd.DataFrame, row: str, seen: Collection[str], metric: 
         frame: one row per image (or per group) with label, method and group.
         row: a method, or one of ``SUMMARIES``.
         seen: methods that training used.
-        metric: counts the images where it is defined, if it is one of `LOCALISATION_METRICS`.
+        metric: counts the images where it is defined, if it is one of `LOCALISATION_METRICS` or `DEGRADATION_METRICS`.
 
     Returns:
         Of the real images or of the fakes, whichever come from fewer groups; for a summary, that of its methods
@@ -114,7 +146,7 @@ def fewest_groups(frame: pd.DataFrame, row: str, seen: Collection[str], metric: 
         counts = [fewest_groups(frame, method, seen, metric) for method in methods]
         return min(filter(None, counts), default=0)  # a method where a metric is defined nowhere is not in its mean
     images = frame[_members(frame, row)]
-    if metric in LOCALISATION_METRICS:
+    if metric in _AVERAGED:
         images = images[images[metric].notna()]
     return int(images.groupby("label")["group"].nunique().min()) if len(images) else 0
 
@@ -154,7 +186,7 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
             chosen = np.flatnonzero(_members(frame, method))
             among = _at_own_ratio(labels[chosen], weights[:, chosen])
             rows[method] = weighted_metrics(labels[chosen], scores[chosen], threshold, among)
-            for name in LOCALISATION_METRICS:
+            for name in _AVERAGED:
                 if name in frame:
                     rows[method][name] = _weighted_mean(frame[name].to_numpy(dtype=float)[chosen], among)
         known, unknown = ([row for m, row in rows.items() if (m in seen) is side] for side in (True, False))
@@ -170,69 +202,6 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
     return statistic
 
 
-def format_table(table: pd.DataFrame) -> str:
-    """Aligned text for a terminal: detection, then localisation if there is any.
-
-    Shows the main metrics, accuracy and AUROC with their intervals; undefined values are "-". Rows that rest on too
-    few groups for an interval are named at the end.
-    """
-    left = len(_descriptions(table))
-    blocks = []
-    for header, body in _blocks(table):
-        widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-        lines = (
-            "  ".join(
-                cell.ljust(width) if i < left else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in (header, ["-" * width for width in widths], *body)
-        )
-        blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, *_remarks(table)])
-
-
-def markdown_table(table: pd.DataFrame) -> str:
-    """The same blocks as `format_table`, as Markdown tables."""
-    left = len(_descriptions(table))
-    blocks = []
-    for header, body in _blocks(table):
-        rule = [":--" if i < left else "--:" for i in range(len(header))]
-        lines = ([cell.replace("|", r"\|") for cell in line] for line in (header, rule, *body))
-        blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join([*blocks, *_remarks(table)]) + "\n"
-
-
-def csv_table(table: pd.DataFrame) -> str:
-    """All columns as CSV; an undefined value is an empty cell."""
-    return table.to_csv(index=False, lineterminator="\n")
-
-
-def json_table(table: pd.DataFrame) -> str:
-    """All columns as a JSON list with one object per row; an undefined value is null."""
-    return table.to_json(orient="records", indent=2, double_precision=15, force_ascii=False) + "\n"
-
-
-def _checked(frame: pd.DataFrame) -> pd.DataFrame:
-    if missing := [name for name in _REQUIRED if name not in frame]:
-        raise LAEError(
-            f"the table of scores lacks {', '.join(missing)}; it needs {', '.join(_REQUIRED)}, one row per image"
-        )
-    if frame.empty:
-        raise LAEError("the table of scores is empty; evaluate at least one image")
-    frame = frame.reset_index(drop=True)
-    if not frame["label"].isin([0, 1]).all():
-        raise LAEError("the column 'label' must hold 0 (real) or 1 (fake)")
-    if (bad := frame["score"].isna()).any():
-        first = frame.loc[bad, "path"].iloc[0]
-        raise LAEError(f"{bad.sum()} of {len(frame)} scores are NaN, the first for {first}")
-    method = frame["method"].fillna("").astype(str)
-    method = method.mask(method == "", UNNAMED).where(frame["label"] == 1, "")
-    if taken := sorted(set(method) & {*SUMMARIES, REAL_ONLY}):
-        raise LAEError(f"a manipulation cannot be named '{taken[0]}': the table uses that name for a summary")
-    group = frame["group"].fillna("").astype(str)
-    return frame.assign(method=method, group=group.mask(group == "", frame["path"].astype(str)))
-
-
 def _methods(frame: pd.DataFrame, seen: Collection[str]) -> list[str]:
     """The manipulations of a split, seen ones first."""
     names = frame.loc[frame["label"] == 1, "method"].unique()
@@ -243,16 +212,21 @@ def _members(frame: pd.DataFrame, method: str) -> np.ndarray[Any, np.dtype[np.bo
     return ((frame["label"] == 0) | (frame["method"] == method)).to_numpy()
 
 
+def state_of(method: str, seen: Collection[str]) -> str:
+    """Return "seen", "unseen" or "" for the row of a method or summary."""
+    if method in SUMMARIES:
+        return {SEEN_MEAN: "seen", UNSEEN_MEAN: "unseen", DROP: ""}[method]
+    return "" if method == REAL_ONLY else "seen" if method in seen else "unseen"
+
+
 def _counts(units: pd.DataFrame, method: str, seen: Collection[str]) -> dict[str, Any]:
     """How many reals, fakes and groups a row rests on, at its level."""
     fakes = units["label"] == 1
-    if method in SUMMARIES:
-        state = {SEEN_MEAN: "seen", UNSEEN_MEAN: "unseen", DROP: ""}[method]
-        if state:
-            fakes &= units["method"].isin(list(seen)) == (state == "seen")
-    else:
-        state = "" if method == REAL_ONLY else "seen" if method in seen else "unseen"
+    state = state_of(method, seen)
+    if method not in SUMMARIES:
         fakes &= units["method"] == method
+    elif state:
+        fakes &= units["method"].isin(list(seen)) == (state == "seen")
     reals = units["label"] == 0
     groups = units.loc[reals | fakes, "group"].nunique()
     return {"seen": state, "reals": int(reals.sum()), "fakes": int(fakes.sum()), "groups": int(groups)}
@@ -284,44 +258,3 @@ def _mean_row(rows: Sequence[dict[str, Array]]) -> dict[str, Array]:
         defined = values[~np.isnan(values[:, 0])]
         means[name] = defined.mean(axis=0) if len(defined) else values[0]
     return means
-
-
-def _descriptions(table: pd.DataFrame) -> list[str]:
-    return ["split", "level", "method", "seen"][0 if table["split"].nunique() > 1 else 1 :]
-
-
-def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
-    """Header and body of each block that has something to show."""
-    names = [*_descriptions(table), "reals", "fakes"]
-    blocks = []
-    for family in SHOWN:
-        shown = [name for name in family if name in table and table[name].notna().any()]
-        if shown:
-            body = [
-                [str(row[name]) for name in names] + [_cell(row, metric) for metric in shown]
-                for row in table.to_dict("records")
-            ]
-            blocks.append(([*names, *(TITLES[metric] for metric in shown)], body))
-    return blocks
-
-
-def _remarks(table: pd.DataFrame) -> list[str]:
-    """Say which rows have no interval, and why, if there are any."""
-    without = table[table["no_interval"] != ""].drop_duplicates(["split", "method"])
-    if without.empty:
-        return []
-    reasons: dict[str, list[str]] = {}
-    for row in without.itertuples():
-        reasons.setdefault(row.no_interval, []).append(row.method)
-    return ["\n".join(f"{reason} (10 are needed): {', '.join(rows)}." for reason, rows in reasons.items())]
-
-
-def _cell(row: dict[Any, Any], metric: str) -> str:
-    value, low, high = (row[metric + end] for end in ("", "_low", "_high"))
-    if metric in _SHOWN_WITH_INTERVAL and not np.isnan(low):
-        return f"{_number(value)} [{_number(low)}, {_number(high)}]"
-    return _number(value)
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"

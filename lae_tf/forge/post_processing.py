@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lae_tf.forge.degradations import blur, jpeg, noise, scale
+
 _INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 
@@ -44,20 +46,14 @@ def post_process(image: np.ndarray, rng: np.random.Generator, params: PostProces
     Returns:
         uint8, of the same shape.
     """
-    height, width = image.shape[:2]
     resizes, blurs, adds_noise, compresses = rng.random(4) < params.probability
     factor, sigma, strength = rng.uniform(*params.resize), rng.uniform(*params.blur), rng.uniform(*params.noise)
     down, up = (_INTERPOLATIONS[i] for i in rng.integers(len(_INTERPOLATIONS), size=2))
     quality = int(rng.integers(params.jpeg[0], params.jpeg[1] + 1))
     if resizes:
-        small = (max(1, round(width * factor)), max(1, round(height * factor)))
-        image = cv2.resize(cv2.resize(image, small, interpolation=down), (width, height), interpolation=up)
+        image = scale(image, factor, down, up)
     if blurs:
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
+        image = blur(image, sigma)
     if adds_noise:
-        noisy = image + rng.normal(0, strength, image.shape)
-        image = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-    if compresses:
-        encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        image = np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1])
-    return image
+        image = noise(image, strength, rng)
+    return jpeg(image, quality) if compresses else image

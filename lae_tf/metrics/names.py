@@ -18,7 +18,11 @@ TITLES = {
     "iou": "IoU",
     "f1": "F1",
     "pixel_auroc": "pixel AUROC",
+    "prior_pixel_auroc": "position prior",
+    "matched_pixel_auroc": "matched pixel AUROC",
     "pointing": "pointing",
     "energy_inside": "energy inside",
     "false_alarm_area": "false-alarm area",
+    "false_alarms": "false alarms",
+    "logit_shift": "shift of reals",
 }

@@ -29,8 +29,9 @@ NO_INTERVAL = "no_interval"
 """Column of a table: why a row has no intervals, shown below what heads the row."""
 
 # Half is what guessing earns in these; the tint of a cell starts there.
-_CHANCE_IS_HALF = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "pixel_auroc")
-_LOWER_IS_BETTER = ("eer", "false_alarm_area", "brier", "ece")
+_CHANCE_IS_HALF = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "pixel_auroc", "matched_pixel_auroc")
+_LOWER_IS_BETTER = ("eer", "false_alarm_area", "false_alarms", "brier", "ece")
+_NO_MERIT = ("prior_pixel_auroc", "logit_shift")  # of the data; better neither up nor down
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,8 @@ def _number(value: float) -> str:
 
 
 def _tint(metric: str, value: float) -> float | None:
-    """How good a value is, from 0 to 1; None for what is no known metric."""
-    if metric not in TITLES:
+    """How good a value is, from 0 to 1; None for what is no known metric of a model."""
+    if metric not in TITLES or metric in _NO_MERIT:
         return None
     if metric in _CHANCE_IS_HALF:
         value = 2 * value - 1

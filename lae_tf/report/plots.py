@@ -193,22 +193,39 @@ def lines_with_intervals(series: Mapping[str, Mapping[float, Interval]], xlabel:
     return figure
 
 
-def curves_by_step(curves: Mapping[str, Sequence[float]], steps: Sequence[str], xlabel: str, ylabel: str) -> Figure:
-    """Lines over named steps, for example the severities of a degradation.
+def dots_with_intervals(series: Mapping[str, Mapping[str, Interval]], xlabel: str) -> Figure:
+    """Dots with their intervals as whiskers, categories below each other, such as degradations.
 
     Args:
-        curves: name -> one value per step.
-        steps: names on the x axis, in order.
-        xlabel, ylabel: of the axes.
+        series: name of a series (one colour) to category to value. A category that a series lacks, or whose value is
+            NaN, stays free.
+        xlabel: what is measured; series are told apart by a legend if there are several.
     """
-    figure, (axes,) = _figure(WIDTH, 3.8)
-    for i, (name, values) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        axes.plot(range(len(steps)), values, _line(i), marker="o", markersize=3, color=colour, label=_plain(name))
-    axes.set_xticks(range(len(steps)), list(steps))
+    categories = list(dict.fromkeys(category for values in series.values() for category in values))
+    height = 0.9 + len(categories) * max(0.26, 0.09 * len(series))
+    figure, (axes,) = _figure(WIDTH, height)
+    step = 0.7 / max(1, len(series))
+    for i, (name, values) in enumerate(series.items()):
+        points = np.array([values.get(c, Interval(np.nan, np.nan, np.nan)) for c in categories]).reshape(-1, 3)
+        # A percentile interval may miss its value by a little; a whisker cannot have negative length.
+        whiskers = np.nan_to_num(np.maximum(0, [points[:, 0] - points[:, 1], points[:, 2] - points[:, 0]]))
+        axes.errorbar(
+            points[:, 0],
+            np.arange(len(categories)) + (i - (len(series) - 1) / 2) * step,
+            xerr=whiskers,
+            fmt="o" if i < len(COLOURS) else "s",
+            markersize=4,
+            capsize=2,
+            elinewidth=1,
+            color=COLOURS[i % len(COLOURS)],
+            label=_plain(name),
+        )
+    axes.set_yticks(range(len(categories)), [_plain(c) for c in categories])
+    axes.invert_yaxis()
+    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    figure.legend(frameon=False, loc="outside upper left", ncols=min(4, max(1, len(curves))), fontsize=8)
+    if len(series) > 1:
+        figure.legend(frameon=False, loc="outside upper left", ncols=min(4, len(series)), fontsize=8)
     return figure
 
 

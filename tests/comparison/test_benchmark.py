@@ -14,6 +14,7 @@ import yaml
 
 from lae_tf.comparison.cell import lock_of
 from lae_tf.comparison.records import RESULT
+from lae_tf.forge.degradations import DEGRADATIONS
 from lae_tf.training.calibrate import decision_threshold, fit_platt, scale_of
 
 
@@ -61,7 +62,7 @@ def test_compare_resume_and_report(compared, first):
     _, _, out = compared
     assert "LAE minus the best peer (lae-encoder)" in first.stdout and "| **lae** |" in first.stdout
     page = (out / "comparison.html").read_text()
-    assert page.count("AUROC under ") == page.count("Accuracy under ") > 0
+    assert "false_alarms" in pd.read_csv(out / "robustness.csv") and "AUROC, under each degradation." in page
     assert (
         "Drop of all models" in page
         and "Where they look" in page
@@ -79,6 +80,18 @@ def test_compare_resume_and_report(compared, first):
         "always real",
     }
     assert {row["method"] for row in record["table"]} >= {"noise", "colour", "unseen mean"}
+
+    # Every image is kept under every degradation, the real ones with what it did to their logits.
+    degraded = pd.read_csv(out / "cells" / "lae-0" / "robustness.csv")
+    assert degraded["degradation"].unique().tolist() == list(DEGRADATIONS) and len(degraded) == 4 * len(DEGRADATIONS)
+    shift = degraded[degraded["label"] == 0].groupby("degradation")["logit_shift"].mean()
+    assert shift["none"] == 0 and shift["jpeg-50"] != 0
+    assert degraded.loc[degraded["label"] == 1, "matched_pixel_auroc"].between(0, 1).all()
+    rows = {(row["model"], row["degradation"], row["method"]): row for row in record["robustness"]}
+    assert len(rows) == len(record["robustness"]) and ("lae-encoder", "messenger", "unseen mean") in rows
+    located = {row["method"]: row for row in record["table"] if row["model"] == "lae"}
+    assert 0 <= located["unseen mean"]["matched_pixel_auroc"] <= 1
+    assert 0 <= located["unseen mean"]["prior_pixel_auroc"] <= 1 and "position prior" in page
 
     # The thresholds can be chosen again from what the cells keep of validation.
     for cell, kinds in (("lae-0", 2), ("lae-encoder-0", 1)):

@@ -8,7 +8,7 @@ import pytest
 
 from lae_tf.comparison.compare import ALWAYS_REAL, KNOWN_THRESHOLD, gather, over_seeds
 from lae_tf.comparison.protocol import Protocol
-from lae_tf.comparison.records import RESULT, SCORES, SETTINGS, VALIDATION, Records, write_archive
+from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, SETTINGS, VALIDATION, Records, write_archive
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "benchmarks" / "results"
@@ -21,6 +21,8 @@ def write_cell(folder, name, logits):
     frame = pd.DataFrame({**rows, "split": "test", "label": [0, 1, 1], "logit": logits, "iou": [np.nan, 0.1, 1 / 3]})
     frame.to_csv(place / SCORES, index=False)
     frame[["path", "label", "method", "logit"]].to_csv(place / VALIDATION, index=False)
+    degraded = frame.drop(columns="iou").assign(degradation="jpeg-50", logit_shift=[-0.5, np.nan, np.nan])
+    degraded.to_csv(place / ROBUSTNESS, index=False)
     (place / RESULT).write_text('{"threshold": 0.1}')
     (place / SETTINGS).write_text('{"seed": 0}')
 
@@ -33,9 +35,11 @@ def test_an_archive_holds_what_the_folders_hold(tmp_path):
     archive = Records(tmp_path / "archive")
     for cell in ("lae-0", "peer-0"):
         assert cell in archive and archive.settings(cell) == {"seed": 0}
-        assert archive[cell].result == {"threshold": 0.1} and archive[cell].tables.keys() == {"test", "val"}
+        assert archive[cell].result == {"threshold": 0.1}
+        assert archive[cell].tables.keys() == {"test", "val", "robustness"}
         for part, frame in archive[cell].tables.items():
             pd.testing.assert_frame_equal(frame, folders[cell].tables[part], check_exact=True, check_like=True)
+    assert archive["lae-0"].tables["robustness"]["logit_shift"].sum() == -0.5
     assert archive["lae-0"].tables["test"]["group"].tolist() == ["01", "", "3"]
     assert "lae-1" not in archive and archive.settings("lae-1") is None
 

@@ -1,6 +1,7 @@
 """The comparison's numbers, derived by hand on a handful of images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -38,8 +39,9 @@ def write_cell(folder, model, seed, scores, threshold=0.5, peer=None, copies=8, 
     of_image = {"method": METHODS * copies, "label": LABELS * copies, "score": list(scores) * copies}
     frame = pd.DataFrame({**columns, **of_image, "split": "test"})
     frame.to_csv(place / SCORES, index=False)
-    degraded = pd.concat([frame.assign(degradation=name, severity=s) for name, s in (("none", 0.0), ("jpeg", 30.0))])
-    degraded.loc[degraded["degradation"] == "jpeg", "score"] = 0.0
+    degraded = pd.concat([frame.assign(degradation=name, logit_shift=0.0) for name in ("none", "jpeg-50")])
+    degraded["logit_shift"] = degraded["logit_shift"].where(degraded["label"] == 0)
+    degraded.loc[degraded["degradation"] == "jpeg-50", ["score", "logit_shift"]] = 0.0, -2.0
     degraded.to_csv(place / ROBUSTNESS, index=False)
     result = {"threshold": threshold, "parameters": 10, "train_seconds": 60.0 + 60 * seed, "images_per_second": 5.0}
     (place / RESULT).write_text(json.dumps({**result, "mask_budget": 0.02, "localisation": {}, **extra}))
@@ -190,8 +192,36 @@ def test_costs_and_robustness(study):
     assert cost.loc["lae", "training minutes"] == pytest.approx(1.5)
     assert cost.loc["lae", "masks %"] == pytest.approx(2.0)
     assert np.isnan(cost.loc["lae", "pooled pixel AUROC"])
-    robust = robustness_table(outcomes).set_index(["model", "degradation"])
+    robust = robustness_table(outcomes, ["seen"], seed=0, draws=200).set_index(["model", "degradation", "method"])
+    assert set(robust.index.get_level_values("method")) == {"seen", "new", "seen mean", "unseen mean"}
     # Every score is 0 under the harshest compression: all called real, AUROC by chance.
-    assert robust.loc[("lae", "jpeg"), "accuracy"] == 0.5
-    assert robust.loc[("lae", "jpeg"), "auroc"] == 0.5
-    assert robust.loc[("lae", "none"), "accuracy"] == pytest.approx((1 + 7 / 8) / 2)
+    harsh, stored = robust.loc[("lae", "jpeg-50", "unseen mean")], robust.loc[("lae", "none", "unseen mean")]
+    assert harsh[["accuracy", "auroc", "false_alarms", "logit_shift"]].tolist() == pytest.approx([4 / 6, 0.5, 0, -2])
+    assert stored["accuracy"] == pytest.approx((1 + 5 / 6) / 2) and stored["seeds"] == 2
+    assert stored["accuracy_low"] < stored["accuracy"] <= stored["accuracy_high"]
+    # Seen fakes fall below the reals of the weak model at either seed, whose every real image is a false alarm.
+    assert robust.loc[("weak", "none", "seen mean"), ["auroc", "false_alarms", "seeds"]].tolist() == [0, 1, 1]
+
+
+def test_all_degradations_share_their_draws(study):
+    """Here both degradations have the same scores, and so the same intervals, over groups and over seeds."""
+    folder, cells = study
+    (outcome,) = [o for o in gather(cells, folder) if o.model == "lae"]
+    stored = outcome.robustness[outcome.robustness["degradation"] == "none"]
+    both = pd.concat([stored, stored.assign(degradation="blur-1")], ignore_index=True)
+    table = robustness_table([replace(outcome, robustness=both)], ["seen"], seed=0, draws=100)
+    one, other = (part.drop(columns="degradation") for _, part in table.groupby("degradation"))
+    pd.testing.assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True))
+
+
+def test_degraded_scores_of_older_cells_are_left_out(study):
+    """They have severities, and no group."""
+    folder, cells = study
+    for cell in cells[:2]:
+        file = folder / "cells" / cell.name / ROBUSTNESS
+        old = pd.read_csv(file, keep_default_na=False).drop(columns=["group", "split", "logit_shift"])
+        old.assign(degradation="jpeg", severity=30.0).to_csv(file, index=False)
+    outcomes = gather(cells, folder)
+    assert outcomes[0].robustness is None
+    assert set(robustness_table(outcomes, ["seen"], seed=0, draws=5)["model"]) == {"meso", "weak"}
+    assert robustness_table(outcomes[:1], ["seen"], seed=0).empty

@@ -282,6 +282,32 @@ def test_no_augmentation_changes_nothing():
         np.testing.assert_array_equal(found, given_)
 
 
+# --- degradations -----------------------------------------------------------------------------------------
+
+
+def test_images_are_degraded_at_their_own_size_by_their_place(tmp_path):
+    """Images of 5 x 9 and more: each is seen before it is resized, with its number in the manifest."""
+    sizes = [(5, 9), (SIZE, SIZE), (70, 40), (8, 8)]
+    rows = []
+    for number, size in enumerate(sizes):
+        write_png(tmp_path / f"{number}.png", np.full((*size, 3), 10 * number, np.uint8))
+        rows.append((f"{number}.png", "real", "", f"g{number}", "", "test"))
+    manifest = Manifest.from_frame(pd.DataFrame(rows, columns=list(COLUMNS)), tmp_path)
+    seen = {}
+
+    def degrade(image, place):
+        seen[int(place)] = (image.shape[:2], image.dtype, int(image[0, 0, 0]))
+        return image + np.uint8(5)
+
+    for share, places in (((0, 1), [0, 1, 2, 3]), ((1, 2), [1, 3])):
+        seen.clear()
+        dataset = evaluation_dataset(manifest, Preprocessor(SIZE), 4, share=share, degrade=degrade)
+        images = np.concatenate([batch["image"] for batch in dataset.as_numpy_iterator()])
+        assert seen == {place: (sizes[place], np.uint8, 10 * place) for place in places}
+        levels = np.array([10 * place + 5 for place in places]) / 255
+        np.testing.assert_allclose(images, np.broadcast_to(levels[:, None, None, None], images.shape), atol=1e-6)
+
+
 # --- mask files -------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +47,47 @@ def test_frame_against_the_model(evaluation, trained_run) -> None:  # type: igno
     outputs = trained_run.load_model().predict(pixels, verbose=0)
     assert row["score"] == pytest.approx(float(outputs["score"][0, 0]), abs=1e-5)
     assert row["reconstruction_error"] == pytest.approx(np.abs(pixels - outputs["reconstruction"]).mean(), abs=1e-5)
+
+
+def test_attention_is_held_against_the_prior_and_against_real_images(evaluation, trained_run, tiny_manifest) -> None:  # type: ignore[no-untyped-def]
+    from lae_tf.images.files import read_image, read_mask
+
+    images = np.stack([read_image(path) for path in evaluation.frame["path"]]).astype(np.float32) / 255
+    levels = np.floor(
+        trained_run.load_model().predict(images, verbose=0)["attention"].reshape(len(images), 32, 32) * 1024
+    )
+    reals = levels[evaluation.frame["label"] == 0]
+    row = int(np.flatnonzero(evaluation.frame["method"] == "colour")[1])
+    mask = read_mask(evaluation.manifest.frame["mask"][row])
+    labels = [1] + [0] * len(reals)
+    expected = [
+        roc_auc_score(labels, [levels[row, y, x], *reals[:, y, x]]) for y, x in zip(*np.nonzero(mask), strict=True)
+    ]
+    # Levels may differ by one where another batch rounds differently.
+    assert evaluation.frame["matched_pixel_auroc"][row] == pytest.approx(np.mean(expected), abs=0.01)
+    trained = Manifest.read(tiny_manifest).frame.query("split == 'train' and mask != ''")
+    prior = cv2.GaussianBlur(np.mean([read_mask(path) for path in trained["mask"]], axis=0), (0, 0), 1)
+    expected = roc_auc_score(mask.ravel(), prior.ravel())
+    assert evaluation.frame["prior_pixel_auroc"][row] == pytest.approx(expected, abs=1e-6)
+    assert evaluation.no_prior == "" and evaluation.summary("colour")[["prior_pixel_auroc_low"]].isna().all()
+
+
+def test_without_masks_in_training_there_is_no_prior(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "run"
+    shutil.copytree(trained_run.path, copy)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["data"]["mask_share"] = 0.0
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    result = CliRunner().invoke(command, [str(copy), str(tiny_manifest)])
+    said = "There is no position prior: training had no masks."
+    assert result.exit_code == 0 and said in result.output
+    heading = next(line for line in result.output.splitlines() if "method" in line and "matched pixel AUROC" in line)
+    assert "position prior" not in heading
+    assert said in (copy / "report" / "report.html").read_text()
+    record = json.loads((copy / "report" / "evaluation.json").read_text())
+    rows = [row for row in record["table"] if row["level"] == "image"]
+    assert record["no_prior"] == said and {row["prior_pixel_auroc"] for row in rows} == {None}
+    assert None not in {row["matched_pixel_auroc"] for row in rows}
 
 
 def test_training_images_are_refused_as_test_images(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -9,14 +9,8 @@ import pytest
 from sklearn import metrics as sk
 
 from lae_tf.errors import LAEError
-from lae_tf.evaluation.tables import (
-    csv_table,
-    evaluation_table,
-    format_table,
-    json_table,
-    markdown_table,
-    method_statistic,
-)
+from lae_tf.evaluation.formats import csv_table, format_table, json_table, markdown_table
+from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.detection import DETECTION_METRICS, bootstrap_intervals, paired_bootstrap
 
 SHIFT = {"": 0.0, "splice": 2.5, "blend": 1.5, "inpaint": 0.8}

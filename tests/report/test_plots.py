@@ -15,8 +15,8 @@ from lae_tf.metrics.detection import Interval
 from lae_tf.report.panels import contact_sheet, overlay
 from lae_tf.report.plots import (
     bars_with_intervals,
-    curves_by_step,
     data_uri,
+    dots_with_intervals,
     png,
     roc_curves,
     score_histogram,
@@ -37,7 +37,14 @@ def texts(figure) -> list[str]:
     """Everything a figure says, without what makes names harmless to the renderer."""
     found = [*figure.texts]
     for axes in figure.axes:
-        found += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, *axes.get_xticklabels()]
+        found += [
+            *axes.texts,
+            axes.title,
+            axes._left_title,
+            axes.xaxis.label,
+            *axes.get_xticklabels(),
+            *axes.get_yticklabels(),
+        ]
         found += axes.get_legend().get_texts() if axes.get_legend() else []
     return [text.get_text().replace("\u200a", "").replace(r"\$", "$") for text in found]
 
@@ -115,15 +122,30 @@ def test_bars_with_intervals():
     assert np.array(whiskers)[:, :, 1] == pytest.approx(np.array([[0.85, 0.93], [0.7, 0.9]]))
 
 
+def test_dots_with_intervals():
+    series = {
+        "seen": {"none": Interval(0.9, 0.85, 0.93), HOSTILE: Interval(0.8, 0.7, 0.9)},
+        "unseen": {"none": Interval(0.7, np.nan, np.nan), HOSTILE: Interval(np.nan, np.nan, np.nan)},
+    }
+    figure = dots_with_intervals(series, "AUROC")
+    decoded(figure)
+    first, second = figure.axes[0].containers
+    assert first.lines[0].get_xdata().tolist() == [0.9, 0.8] and second.lines[0].get_xdata()[0] == 0.7
+    whiskers = np.array(first.lines[2][0].get_segments())
+    assert whiskers[:, :, 0] == pytest.approx(np.array([[0.85, 0.93], [0.7, 0.9]]))
+    # The first category is on top, and within it the series lie below each other.
+    places = [dots.lines[0].get_ydata() for dots in (first, second)]
+    assert figure.axes[0].yaxis_inverted() and places[0][0] < places[1][0] < places[0][1]
+    assert {"none", HOSTILE} <= set(texts(figure))
+
+
 def test_a_whole_comparison_can_be_told_apart():
     """Ten models: more than there are colours."""
     names = [f"model {i}" for i in range(10)]
-    lines = {
-        "roc": roc_curves({name: ([0, 1], [0.2, 0.8]) for name in names}).axes[0].get_legend().get_lines(),
-        "steps": curves_by_step({name: [0.5, 0.6] for name in names}, ["none", "90"], "jpeg", "AUROC").axes[0].lines,
-    }
-    for drawn in lines.values():
-        assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 10
+    lines = roc_curves({name: ([0, 1], [0.2, 0.8]) for name in names}).axes[0].get_legend().get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
+    dots = dots_with_intervals({name: {"none": Interval(0.5, 0.4, 0.6)} for name in names}, "AUROC").axes[0].containers
+    assert len({(dot.lines[0].get_color(), dot.lines[0].get_marker()) for dot in dots}) == 10
     bars = bars_with_intervals({name: {"splice": Interval(0.5, 0.4, 0.6)} for name in names}, "accuracy")
     looks = {(bar.get_facecolor(), bar.get_hatch()) for bar in bars.axes[0].patches}
     assert len(looks) == 10
