@@ -235,6 +235,14 @@ class AlignConfig(StageConfig):
         return self
 
 
+class CalibrationConfig(Section):
+    """How scores become verdicts, on validation."""
+
+    error_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the real images, and of the fakes, that a verdict may get wrong; the smaller, the more are unsure. Below
+    one image of validation it cannot be kept, and every image is unsure."""
+
+
 class HardwareConfig(Section):
     """How to compute."""
 
@@ -262,6 +270,7 @@ class Config(Section):
     losses: LossConfig = LossConfig()
     pretrain: PretrainConfig = PretrainConfig()
     align: AlignConfig = AlignConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     hardware: HardwareConfig = HardwareConfig()
 
     @classmethod
