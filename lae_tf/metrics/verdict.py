@@ -28,6 +28,9 @@ class ConformalBounds(NamedTuple):
     error_rate: float = 1.0
 
 
+NO_BOUNDS = ConformalBounds()
+
+
 def verdict_of(score: float, threshold: float, bounds: ConformalBounds) -> str:
     """Return the label where the other label is ruled out, else ``unsure``.
 

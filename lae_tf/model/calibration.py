@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.metrics.verdict import ConformalBounds
+from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds
 from lae_tf.model.shapes import Shape
 
 
@@ -37,10 +37,9 @@ class Calibration(_Fitted):
         self.temperature = self._scalar("temperature", 1.0)
         self.threshold = self._scalar("threshold", 0.5)
         self.boundary = self._scalar("boundary", 0.0)
-        none = ConformalBounds()
-        self.lowest_fake = self._scalar("lowest_fake", none.lowest_fake)
-        self.highest_real = self._scalar("highest_real", none.highest_real)
-        self.error_rate = self._scalar("error_rate", none.error_rate)
+        self.lowest_fake = self._scalar("lowest_fake", NO_BOUNDS.lowest_fake)
+        self.highest_real = self._scalar("highest_real", NO_BOUNDS.highest_real)
+        self.error_rate = self._scalar("error_rate", NO_BOUNDS.error_rate)
         self.built = True
 
     def call(self, logit: tf.Tensor) -> tf.Tensor:
@@ -48,7 +47,7 @@ class Calibration(_Fitted):
 
     def load_own_variables(self, store: Any) -> None:
         # Files of older versions lack the bounds, and some the boundary: those have temperature and threshold alone.
-        added = dict(enumerate([np.float32(0), *map(np.float32, ConformalBounds())], start=2))
+        added = dict(enumerate([np.float32(0), *map(np.float32, NO_BOUNDS)], start=2))
         saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no mapping
         is_older = len(saved) in (2, 3)
         super().load_own_variables({**{str(at): value for at, value in added.items()}, **saved} if is_older else store)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lae_tf.metrics.verdict import verdicts_of
 from lae_tf.predict.images import predict_files
 from lae_tf.predict.pools.local import table_paths
 
@@ -38,6 +39,9 @@ def check(out, pool_frame, predictions):
     np.testing.assert_allclose(scored["score"], [one.score for one in expected], atol=1e-5)
     np.testing.assert_allclose(scored["logit"], [one.logit for one in expected], atol=1e-4)
     assert list(scored["label"]) == [one.label for one in expected]
+    # By the table's own scores: some of the images are those of validation that lie on a bound.
+    threshold, bounds = expected[0].threshold, expected[0].bounds
+    assert list(scored["verdict"]) == list(verdicts_of(scored["score"], threshold, bounds))
     return scored, failed
 
 
@@ -79,6 +83,9 @@ def test_another_threshold(trained_run, export, pool, predictions, tmp_path, lae
         assert code == 0 and said["threshold_from"] == source
         assert scored["label"].tolist() == ["fake" if s >= said["threshold"] else "real" for s in scored["score"]]
         assert scored["label"].nunique() == 2
+        bounds = next(one.bounds for one in predictions.values() if not one.error)
+        assert scored["verdict"].tolist() == list(verdicts_of(scored["score"], said["threshold"], bounds))
+        assert scored["verdict"].nunique() > 1
     code, _, err = lae_tf_command("score", export, pool, tmp_path / "x.parquet", "--max-false-alarms", "20%")
     assert code == 2 and "needs a RUN" in err and "give --threshold" in err
 
