@@ -14,6 +14,7 @@ from lae_tf.evaluation.overlap import check_overlap
 from lae_tf.evaluation.scoring import score_manifest
 from lae_tf.evaluation.tables import evaluation_table
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
+from lae_tf.metrics.verdict import ConformalBounds, verdicts_of
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
@@ -23,11 +24,12 @@ class Evaluation:
     """One run on one set of images.
 
     Attributes:
-        frame: one row per image, see ``scoring.score_manifest``.
+        frame: one row per image, see ``scoring.score_manifest``, with its verdict.
         table: one row per method and level, see ``tables.evaluation_table``.
         localisation: means over the images and the pooled pixel AUROC.
         threshold: of the decision.
         threshold_from: where it came from.
+        bounds: of the verdicts.
         seen: methods that training used.
         manifest: what was scored.
         files: the manifests that it was read from.
@@ -42,6 +44,7 @@ class Evaluation:
     localisation: dict[str, float]
     threshold: float
     threshold_from: str
+    bounds: ConformalBounds
     seen: tuple[str, ...]
     manifest: Manifest
     files: tuple[str, ...]
@@ -92,6 +95,8 @@ def evaluate_run(
     model = run.load_model()
     frame, meter = score_manifest(model, manifest, run.image_cache, batch_size)
     threshold = threshold or Threshold(float(model.calibration.threshold), MODELS_OWN)
+    bounds = model.calibration.bounds
+    frame["verdict"] = verdicts_of(frame["score"], threshold.value, bounds)
     table = evaluation_table(frame, threshold.value, seen, seed=run.config.seed)
     return Evaluation(
         frame=frame,
@@ -99,6 +104,7 @@ def evaluate_run(
         localisation=meter.result(),
         threshold=threshold.value,
         threshold_from=threshold.source,
+        bounds=bounds,
         seen=seen,
         manifest=manifest,
         files=tuple(map(str, manifests)),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
+from lae_tf.metrics.abstention import ABSTENTION_METRICS, abstention_statistic
 from lae_tf.metrics.detection import (
     DETECTION_METRICS,
     FEWEST_GROUPS,
@@ -28,10 +29,11 @@ UNNAMED, REAL_ONLY = "(unnamed)", "(real only)"
 LEVELS = ("image", "group")
 
 _REQUIRED = ("path", "label", "group", "method", "split", "score")
-# What a person is shown, as two tables that fit a terminal; the files hold everything.
+# What a person is shown, as tables that fit a terminal; the files hold everything.
 SHOWN = (
     ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr"),
     LOCALISATION_METRICS,
+    ABSTENTION_METRICS,
 )
 _SHOWN_WITH_INTERVAL = ("accuracy", "auroc")
 
@@ -57,7 +59,8 @@ def evaluation_table(
     Args:
         frame: one row per image with path, label (0/1), group, method ("" for reals), split, score and any of
             `LOCALISATION_METRICS` as columns, NaN where one does not apply. An empty group means that the
-            image stands alone.
+            image stands alone. With a column ``verdict`` (real, fake or unsure) come `ABSTENTION_METRICS`, at the
+            level of images alone, for which verdicts are made.
         threshold: of the decision, score >= threshold means fake. It serves both levels.
         seen: methods that training used.
         seed, draws, level: of the bootstrap over groups, see `bootstrap_intervals`.
@@ -77,6 +80,8 @@ def evaluation_table(
     """
     frame = _checked(frame)
     metrics = [*DETECTION_METRICS, *(name for name in LOCALISATION_METRICS if name in frame)]
+    metrics += ABSTENTION_METRICS if "verdict" in frame else ()
+    undefined = Interval(np.nan, np.nan, np.nan)
     rows: list[dict[str, Any]] = []
     for split, part in frame.groupby("split", sort=False):
         for name in LEVELS:
@@ -89,7 +94,7 @@ def evaluation_table(
                 row = {"split": split, "level": name, "method": method, **_counts(units, method, seen)}
                 row["no_interval"] = too_few(fewest_groups(units, method, seen))
                 for metric in metrics:
-                    value = intervals[method, metric]
+                    value = intervals.get((method, metric), undefined)
                     row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -154,6 +159,8 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
             chosen = np.flatnonzero(_members(frame, method))
             among = _at_own_ratio(labels[chosen], weights[:, chosen])
             rows[method] = weighted_metrics(labels[chosen], scores[chosen], threshold, among)
+            if "verdict" in frame:
+                rows[method] |= abstention_statistic(frame.iloc[chosen], among)
             for name in LOCALISATION_METRICS:
                 if name in frame:
                     rows[method][name] = _weighted_mean(frame[name].to_numpy(dtype=float)[chosen], among)
@@ -291,7 +298,7 @@ def _descriptions(table: pd.DataFrame) -> list[str]:
 
 
 def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
-    """Header and body of each block that has something to show."""
+    """Header and body of each block that has something to show, without rows that have nothing."""
     names = [*_descriptions(table), "reals", "fakes"]
     blocks = []
     for family in SHOWN:
@@ -299,7 +306,7 @@ def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
         if shown:
             body = [
                 [str(row[name]) for name in names] + [_cell(row, metric) for metric in shown]
-                for row in table.to_dict("records")
+                for row in table[table[shown].notna().any(axis=1)].to_dict("records")
             ]
             blocks.append(([*names, *(TITLES[metric] for metric in shown)], body))
     return blocks
