@@ -239,8 +239,8 @@ class CalibrationConfig(Section):
     """How scores become verdicts, on validation."""
 
     error_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the real images, and of the fakes, that a verdict may get wrong; the smaller, the more are unsure. Below
-    one image of validation it cannot be kept, and every image is unsure."""
+    """Share of the real images, and of the fakes, that may get the wrong verdict; the smaller, the more are unsure.
+    With fewer than 1 / error_rate - 1 validation images of a kind, no verdict is of the other."""
 
 
 class HardwareConfig(Section):

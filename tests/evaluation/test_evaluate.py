@@ -44,10 +44,9 @@ def test_verdicts_are_those_of_the_models_bounds(evaluation, trained_run) -> Non
     assert evaluation.bounds == bounds and bounds.error_rate == pytest.approx(0.1)
     assert list(frame["verdict"]) == [verdict_of(score, 0.5, bounds) for score in frame["score"]]
     row = evaluation.summary("seen mean")
-    fakes = (
-        frame[frame["label"] == 1].groupby("method")["verdict"].apply(lambda verdicts: (verdicts == "unsure").mean())
-    )
-    assert row["unsure_fakes"] == pytest.approx(fakes.mean())
+    unsure = (frame["verdict"] == "unsure").groupby(frame["method"]).mean()
+    assert row["unsure_reals"] == pytest.approx(unsure[""])
+    assert row["unsure_fakes"] == pytest.approx(unsure.drop("").mean())
 
 
 def test_frame_against_the_model(evaluation, trained_run) -> None:  # type: ignore[no-untyped-def]

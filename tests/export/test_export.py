@@ -291,6 +291,8 @@ def test_the_model_card_holds_the_facts(version, trained_run):
     decision = trained_run.read_json("calibration.json")
     assert card["decision"] == decision
     assert f"{decision['threshold']:.6f}" in page
+    assert f"at least **{decision['lowest_fake']:.6f}**" in page
+    assert "at most 10 % of real images, and of fakes" in page
     assert card["evaluation"] is None
     assert "Not evaluated." in page
     assert card["data"]["mask_budget"] == trained_run.read_json("data.json")["mask_budget"]
