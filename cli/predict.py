@@ -23,7 +23,7 @@ from lae_tf.errors import UsageError
 from lae_tf.files.atomic import write_bytes, write_text
 from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
 
-FOR_IMAGES = {"heatmaps", "csv_path"}
+FOR_IMAGES = {"heatmaps", "csv_path", "copies"}
 FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 
 
@@ -39,6 +39,11 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 )
 @click.option("--csv", "csv_path", type=OutputPath(dir_okay=False), help="Write the table here too.")
 @threshold_options
+@click.option(
+    "--copies",
+    is_flag=True,
+    help="Score two mildly degraded copies of each image too: where the label of one is another, VERDICT is unsure.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a step.")
 @click.option("--report", type=OutputPath(file_okay=False), help="Videos: write table, plot and contact sheet here.")
 @click.option("--annotate", is_flag=True, help="Videos: write a copy with the attention laid over too (--report).")
@@ -54,6 +59,7 @@ def command(
     csv_path: str | None,
     threshold: float | None,
     max_false_alarms: float | None,
+    copies: bool,
     batch_size: int,
     report: str | None,
     annotate: bool,
@@ -65,8 +71,10 @@ def command(
 
     PATHS are files, folders or glob patterns; in folders images are found by suffix or content, hidden ones passed
     over. SCORE is the probability that an image is fake if as many are fake as real; LABEL is fake from 0.5 on, or
-    from another threshold that you choose. A file that cannot be read is reported
-    and skipped; the exit code is then 1.
+    from another threshold that you choose. VERDICT is the label, or unsure where the model's validation says that it
+    cannot tell at the rate of errors that it was trained for (10 %). With --copies an image is unsure, too, whose label
+    changes when it is saved as JPEG 90 or scaled to 3/4; that takes three times as long. A file that cannot be read is
+    reported and skipped; the exit code is then 1.
 
     \b
     Example:
@@ -79,6 +87,7 @@ def command(
 
     from lae_tf.data.finding import find_images, videos_among
     from lae_tf.files.walking import LeftOut
+    from lae_tf.metrics.verdict import UNSURE
     from lae_tf.predict.heatmap_names import heatmap_names
 
     left_out: list[LeftOut] = []
@@ -92,6 +101,8 @@ def command(
     for name in sorted(given & (FOR_IMAGES if videos else FOR_VIDEOS)):
         kinds = ("images", "videos") if videos else ("videos", "images")
         raise UsageError(f"--{name.removesuffix('_path')} is for {kinds[0]}; these are {kinds[1]}.")
+    if copies and server:
+        raise UsageError("--copies needs a RUN, whose model scores them in this process; leave --server out.")
     chosen = chosen_threshold(None if server else run, threshold, max_false_alarms)
     if videos:
         from lae_tf.cli.video_report import VideoRequest, predict_videos
@@ -104,7 +115,7 @@ def command(
         if chosen:
             predictions = (one.at(chosen.value) for one in predictions)
     else:
-        predictions = ask_run(run, chosen, files, batch_size)
+        predictions = ask_run(run, chosen, files, batch_size, copies)
     names = heatmap_names(files) if heatmaps else {}
     records, failures = report_left_out(left_out, as_json), len(left_out)
     with tqdm(total=len(files), desc="predict", unit=" images", file=sys.stderr) as bar:
@@ -125,12 +136,13 @@ def command(
     if not as_json:
         for record in scored:
             score = score_text(record["score"], record["threshold"])
-            click.echo(f"{score}  {record['label']:<4}  {click.format_filename(record['path'])}")
+            words = f"{record['label']:<4}  {record['verdict']:<6}"
+            click.echo(f"{score}  {words}  {click.format_filename(record['path'])}")
     if csv_path:
         write_csv(Path(csv_path), records)
     if not as_json:
-        fakes = sum(record["label"] == "fake" for record in scored)
-        click.echo(f"{len(scored)} scored, {fakes} fake, {failures} skipped.", err=True)
+        fakes, unsure = (sum(record["verdict"] == verdict for record in scored) for verdict in ("fake", UNSURE))
+        click.echo(f"{len(scored)} scored, {fakes} fake, {unsure} unsure, {failures} skipped.", err=True)
         if chosen:
             click.echo(f"Fake from {chosen.value:.4f} ({chosen.source}).", err=True)
         for place in filter(None, (csv_path, heatmaps)):
@@ -168,13 +180,13 @@ def split_run(context: click.Context, paths: tuple[str, ...], server: str | None
     return run, paths
 
 
-def ask_run(run: str, threshold: Threshold | None, files: list[str], batch_size: int) -> Iterator[Any]:
+def ask_run(run: str, threshold: Threshold | None, files: list[str], batch_size: int, copies: bool) -> Iterator[Any]:
     """Yield a prediction for each file, made in this process."""
     import_tensorflow()
     from lae_tf.predict.images import predict_files
     from lae_tf.training.run import Run
 
-    return predict_files(Run.open(run).load_model(threshold), files, batch_size)
+    return predict_files(Run.open(run).load_model(threshold), files, batch_size, copies)
 
 
 def ask_server(
@@ -201,7 +213,8 @@ def write_heatmap(path: Path, prediction: Any) -> str:
 
 def write_csv(path: Path, records: list[dict]) -> None:
     """Write all records, errors included, atomically; a name that is no text keeps its bytes."""
-    columns = ["path", "score", "label", "logit", "threshold", "threshold_from", "heatmap", "error"]
+    copies = dict.fromkeys(name for record in records for name in record if name.startswith("score_"))
+    columns = ["path", "score", "label", "verdict", "logit", "threshold", *copies, "threshold_from", "heatmap", "error"]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, restval="")
     writer.writeheader()

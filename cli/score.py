@@ -54,9 +54,9 @@ def command(
     """Score pools of any size, on this machine or on a cluster.
 
     POOL is a Parquet table (columns path, and optionally group and image_bytes), a TFRecord file, or a folder of
-    either: every image in it is scored. Memory does not grow with it. Writes OUT with row, path, group, score, label
-    and logit, and what could not be read to OUT.errors.parquet: together exactly one row for each of the pool's.
-    Started again after a kill, it goes on where it stopped. docs/guides/scale.md shows how to use a cluster.
+    either: every image in it is scored. Memory does not grow with it. Writes OUT with row, path, group, score, label,
+    verdict and logit, and what could not be read to OUT.errors.parquet: together exactly one row for each of the
+    pool's. Started again after a kill, it goes on where it stopped. docs/guides/scale.md shows how to use a cluster.
 
     \b
     Example:

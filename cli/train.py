@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import click
 
@@ -62,7 +64,28 @@ def command(config: str, overrides: tuple[str, ...], output: str | None, resume:
         return
     click.echo(f"Masks used for {100 * data['mask_budget']:.2f} % of the training images.")
     click.echo(f"Threshold {decision['threshold']:.3f} ({decision['rule']}, {decision['validation_images']} images).")
+    if "error_rate" in decision:  # runs of older versions know none
+        describe_verdicts(decision)
     click.echo(f"Model: {run.model_path}")
     click.echo(f"Next:  lae-tf evaluate {quoted(str(run.path))} MANIFEST")
     if not data["counts"]["train"]["annotated"]:
         click.echo(f"   or  lae-tf select {quoted(str(run.path))}, for masks to align with")
+
+
+def describe_verdicts(decision: dict[str, Any]) -> None:
+    """Print between which scores a verdict is unsure, and which verdict validation has too few images for."""
+    rate = f"{100 * decision['error_rate']:g} %"
+    real = min(decision["threshold"], decision["lowest_fake"])
+    fake = max(decision["threshold"], decision["highest_real"])
+    click.echo(
+        f"Verdicts, at most {rate} of each kind wrong: real below {real:.3f}, fake above {fake:.3f}, else unsure."
+    )
+    reals = decision["validation_reals"]
+    for verdict, other, count in (("real", "fake", decision["validation_images"] - reals), ("fake", "real", reals)):
+        needed = math.ceil(1 / decision["error_rate"] - 1e-9) - 1
+        if count < needed:
+            click.echo(
+                f"Warning: no verdict is {verdict}, since errors of {rate} take at least {needed} {other} validation "
+                f"images, and there are {count}.",
+                err=True,
+            )

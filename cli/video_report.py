@@ -75,7 +75,7 @@ def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest)
         elif "error" not in record:
             low, high = record["interval"]
             tqdm.write(
-                f"{score_text(prediction.score, prediction.threshold)}  {record['label']:<4}  "
+                f"{score_text(prediction.score, prediction.threshold)}  {record['label']:<4}  {record['verdict']:<6}  "
                 f"[{low:.2f}, {high:.2f}] over {len(record['frames'])} frames  {click.format_filename(path)}",
                 file=sys.stdout,
             )

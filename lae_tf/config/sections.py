@@ -252,6 +252,14 @@ class AlignConfig(StageConfig):
         return self
 
 
+class CalibrationConfig(Section):
+    """How scores become verdicts, on validation."""
+
+    error_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the real images, and of the fakes, that may get the wrong verdict; the smaller, the more are unsure.
+    With fewer than 1 / error_rate - 1 validation images of a kind, no verdict is of the other."""
+
+
 class HardwareConfig(Section):
     """How to compute."""
 
@@ -279,6 +287,7 @@ class Config(Section):
     losses: LossConfig = LossConfig()
     pretrain: PretrainConfig = PretrainConfig()
     align: AlignConfig = AlignConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     hardware: HardwareConfig = HardwareConfig()
 
     @classmethod

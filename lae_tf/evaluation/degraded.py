@@ -23,7 +23,11 @@ from lae_tf.metrics.detection import Statistic, bootstrap_intervals, too_few
 from lae_tf.metrics.names import DROP, SUMMARIES, TITLES
 
 CLEAN = "none"
-DEGRADED_METRICS = ("auroc", "accuracy", "pixel_auroc", "matched_pixel_auroc", *DEGRADATION_METRICS)
+DEGRADED_METRICS = (
+    *("auroc", "accuracy", "pixel_auroc", "matched_pixel_auroc"),
+    *DEGRADATION_METRICS,
+    *("unsure", "accuracy_sure"),
+)
 """Columns of a `degradation_table`, as far as a model has them."""
 
 

@@ -16,6 +16,7 @@ from lae_tf.evaluation.position import Array, position_prior
 from lae_tf.evaluation.scoring import Conditions, score_manifest
 from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
+from lae_tf.metrics.verdict import ConformalBounds, verdicts_of
 from lae_tf.training.run import Run
 from lae_tf.training.stages import training_manifest
 
@@ -25,13 +26,14 @@ class Evaluation:
     """One run on one set of images.
 
     Attributes:
-        frame: one row per image, see ``scoring.score_manifest``.
+        frame: one row per image, see ``scoring.score_manifest``, with its verdict.
         table: one row per method and level, see ``tables.evaluation_table``.
         localisation: means over the images and the pooled pixel AUROC.
         degraded: of ``degraded.degradation_table``; None where degradations were not asked for.
         no_prior: why there is no position prior; "" where there is one.
         threshold: of the decision.
         threshold_from: where it came from.
+        bounds: of the verdicts.
         seen: methods that training used.
         manifest: what was scored.
         files: the manifests that it was read from.
@@ -48,6 +50,7 @@ class Evaluation:
     no_prior: str
     threshold: float
     threshold_from: str
+    bounds: ConformalBounds
     seen: tuple[str, ...]
     manifest: Manifest
     files: tuple[str, ...]
@@ -103,12 +106,18 @@ def evaluate_run(
     conditions = Conditions(prior)
     frame, localisation = score_manifest(model, manifest, run.image_cache, batch_size, conditions=conditions)
     threshold = threshold or Threshold(float(model.calibration.threshold), MODELS_OWN)
+    bounds = model.calibration.bounds
     seed = run.config.seed
+
+    def judged(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(verdict=verdicts_of(frame["score"], threshold.value, bounds))
+
+    frame = judged(frame)
     table = evaluation_table(frame, threshold.value, seen, seed=seed)
 
     def score(name: str) -> pd.DataFrame:
         harsher = conditions._replace(degradation=name, seed=seed)
-        return score_manifest(model, manifest, run.image_cache, batch_size, name, harsher)[0]
+        return judged(score_manifest(model, manifest, run.image_cache, batch_size, name, harsher)[0])
 
     degraded = None
     if degradations:
@@ -123,6 +132,7 @@ def evaluate_run(
         no_prior=no_prior,
         threshold=threshold.value,
         threshold_from=threshold.source,
+        bounds=bounds,
         seen=seen,
         manifest=manifest,
         files=tuple(map(str, manifests)),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lae_tf.evaluation.localisation import FAKE_COLUMNS, POSITION_COLUMNS, REAL_COLUMNS
+from lae_tf.metrics.abstention import ABSTENTION_METRICS
 from lae_tf.metrics.names import TITLES
 
 DETECTION_SHOWN = ("accuracy", "auroc", "average_precision", "eer", "tpr_at_1pct_fpr", "tpr_at_5pct_fpr")
@@ -17,6 +18,7 @@ _SHOWN = (
     DETECTION_SHOWN,
     ("pixel_auroc", *POSITION_COLUMNS),
     (*(name for name in FAKE_COLUMNS if name != "pixel_auroc"), *REAL_COLUMNS),
+    ABSTENTION_METRICS,
 )
 _SHOWN_WITH_INTERVAL = ("accuracy", "auroc")
 
@@ -71,7 +73,7 @@ def _descriptions(table: pd.DataFrame) -> list[str]:
 
 
 def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
-    """Header and body of each block that has something to show."""
+    """Header and body of each block that has something to show, without rows that have nothing."""
     names = [*_descriptions(table), "reals", "fakes"]
     blocks = []
     for family in _SHOWN:
@@ -79,7 +81,7 @@ def _blocks(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
         if shown:
             body = [
                 [str(row[name]) for name in names] + [_cell(row, metric) for metric in shown]
-                for row in table.to_dict("records")
+                for row in table[table[shown].notna().any(axis=1)].to_dict("records")
             ]
             blocks.append(([*names, *(TITLES[metric] for metric in shown)], body))
     return blocks

@@ -23,6 +23,7 @@ from lae_tf.files.atomic import write_text
 from lae_tf.images.files import printable
 from lae_tf.metrics.decision import MODELS_OWN
 from lae_tf.metrics.names import DROP, SEEN_MEAN, UNSEEN_MEAN
+from lae_tf.metrics.verdict import NO_BOUNDS
 from lae_tf.report import plots
 from lae_tf.report.page import Card, Picture, Section, Table, write_report
 from lae_tf.training.records import read_record
@@ -74,6 +75,7 @@ def write_evaluation(run: Run, evaluation: Evaluation, folder: Path, title: str 
     record = {
         "threshold": evaluation.threshold,
         "threshold_from": evaluation.threshold_from,
+        "bounds": evaluation.bounds._asdict(),
         "model_sha256": run.model_digest(),
         "seen": evaluation.seen,
         "manifests": _absolute(evaluation.files),
@@ -124,6 +126,7 @@ def report_sections(run: Run, evaluation: Evaluation) -> list[Section]:
     unseen = [name for name in curves if name not in evaluation.seen]
     sections = [Section("Read with care", "\n\n".join(evaluation.cautions))] if evaluation.cautions else []
     sections += evaluation_sections(evaluation.table, evaluation.no_prior)
+    sections += verdict_sections(evaluation)
     separation = [
         Picture.of(
             plots.roc_curves(curves, dashed=unseen),
@@ -187,6 +190,7 @@ def _predictions(evaluation: Evaluation) -> Section:
             "group": frame["group"],
             "score": frame["score"].astype(float),
             "called": np.where(called, "fake", "real"),
+            "verdict": frame["verdict"],
             "result": np.select([is_fake == called, is_fake], ["right", "missed"], "false alarm"),
             "error": np.abs(frame["label"] - frame["score"]).astype(float),
         }
@@ -243,6 +247,22 @@ def evaluation_sections(table: pd.DataFrame, no_prior: str = "") -> list[Section
             about = f"{_LOCALISATION}\n\n{ABOUT_POSITION} {no_prior}".rstrip()
             sections.append(Section(f"Where the model looks{where}", about, tables=tables))
     return sections
+
+
+def verdict_sections(evaluation: Evaluation) -> list[Section]:
+    """How often the verdict is unsure, and how right the others are; nothing for a model that is never unsure."""
+    bounds, threshold = evaluation.bounds, evaluation.threshold
+    if bounds == NO_BOUNDS:
+        return []
+    rate = f"{100 * bounds.error_rate:.3g} %"
+    text = (
+        f"The verdict is real below {min(threshold, bounds.lowest_fake):.3f}, fake above "
+        f"{max(threshold, bounds.highest_real):.3f}, and unsure between. Validation chose this so that of new images "
+        f"like its own at most {rate} of the real ones are called fake, and at most {rate} of the fakes real; unseen "
+        "manipulations are not like its own. Accuracy of the sure is the share of right verdicts among the others."
+    )
+    images = evaluation.table[evaluation.table["level"] == "image"]
+    return [Section("Where it is unsure", text, tables=[Table(_shown(images, SHOWN[2]), "Each image by itself")])]
 
 
 def _cards(table: pd.DataFrame) -> list[Card]:

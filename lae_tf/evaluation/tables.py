@@ -10,6 +10,7 @@ import pandas as pd
 
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.localisation import LOCALISATION_METRICS
+from lae_tf.metrics.abstention import ABSTENTION_METRICS, abstention_statistic
 from lae_tf.metrics.detection import (
     DETECTION_METRICS,
     FEWEST_GROUPS,
@@ -56,7 +57,8 @@ def evaluation_table(
     Args:
         frame: one row per image with path, label (0/1), group, method ("" for reals), split, score and any of
             `LOCALISATION_METRICS` as columns, NaN where one does not apply. An empty group means that the
-            image stands alone.
+            image stands alone. With a column ``verdict`` (real, fake or unsure) come `ABSTENTION_METRICS`, at the
+            level of images alone, for which verdicts are made.
         threshold: of the decision, score >= threshold means fake. It serves both levels.
         seen: methods that training used.
         seed, draws, level: of the bootstrap over groups, see `bootstrap_intervals`.
@@ -76,6 +78,8 @@ def evaluation_table(
     """
     frame = checked_scores(frame)
     metrics = [*DETECTION_METRICS, *(name for name in LOCALISATION_METRICS if name in frame)]
+    metrics += ABSTENTION_METRICS if "verdict" in frame else ()
+    undefined = Interval(np.nan, np.nan, np.nan)
     rows: list[dict[str, Any]] = []
     for split, part in frame.groupby("split", sort=False):
         for name in LEVELS:
@@ -88,7 +92,7 @@ def evaluation_table(
                 row = {"split": split, "level": name, "method": method, **_counts(units, method, seen)}
                 row["no_interval"] = too_few(fewest_groups(units, method, seen))
                 for metric in metrics:
-                    value = intervals[method, metric]
+                    value = intervals.get((method, metric), undefined)
                     row |= {metric: value.value, f"{metric}_low": value.low, f"{metric}_high": value.high}
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -186,6 +190,8 @@ def method_statistic(threshold: float, seen: Collection[str]) -> Statistic:
             chosen = np.flatnonzero(_members(frame, method))
             among = _at_own_ratio(labels[chosen], weights[:, chosen])
             rows[method] = weighted_metrics(labels[chosen], scores[chosen], threshold, among)
+            if "verdict" in frame:
+                rows[method] |= abstention_statistic(frame.iloc[chosen], among)
             for name in _AVERAGED:
                 if name in frame:
                     rows[method][name] = _weighted_mean(frame[name].to_numpy(dtype=float)[chosen], among)

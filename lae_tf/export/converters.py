@@ -53,7 +53,7 @@ _OPSET = 17
 
 
 def write_tflite(model: LAE, path: Path, calibration: np.ndarray | None = None) -> None:
-    """Write ``model.tflite`` with outputs ``score``, ``logit`` and ``threshold`` (B,).
+    """Write ``model.tflite``; its outputs are the decision's numbers, (B,): no label, no verdict.
 
     Args:
         model: what to convert.
@@ -74,7 +74,7 @@ def write_tflite(model: LAE, path: Path, calibration: np.ndarray | None = None) 
 
 
 def write_onnx(model: LAE, path: Path) -> None:
-    """Write ``model.onnx`` (opset 17) with outputs ``score``, ``logit`` and ``threshold`` (B,).
+    """Write ``model.onnx`` (opset 17); its outputs are the decision's numbers, (B,): no label, no verdict.
 
     Raises:
         MissingExtraError: tf2onnx, onnx or onnxruntime is not installed.
@@ -117,10 +117,10 @@ def _convert_to_int8(converter: Any, calibration: np.ndarray) -> bytes:
 
 
 def _pixels_to_decision(model: LAE) -> Any:
-    """Return a traced function without strings, which neither runtime handles well, and without label."""
+    """Return a traced function without strings, which neither runtime handles well: without label and verdict."""
 
     def decision(images: tf.Tensor) -> Outputs:
-        return {name: value for name, value in decide(model, images).items() if name != "label"}
+        return {name: value for name, value in decide(model, images).items() if value.dtype != tf.string}
 
     size = model.image_size
     return trace(decision, tf.TensorSpec((None, size, size, 3), tf.float32, name="image"))

@@ -59,6 +59,7 @@ def write_golden(model: LAE, folder: Path, tolerance: float, pixels: bool = Fals
     record: dict[str, Any] = {
         "tolerance": tolerance,
         "threshold": float(model.calibration.threshold),
+        **model.calibration.bounds._asdict(),
         "images": [_record(name, data, one) for (name, data), one in zip(files.items(), predictions, strict=True)],
     }
     if pixels:
@@ -96,7 +97,8 @@ def _record(name: str, data: bytes, one: Prediction) -> dict[str, Any]:
     if one.error:
         raise LAEError(f"the golden image {name} cannot be scored: {one.error}")
     digest = hashlib.sha256(data).hexdigest()
-    return {"file": name, "sha256": digest, "score": one.score, "label": one.label, "logit": one.logit}
+    decision = {"score": one.score, "label": one.label, "verdict": one.verdict, "logit": one.logit}
+    return {"file": name, "sha256": digest, **decision}
 
 
 def _rescore(model_path: Path, golden: Path) -> dict[str, Any]:

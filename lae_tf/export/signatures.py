@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.export.decoding import decode_images
+from lae_tf.metrics.verdict import UNSURE, ConformalBounds
 from lae_tf.model.lae import LAE
 from lae_tf.report.panels import HEATMAP, STRONGEST_OVERLAY
 
@@ -29,17 +30,19 @@ def write_saved_model(model: LAE, path: Path) -> None:
     ==================  =============================================  ====================================
     signature           input                                          outputs
     ==================  =============================================  ====================================
-    serving_default     ``image_bytes`` string (B,)                    score, label, logit, threshold
+    serving_default     ``image_bytes`` string (B,)                    the decision's, below
     explain             ``image_bytes`` string (B,)                    the same, ``heatmap_png_bytes`` and
                                                                        ``reconstruction_error``
-    tensor              ``image`` float32 (B, h, w, 3) in [0, 1]       score, label, logit, threshold
-    tensor_uint8        ``image`` uint8 (B, h, w, 3) in [0, 255]       score, label, logit, threshold
+    tensor              ``image`` float32 (B, h, w, 3) in [0, 1]       the decision's
+    tensor_uint8        ``image`` uint8 (B, h, w, 3) in [0, 255]       the decision's
     ==================  =============================================  ====================================
 
     ``score`` (B,) float32 is the calibrated P(fake); ``label`` (B,) string is "fake" where score >= threshold,
-    else "real"; ``logit`` (B,) float32 is s before calibration; ``threshold`` (B,) float32 repeats the
-    decision's. ``heatmap_png_bytes`` (B,) string is the attention over the grey image, S x S, as ``lae-tf
-    predict --heatmaps`` draws it; ``reconstruction_error`` (B,) float32 is the mean absolute error.
+    else "real"; ``logit`` (B,) float32 is s before calibration; ``verdict`` (B,) string is the label, or "unsure"
+    where a "real" has score >= lowest_fake or a "fake" score <= highest_real. ``threshold``, ``lowest_fake``,
+    ``highest_real`` and ``error_rate`` (B,) float32 repeat what the decision goes by.
+    ``heatmap_png_bytes`` (B,) string is the attention over the grey image, S x S, as ``lae-tf predict --heatmaps``
+    draws it; ``reconstruction_error`` (B,) float32 is the mean absolute error.
     """
 
     def of_files(answer: Answer) -> Any:
@@ -79,7 +82,7 @@ def trace(python: Callable[[tf.Tensor], Outputs], spec: tf.TensorSpec) -> Any:
 
 
 def decide(model: LAE, images: tf.Tensor) -> Outputs:
-    """Return score, label, logit and threshold (B,) of images float32 (B, S, S, 3)."""
+    """Return the decision's outputs (B,) for images float32 (B, S, S, 3)."""
     return _decision(model, model(images, training=False))
 
 
@@ -101,10 +104,19 @@ def overlay(images: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
 
 
 def _decision(model: LAE, outputs: Outputs) -> Outputs:
-    score = outputs["score"][:, 0]
-    threshold = tf.zeros_like(score) + model.calibration.threshold
-    label = tf.where(score >= threshold, "fake", "real")
-    return {"score": score, "label": label, "logit": outputs["logit"][:, 0], "threshold": threshold}
+    score, calibration = outputs["score"][:, 0], model.calibration
+    is_fake = score >= calibration.threshold
+    label = tf.where(is_fake, "fake", "real")
+    # As ``lae_tf.metrics.verdict.verdict_of`` has it.
+    is_sure = tf.where(is_fake, score > calibration.highest_real, score < calibration.lowest_fake)
+    repeated = ("threshold", *ConformalBounds._fields)
+    return {
+        "score": score,
+        "label": label,
+        "logit": outputs["logit"][:, 0],
+        "verdict": tf.where(is_sure, label, UNSURE),
+        **{name: tf.zeros_like(score) + getattr(calibration, name) for name in repeated},
+    }
 
 
 def _checked(images: tf.Tensor) -> tf.Tensor:

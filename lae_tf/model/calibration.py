@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds
 from lae_tf.model.shapes import Shape
 
 
@@ -28,22 +29,33 @@ class Calibration(_Fitted):
     This is Platt's scaling (1999) with the slope 1 / temperature and the bias -boundary / temperature. Written so, a
     logit at or above ``boundary`` scores 0.5 or more in float32 too, however far from 0 the boundary lies.
 
-    An image is "fake" where its score is at or above ``threshold``.
+    An image is "fake" where its score is at or above ``threshold``. A score below ``lowest_fake`` rules "fake" out, one
+    above ``highest_real`` rules "real" out, at the rate of errors ``error_rate``; see :mod:`lae_tf.metrics.verdict`.
     """
 
     def build(self, input_shape: Shape | None = None) -> None:
         self.temperature = self._scalar("temperature", 1.0)
         self.threshold = self._scalar("threshold", 0.5)
         self.boundary = self._scalar("boundary", 0.0)
+        self.lowest_fake = self._scalar("lowest_fake", NO_BOUNDS.lowest_fake)
+        self.highest_real = self._scalar("highest_real", NO_BOUNDS.highest_real)
+        self.error_rate = self._scalar("error_rate", NO_BOUNDS.error_rate)
         self.built = True
 
     def call(self, logit: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid((logit - self.boundary) / self.temperature)
 
     def load_own_variables(self, store: Any) -> None:
-        # Files of versions that fitted no bias hold temperature and threshold alone.
+        # Files of older versions lack the bounds, and some the boundary: those have temperature and threshold alone.
+        added = dict(enumerate([np.float32(0), *map(np.float32, NO_BOUNDS)], start=2))
         saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no mapping
-        super().load_own_variables({"2": np.float32(0), **saved} if len(saved) == 2 else store)
+        is_older = len(saved) in (2, 3)
+        super().load_own_variables({**{str(at): value for at, value in added.items()}, **saved} if is_older else store)
+
+    @property
+    def bounds(self) -> ConformalBounds:
+        """What rules a label out."""
+        return ConformalBounds(*(float(getattr(self, name)) for name in ConformalBounds._fields))
 
 
 @keras.saving.register_keras_serializable("lae_tf")

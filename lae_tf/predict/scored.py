@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds
+
 
 @dataclass(frozen=True)
 class ScoredImage:
@@ -16,6 +18,8 @@ class ScoredImage:
         logit: s before calibration.
         threshold: of the decision.
         error: empty, or why the file could not be scored.
+        verdict: the label, or ``unsure`` where validation says that the model cannot tell; empty for a bad file.
+        bounds: of the verdict.
     """
 
     path: str
@@ -24,10 +28,12 @@ class ScoredImage:
     logit: float = float("nan")
     threshold: float = float("nan")
     error: str = ""
+    verdict: str = ""
+    bounds: ConformalBounds = NO_BOUNDS
 
     def record(self) -> dict[str, object]:
-        """Return the fields for tables and JSON: path and error, or path, score, label, logit, threshold."""
+        """Return the fields for tables and JSON: path and error, or path, score, label, verdict, logit, threshold."""
         if self.error:
             return {"path": self.path, "error": self.error}
-        names = ("path", "score", "label", "logit", "threshold")
+        names = ("path", "score", "label", "verdict", "logit", "threshold")
         return {name: getattr(self, name) for name in names}

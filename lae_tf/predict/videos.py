@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from lae_tf.errors import VideoError
 from lae_tf.files.atomic import replacing, write_bytes
 from lae_tf.metrics.decision import label_of, score_text
+from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds, verdict_of
 from lae_tf.model.lae import LAE
 from lae_tf.report import panels, plots
 from lae_tf.video.crops import Crop, read_crops
@@ -45,6 +46,7 @@ class VideoPrediction:
         attention: float16 (N, S, S) in [0, 1].
         threshold: of the decision.
         without_face: selected frames that show no face, and so have no score.
+        bounds: of the verdict.
     """
 
     path: str
@@ -54,6 +56,7 @@ class VideoPrediction:
     attention: np.ndarray
     threshold: float
     without_face: int
+    bounds: ConformalBounds = NO_BOUNDS
 
     @property
     def score(self) -> float:
@@ -64,6 +67,11 @@ class VideoPrediction:
     def label(self) -> str:
         """``fake`` where the mean reaches the threshold (our rule), else ``real``."""
         return label_of(self.score, self.threshold)
+
+    @property
+    def verdict(self) -> str:
+        """The label, or ``unsure`` as an image of the mean score would be (our rule)."""
+        return verdict_of(self.score, self.threshold, self.bounds)
 
     def record(self) -> dict[str, Any]:
         """Return the fields for JSON, without attention."""
@@ -76,6 +84,7 @@ class VideoPrediction:
             "score": self.score,
             "interval": list(mean_interval(self.scores)),
             "label": self.label,
+            "verdict": self.verdict,
             "threshold": self.threshold,
             "without_face": self.without_face,
             "frames": frames,
@@ -127,9 +136,15 @@ def predict_video(
         attention += list(np.asarray(outputs["attention"]).astype(np.float16))
     if not scores:
         raise VideoError(f"{path}: shows no face in {without} frames; --whole scores frames without faces")
-    threshold = float(model.calibration.threshold)
     return VideoPrediction(
-        os.fspath(path), np.array(indices), np.array(times), np.array(scores), np.stack(attention), threshold, without
+        path=os.fspath(path),
+        indices=np.array(indices),
+        times=np.array(times),
+        scores=np.array(scores),
+        attention=np.stack(attention),
+        threshold=float(model.calibration.threshold),
+        without_face=without,
+        bounds=model.calibration.bounds,
     )
 
 

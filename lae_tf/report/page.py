@@ -29,8 +29,14 @@ NO_INTERVAL = "no_interval"
 """Column of a table: why a row has no intervals, shown below what heads the row."""
 
 # Half is what guessing earns in these; the tint of a cell starts there.
-_CHANCE_IS_HALF = ("accuracy", "balanced_accuracy", "auroc", "average_precision", "pixel_auroc", "matched_pixel_auroc")
-_LOWER_IS_BETTER = ("eer", "false_alarm_area", "false_alarms", "brier", "ece")
+_CHANCE_IS_HALF = (
+    *("accuracy", "accuracy_sure", "balanced_accuracy", "auroc", "average_precision"),
+    *("pixel_auroc", "matched_pixel_auroc"),
+)
+_LOWER_IS_BETTER = (
+    *("eer", "false_alarm_area", "false_alarms", "brier", "ece"),
+    *("unsure", "unsure_reals", "unsure_fakes"),
+)
 _NO_MERIT = ("prior_pixel_auroc", "logit_shift")  # of the data; better neither up nor down
 
 

@@ -1,4 +1,4 @@
-"""What is chosen on validation data alone: slope and bias of the scores, the level of the attention."""
+"""What is chosen on validation data alone: slope and bias of the scores, bounds of verdicts, level of attention."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from lae_tf.config.sections import CalibrationConfig
 from lae_tf.errors import LAEError
+from lae_tf.metrics.verdict import ConformalBounds, conformal_bounds
 
 ATTENTION_LEVELS = expit(np.linspace(-5.0, 5.0, 101))
 LARGEST_FALSE_ALARM = 0.1  # share of the pixels of real images
+ERROR_RATE = CalibrationConfig().error_rate
 _FLATTEST = 1e-2  # slope for logits in units of their deviation
 _STEEPEST = 1e-30  # temperature by which a float32 logit can be divided
 _RESOLUTION = 2.0**-21  # of calibrated logits about 0: what tells two float32 scores apart with room to spare
@@ -148,8 +151,15 @@ class AttentionLevel:
         return float(ATTENTION_LEVELS[best[len(best) // 2]]) if iou.max() > 0 else 0.5
 
 
-def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], pd.DataFrame]:
+def calibrate_model(
+    model: Any, batches: Iterable[dict[str, Any]], error_rate: float = ERROR_RATE
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Calibrate a model on batches of the pipeline, and store the result in it.
+
+    Args:
+        model: with a ``Calibration`` and an ``AttentionScale``.
+        batches: of validation.
+        error_rate: of the verdicts, in (0, 1).
 
     Returns:
         The decision, see :func:`calibrate`, with the level of the attention; and one row per image of validation with
@@ -167,15 +177,20 @@ def calibrate_model(model: Any, batches: Iterable[dict[str, Any]]) -> tuple[dict
         if "attention" in outputs:
             level.update(np.asarray(outputs["attention"]), batch)
     images = pd.DataFrame({"label": np.concatenate(labels), "logit": np.concatenate(logits)})
-    decision = {**calibrate(images["logit"].to_numpy(), images["label"].to_numpy()), "attention_level": level.result()}
-    for name in ("boundary", "temperature", "threshold"):
+    chosen = calibrate(images["logit"].to_numpy(), images["label"].to_numpy(), error_rate)
+    decision = {**chosen, "attention_level": level.result()}
+    for name in ("boundary", "temperature", "threshold", *ConformalBounds._fields):
         getattr(model.calibration, name).assign(decision[name])
     model.attention_scale.level.assign(decision["attention_level"])
     return decision, images.assign(score=scale_of(decision).scores(images["logit"]))
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Return boundary and temperature of :class:`Platt`, the threshold of the score, 0.5, and what they rest on.
+def calibrate(logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_RATE) -> dict[str, Any]:
+    """Return what a decision takes and what it rests on.
+
+    That is boundary and temperature of :class:`Platt`, the threshold of the score, 0.5, and the bounds of verdicts,
+    :class:`lae_tf.metrics.verdict.ConformalBounds`, at a rate of errors. These go by the order of the logits, so that
+    the fit of the scores on the same images does no harm to them.
 
     For information, thresholds at two rates of false alarms stand beside it; None where real images are too few.
 
@@ -196,6 +211,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         **scale._asdict(),
         "threshold": 0.5,
         "rule": "equal odds of real and fake by logistic regression on validation",
+        **conformal_bounds(scores, labels, error_rate)._asdict(),
         # Below one image a rate is not known.
         "threshold_at_1pct_fpr": threshold_at_fpr(scores, labels, 0.01) if reals >= 100 else None,
         "threshold_at_5pct_fpr": threshold_at_fpr(scores, labels, 0.05) if reals >= 20 else None,

@@ -171,7 +171,8 @@ def best_checkpoint(run: Run, stage: str) -> Path:
 
 def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
     """Calibrate the model on validation, keep what validation scored, and save the model."""
-    decision, images = calibrate_model(model, validation_dataset(validation, model, config))
+    batches = validation_dataset(validation, model, config)
+    decision, images = calibrate_model(model, batches, config.calibration.error_rate)
     write_text(run.validation_scores, images.to_csv(index=False))
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)

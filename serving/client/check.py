@@ -6,7 +6,7 @@ import base64
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -31,6 +31,22 @@ class CheckedImage:
     alone: float | None = None
     together: float | None = None
     problems: list[str] = field(default_factory=list)
+
+
+class _Golden(NamedTuple):
+    """A set of golden images.
+
+    Attributes:
+        images: their records.
+        encoded: the files in base64.
+        tolerance: largest allowed difference of a score.
+        edges: by the name of an output in words, the scores at which the word changes.
+    """
+
+    images: list[dict[str, Any]]
+    encoded: list[str]
+    tolerance: float
+    edges: dict[str, list[float]]
 
 
 def find_golden(path: Path) -> Path:
@@ -69,7 +85,8 @@ def check_server(
         LAEError: nobody answers at ``url``, or the set cannot be read.
     """
     require_http(url)
-    images, encoded, threshold, tolerance = _read(golden)
+    known = _read(golden)
+    images = known.images
     place = url.rstrip("/") if "/v1/models/" in url else f"{url.rstrip('/')}/v1/models/{model}"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     checked = [CheckedImage(image["file"], image["score"]) for image in images]
@@ -77,13 +94,13 @@ def check_server(
         for start, end in [(i, i + 1) for i in range(len(images))] + [(0, len(images))]:
             alone = end - start == 1
             what = "alone" if alone else "in one request with all"
-            answer = _predict(client, f"{place}:predict", encoded[start:end])
+            answer = _predict(client, f"{place}:predict", known.encoded[start:end])
             if isinstance(answer, str):
                 for one in checked[start:end]:
                     one.problems.append(f"{what}: {answer}")
                 continue
             for image, one, prediction in zip(images[start:end], checked[start:end], answer, strict=True):
-                score, difference = _compare(image, prediction, threshold, tolerance)
+                score, difference = _compare(image, prediction, known)
                 if alone:
                     one.alone = score
                 else:
@@ -93,13 +110,15 @@ def check_server(
     return checked
 
 
-def _read(golden: Path) -> tuple[list[dict[str, Any]], list[str], float, float]:
-    """Return the records, the files in base64, the threshold and the tolerance."""
+def _read(golden: Path) -> _Golden:
     try:
         record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
         images = record["images"]
         encoded = [base64.b64encode((golden / image["file"]).read_bytes()).decode("ascii") for image in images]
-        return images, encoded, record["threshold"], record["tolerance"]
+        edges = {"label": [record["threshold"]]}
+        if all("verdict" in image for image in images):  # exports of older versions know none
+            edges["verdict"] = [record[name] for name in ("threshold", "lowest_fake", "highest_real")]
+        return _Golden(images, encoded, record["tolerance"], edges)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LAEError(f"{golden}: the golden images cannot be read ({error!r}); export the run again.") from None
 
@@ -121,17 +140,18 @@ def _predict(client: httpx.Client, url: str, images: list[str]) -> list[Any] | s
     return predictions
 
 
-def _compare(image: dict[str, Any], prediction: Any, threshold: float, tolerance: float) -> tuple[float | None, str]:
+def _compare(image: dict[str, Any], prediction: Any, known: _Golden) -> tuple[float | None, str]:
     """Return the server's score and what is wrong with its answer."""
-    if not isinstance(prediction, dict) or not {"score", "label"} <= set(prediction):
-        return None, f"answer {prediction!r} has no score and label; is it this model?"
-    score = prediction["score"]
+    if not isinstance(prediction, dict) or not {"score", *known.edges} <= set(prediction):
+        return None, f"answer {prediction!r} has no score and {' and '.join(known.edges)}; is it this model?"
+    score, tolerance = prediction["score"], known.tolerance
     if not isinstance(score, (int, float)):
         return None, f"scores {score!r}, which is no number"
     # "not within" and not "over": NaN is within nothing.
     if not abs(score - image["score"]) <= tolerance:
         return score, f"scores {score}, expected {image['score']:.7f} within {tolerance:g}"
-    # Closer to the threshold than the tolerance, either label is right.
-    if prediction["label"] != image["label"] and abs(image["score"] - threshold) > tolerance:
-        return score, f"is called {prediction['label']}, expected {image['label']}"
+    for name, edges in known.edges.items():
+        # Closer to an edge than the tolerance, the words on both of its sides are right.
+        if prediction[name] != image[name] and all(abs(image["score"] - edge) > tolerance for edge in edges):
+            return score, f"is called {prediction[name]}, expected {image[name]}"
     return score, ""

@@ -11,6 +11,7 @@ import numpy as np
 
 from lae_tf.errors import LAEError
 from lae_tf.metrics.decision import label_of
+from lae_tf.metrics.verdict import ConformalBounds, verdict_of
 from lae_tf.predict.scored import ScoredImage
 
 R = TypeVar("R", bound="Score")
@@ -35,18 +36,25 @@ class Score(ScoredImage):
     signature: ClassVar[str] = "serving_default"
 
     def at(self: R, threshold: float) -> R:
-        """Return the same score with the label that another threshold gives it."""
+        """Return the same score with the label and the verdict that another threshold gives it."""
         if self.error:
             return self
-        label = label_of(float(np.float32(self.score)), threshold)  # as JSON rounded it, it may lie just below itself
-        return replace(self, label=label, threshold=threshold)
+        score = float(np.float32(self.score))  # as JSON rounded it, it may lie just below itself
+        verdict = verdict_of(score, threshold, self.bounds)
+        return replace(self, label=label_of(score, threshold), threshold=threshold, verdict=verdict)
 
     @classmethod
     def values(cls, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that a signature's outputs for one image fill."""
         numbers = {name: float(outputs[name]) for name in ("score", "logit", "threshold")}
-        label = outputs["label"]
-        return {**numbers, "label": label.decode() if isinstance(label, bytes) else str(label)}
+        # Models of older versions know no verdict but the label.
+        words = {"label": outputs["label"], "verdict": outputs.get("verdict", outputs["label"])}
+        bounds = {name: float(np.float32(outputs[name])) for name in ConformalBounds._fields if name in outputs}
+        return {
+            **numbers,
+            **{name: word.decode() if isinstance(word, bytes) else str(word) for name, word in words.items()},
+            "bounds": ConformalBounds(**bounds),
+        }
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shutil
 import struct
 import sys
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from lae_tf.data.finding import find_images
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.images.files import read_image
+from lae_tf.metrics.decision import label_of
+from lae_tf.metrics.verdict import verdict_of
 from lae_tf.predict.heatmap_names import heatmap_names
 from lae_tf.predict.images import predict_files
 
@@ -175,12 +178,16 @@ def test_a_batch_of_bad_files_alone(model, bad_files):
 def test_table(trained_run, model, photos, lae_tf_command):
     code, out, err = lae_tf_command("predict", trained_run.path, photos)
     assert code == 0
-    rows = [line.split(maxsplit=2) for line in out.splitlines()]
+    rows = [line.split(maxsplit=3) for line in out.splitlines()]
     paths = find_images([str(photos)])
     assert [path for *_, path in rows] == paths
     np.testing.assert_allclose([float(score) for score, *_ in rows], expected_scores(model, paths), atol=1e-4)
-    assert {label for _, label, _ in rows} <= {"real", "fake"}
-    assert "10 scored" in err
+    threshold, bounds = float(model.calibration.threshold), model.calibration.bounds
+    for score, label, verdict, _ in rows:
+        assert label == label_of(float(score), threshold) and verdict in (label, "unsure")
+    counts = Counter(verdict_of(score, threshold, bounds) for score in expected_scores(model, paths))
+    assert Counter(verdict for _, _, verdict, _ in rows) == counts
+    assert f"10 scored, {counts['fake']} fake, {counts['unsure']} unsure, 0 skipped." in err
 
 
 def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, lae_tf_command):
@@ -193,7 +200,7 @@ def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, 
     assert "damaged.png" in err and "Traceback" not in err
     records = [json.loads(line) for line in out.splitlines()]
     assert len(records) == 11 and set(records[-1]) == {"path", "error"}
-    assert set(records[0]) == {"path", "score", "label", "logit", "threshold", "threshold_from", "heatmap"}
+    assert set(records[0]) == {"path", "score", "label", "verdict", "logit", "threshold", "threshold_from", "heatmap"}
     assert {(record["threshold"], record["threshold_from"]) for record in records[:-1]} == {(0.5, "model")}
     for record in records[:-1]:
         with Image.open(record["heatmap"]) as picture:
@@ -202,8 +209,33 @@ def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, 
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [record["path"] for record in records]
+    assert [row["verdict"] for row in rows[:-1]] == [record["verdict"] for record in records[:-1]]
     assert float(rows[0]["score"]) == records[0]["score"] and rows[-1]["error"] == records[-1]["error"]
     assert [path.name for path in table.parent.iterdir()] == ["scores.csv"]
+
+
+def test_copies(trained_run, model, photos, tmp_path, lae_tf_command):
+    arguments = ["predict", trained_run.path, photos, "--copies"]
+    code, out, _ = lae_tf_command(*arguments, "--json", "--csv", tmp_path / "out.csv")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and len(records) == 10
+    threshold, bounds = float(model.calibration.threshold), model.calibration.bounds
+    for record in records:
+        scores = [record[name] for name in ("score", "score_jpeg-90", "score_scale-3/4")]
+        agree = len({label_of(score, threshold) for score in scores}) == 1
+        assert record["verdict"] == (verdict_of(scores[0], threshold, bounds) if agree else "unsure")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["score_scale-3/4"]) for row in rows] == [record["score_scale-3/4"] for record in records]
+    code, _, err = lae_tf_command("predict", "--server", "http://127.0.0.1:1", photos, "--copies")
+    assert code == 2 and "--copies needs a RUN" in err
+
+
+def test_a_threshold_of_ones_own_moves_the_verdict_with_the_label(trained_run, model, photos, lae_tf_command):
+    _, out, _ = lae_tf_command("predict", trained_run.path, photos, "--json", "--threshold", "0.9")
+    for record in map(json.loads, out.splitlines()):
+        assert record["verdict"] == verdict_of(record["score"], record["threshold"], model.calibration.bounds)
+        assert record["verdict"] in (record["label"], "unsure") and record["threshold"] == pytest.approx(0.9)
 
 
 def test_the_picture_itself_is_in_its_heatmap(trained_run, photos, tmp_path, lae_tf_command):
@@ -263,6 +295,7 @@ def test_options_for_videos_are_refused_for_images(trained_run, photos, lae_tf_c
     [
         (["RUN", "clip.mp4", "--csv", "x.csv"], "--csv is for images; these are videos"),
         (["RUN", "clip.mp4", "--heatmaps", "h"], "--heatmaps is for images"),
+        (["RUN", "clip.mp4", "--copies"], "--copies is for images"),
         (["--server", "http://127.0.0.1:1", "clip.mp4"], "--server scores images"),
     ],
 )

@@ -21,6 +21,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.evaluate import evaluate_run, gather
 from lae_tf.evaluation.page import worst_rows, write_evaluation
+from lae_tf.metrics.verdict import verdict_of
 from lae_tf.training.run import Run
 
 
@@ -37,6 +38,16 @@ def test_numbers_against_scikit_learn(evaluation) -> None:  # type: ignore[no-un
         row = evaluation.summary(method)
         assert row["auroc"] == pytest.approx(roc_auc_score(part["label"], part["score"]))
         assert row["accuracy"] == pytest.approx(accuracy_score(part["label"], part["score"] >= evaluation.threshold))
+
+
+def test_verdicts_are_those_of_the_models_bounds(evaluation, trained_run) -> None:  # type: ignore[no-untyped-def]
+    frame, bounds = evaluation.frame, trained_run.load_model().calibration.bounds
+    assert evaluation.bounds == bounds and bounds.error_rate == pytest.approx(0.1)
+    assert list(frame["verdict"]) == [verdict_of(score, 0.5, bounds) for score in frame["score"]]
+    row = evaluation.summary("seen mean")
+    unsure = (frame["verdict"] == "unsure").groupby(frame["method"]).mean()
+    assert row["unsure_reals"] == pytest.approx(unsure[""])
+    assert row["unsure_fakes"] == pytest.approx(unsure.drop("").mean())
 
 
 def test_frame_against_the_model(evaluation, trained_run) -> None:  # type: ignore[no-untyped-def]
@@ -206,6 +217,11 @@ def test_another_threshold_is_named_and_leaves_the_report_alone(trained_run, tin
         assert record["threshold_from"] == source
     every_image_fake = json.loads((copy / "report-2" / "evaluation.json").read_text())["table"]
     assert {row["specificity"] for row in every_image_fake if row["specificity"] is not None} == {0}
+    # No image is called real then, but whether it is fake stays in doubt as before.
+    verdicts = pd.read_csv(copy / "report-2" / "predictions.csv")
+    bounds = Run.open(copy).load_model().calibration.bounds
+    assert set(verdicts["verdict"]) <= {"fake", "unsure"}
+    np.testing.assert_array_equal(verdicts["verdict"] == "fake", verdicts["score"] > bounds.highest_real)
     assert "--threshold" in (copy / "report-2" / "report.html").read_text()
     first = json.loads((copy / "report" / "evaluation.json").read_text())
     assert (first["threshold"], first["threshold_from"]) == (0.5, "model")
@@ -225,9 +241,13 @@ def test_files_and_page(evaluation, trained_run, tmp_path) -> None:  # type: ign
     record = json.loads((page.parent / "evaluation.json").read_text())
     assert record["threshold"] == pytest.approx(evaluation.threshold)
     assert {row["method"] for row in record["table"]} >= {"noise", "colour", "seen mean"}
+    assert record["bounds"] == evaluation.bounds._asdict()
+    assert {"unsure", "accuracy_sure"} <= set(record["table"][0])
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/png;base64,") >= 4
     assert 'href="predictions.csv"' in html
+    unsure = html.partition("Where it is unsure")[2].partition("</section>")[0]
+    assert "at most 10 % of the real ones are called fake" in unsure and "accuracy of the sure" in unsure
     ordered = evaluation.frame.sort_values("score")
     worst = {"Real images with the highest scores": ordered[ordered["label"] == 0].iloc[-1]}
     worst["Fakes with the lowest scores"] = ordered[ordered["label"] == 1].iloc[0]

@@ -12,6 +12,7 @@ from lae_tf.errors import LAEError
 from lae_tf.evaluation.formats import csv_table, format_table, json_table, markdown_table
 from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.detection import DETECTION_METRICS, bootstrap_intervals, paired_bootstrap
+from lae_tf.metrics.verdict import ConformalBounds, verdicts_of
 
 SHIFT = {"": 0.0, "splice": 2.5, "blend": 1.5, "inpaint": 0.8}
 
@@ -224,6 +225,32 @@ def test_files_hold_everything():
     assert inpaint["auroc"] == pytest.approx(row(table, "inpaint")["auroc"], abs=1e-12)
     back = pd.read_csv(io.StringIO(csv_table(table)), keep_default_na=True).fillna({"seen": "", "no_interval": ""})
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
+
+
+def test_verdicts_are_of_images_and_of_any_part():
+    frame = scores()
+    bounds = ConformalBounds(lowest_fake=0.4, highest_real=0.6, error_rate=0.1)
+    table = table_of(frame.assign(verdict=verdicts_of(frame["score"], 0.5, bounds)))
+    is_unsure = frame["score"].between(0.4, 0.6)
+    for method in ("splice", "blend", "inpaint"):
+        chosen = frame["method"].isin(["", method])
+        fakes, sure = frame["method"] == method, chosen & ~is_unsure
+        found = row(table, method)
+        assert found["unsure"] == pytest.approx(is_unsure[chosen].mean())
+        assert found["unsure_fakes"] == pytest.approx(is_unsure[fakes].mean())
+        assert found["unsure_reals"] == pytest.approx(is_unsure[frame["label"] == 0].mean())
+        right = (frame["score"] >= 0.5) == (frame["label"] == 1)
+        assert found["accuracy_sure"] == pytest.approx(right[sure].mean())
+        assert found["accuracy_sure"] > found["accuracy"]
+        assert found["unsure_low"] < found["unsure"] < found["unsure_high"]
+        assert np.isnan(row(table, method, "group")["unsure"])
+    unseen = [row(table, method)["unsure"] for method in ("blend", "inpaint")]
+    assert row(table, "unseen mean")["unsure"] == pytest.approx(np.mean(unseen))
+    *_, last = format_table(table).split("\n\n")
+    lines = last.splitlines()
+    assert lines[0].split()[5:] == ["unsure", "unsure,", "reals", "unsure,", "fakes", "accuracy", "of", "the", "sure"]
+    assert len(lines) == 2 + 6 and not any(line.startswith("group") for line in lines)
+    assert "unsure" not in table_of(frame)
 
 
 def test_text_is_aligned():

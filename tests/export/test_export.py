@@ -22,12 +22,15 @@ from lae_tf.export import converters, exporting
 from lae_tf.export.exporting import export_run, versions
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, ParityError, check_parity
+from lae_tf.export.signatures import decide
+from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds, verdicts_of
 from lae_tf.model.self_correlation import SelfCorrelation
 from lae_tf.predict.images import predict_files
 from lae_tf.report.panels import overlay
 from lae_tf.training.run import Run
 
-DECISION = {"score": tf.float32, "label": tf.string, "logit": tf.float32, "threshold": tf.float32}
+NUMBERS = ("score", "logit", "threshold", "lowest_fake", "highest_real", "error_rate")
+DECISION = {**dict.fromkeys(NUMBERS, tf.float32), "label": tf.string, "verdict": tf.string}
 SIGNATURES = {
     "serving_default": ("image_bytes", tf.string, [-1], DECISION),
     "tensor": ("image", tf.float32, [-1, -1, -1, 3], DECISION),
@@ -103,8 +106,11 @@ def test_it_scores_golden_files_as_the_checkpoint_does(loaded, golden, predictio
     np.testing.assert_allclose(answer["logit"], [one.logit for one in predictions], rtol=1e-4, atol=1e-4)
     assert [label.decode() for label in answer["label"]] == [one.label for one in predictions]
     assert set(answer["threshold"]) == {np.float32(predictions[0].threshold)}
-    stored = [(image["score"], image["label"]) for _, image in golden]
-    assert stored == [(one.score, one.label) for one in predictions]
+    assert [verdict.decode() for verdict in answer["verdict"]] == [one.verdict for one in predictions]
+    for name, value in predictions[0].bounds._asdict().items():
+        assert set(answer[name]) == {np.float32(value)}
+    stored = [(image["score"], image["label"], image["verdict"]) for _, image in golden]
+    assert stored == [(one.score, one.label, one.verdict) for one in predictions]
 
 
 def test_both_labels_follow_the_threshold(loaded, tiny_manifest):
@@ -114,6 +120,19 @@ def test_both_labels_follow_the_threshold(loaded, tiny_manifest):
     expected = np.where(answer["score"] >= answer["threshold"], b"fake", b"real")
     assert set(expected) == {b"fake", b"real"}
     assert answer["label"].tolist() == expected.tolist()
+
+
+def test_the_graph_gives_every_verdict_as_the_package_does(trained_run):
+    model, images = trained_run.load_model(), np.random.default_rng(0).uniform(0, 1, (40, 32, 32, 3)).astype(np.float32)
+    scores = np.sort(decide(model, images)["score"].numpy())
+    for lowest_fake, highest_real in ((scores[9], scores[29]), (scores[29], scores[9]), (0.0, 1.0), NO_BOUNDS[:2]):
+        bounds = ConformalBounds(float(lowest_fake), float(highest_real), 0.125)
+        for name, value in {"threshold": scores[19], **bounds._asdict()}.items():
+            getattr(model.calibration, name).assign(value)
+        answer = {name: value.numpy() for name, value in decide(model, images).items()}
+        expected = verdicts_of(answer["score"], scores[19], bounds)
+        assert [verdict.decode() for verdict in answer["verdict"]] == list(expected)
+        assert set(answer["error_rate"]) == {0.125}
 
 
 def test_pixels_score_as_files_do(loaded, golden):
@@ -272,6 +291,8 @@ def test_the_model_card_holds_the_facts(version, trained_run):
     decision = trained_run.read_json("calibration.json")
     assert card["decision"] == decision
     assert f"{decision['threshold']:.6f}" in page
+    assert f"at least **{decision['lowest_fake']:.6f}**" in page
+    assert "at most 10 % of real images, and of fakes" in page
     assert card["evaluation"] is None
     assert "Not evaluated." in page
     assert card["data"]["mask_budget"] == trained_run.read_json("data.json")["mask_budget"]

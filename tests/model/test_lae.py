@@ -15,6 +15,8 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from lae_tf.errors import LAEError
+from lae_tf.metrics.decision import label_of
+from lae_tf.metrics.verdict import ConformalBounds, verdict_of
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss
@@ -110,25 +112,40 @@ def test_scores_reach_one_half_where_logits_reach_the_boundary(boundary):
         np.testing.assert_array_equal(scores >= 0.5, logits >= boundary)
 
 
-def test_a_file_of_a_version_without_bias_opens_with_its_scores_and_its_threshold(tmp_path, recwarn):
+def test_bounds_of_verdicts_are_saved_with_the_model(tmp_path):
+    model = small()
+    assert model.calibration.bounds == ConformalBounds()
+    for name, value in (("lowest_fake", 0.25), ("highest_real", 0.75), ("error_rate", 0.125)):
+        getattr(model.calibration, name).assign(value)
+    model.save(str(tmp_path / "model.keras"))
+    assert load_model(tmp_path / "model.keras").calibration.bounds == ConformalBounds(0.25, 0.75, 0.125)
+
+
+@pytest.mark.parametrize("known", [("0", "1"), ("0", "1", "2")])
+def test_a_file_of_an_older_version_opens_with_its_scores_and_its_labels(tmp_path, recwarn, known):
     model, images = small(), batch_of()["image"]
     logits = model.predict_on_batch(images)["logit"]
-    model.calibration.temperature.assign(0.7)
-    model.calibration.threshold.assign(0.731)
+    values = {"temperature": 0.7, "threshold": 0.731, "boundary": -0.3}
+    for name, value in {**values, "lowest_fake": 0.1, "highest_real": 0.9, "error_rate": 0.2}.items():
+        getattr(model.calibration, name).assign(value)
+    boundary = np.float32(-0.3 if "2" in known else 0)
     model.save(str(tmp_path / "new.keras"))
-    forget_the_boundary(tmp_path / "new.keras", tmp_path / "old.keras")
+    forget_calibration(tmp_path / "new.keras", tmp_path / "old.keras", known)
     recwarn.clear()
     old = load_model(tmp_path / "old.keras")
     assert not [str(one.message) for one in recwarn.list if issubclass(one.category, UserWarning)]
     np.testing.assert_allclose(
-        old.predict_on_batch(images)["score"], 1 / (1 + np.exp(-logits / np.float32(0.7))), rtol=1e-6
+        old.predict_on_batch(images)["score"], 1 / (1 + np.exp((boundary - logits) / np.float32(0.7))), rtol=1e-6
     )
-    assert float(old.calibration.threshold) == np.float32(0.731) and float(old.calibration.boundary) == 0
+    threshold = float(old.calibration.threshold)
+    assert threshold == np.float32(0.731) and float(old.calibration.boundary) == boundary
+    for score in (0.0, 0.5, threshold, 1.0):
+        assert verdict_of(score, threshold, old.calibration.bounds) == label_of(score, threshold)
     assert len(old.get_weights()) == len(model.get_weights())
 
 
-def forget_the_boundary(new, old):
-    """Write a saved model as versions did whose calibration had temperature and threshold alone."""
+def forget_calibration(new, old, known):
+    """Write a saved model as versions did whose calibration had temperature and threshold, or these and a boundary."""
     with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as target:
         for name in source.namelist():
             content = source.read(name)
@@ -136,8 +153,9 @@ def forget_the_boundary(new, old):
                 buffer = io.BytesIO(content)
                 with h5py.File(buffer, "r+") as file:
                     found = [group for group in all_groups(file) if group.endswith("calibration/vars")]
-                    assert len(found) == 1 and list(file[found[0]]) == ["0", "1", "2"]
-                    del file[found[0]]["2"]
+                    assert len(found) == 1 and list(file[found[0]]) == ["0", "1", "2", "3", "4", "5"]
+                    for weight in set(file[found[0]]) - set(known):
+                        del file[found[0]][weight]
                 content = buffer.getvalue()
             target.writestr(name, content)
 

@@ -11,6 +11,7 @@ from video_files import write_video
 
 from lae_tf.datasets.extraction import Cropping, extract
 from lae_tf.errors import VideoError
+from lae_tf.metrics.verdict import ConformalBounds
 from lae_tf.predict.videos import VideoPrediction, annotate_video, mean_interval, predict_video
 from lae_tf.video.frames import Selection, read_frames
 
@@ -45,6 +46,14 @@ class TestMean:
 
     def test_label_by_the_mean(self):
         assert prediction([0.4, 0.6]).label == "fake" and prediction([0.4, 0.59]).label == "real"
+
+    def test_verdict_by_the_mean(self):
+        bounds = ConformalBounds(lowest_fake=0.25, highest_real=0.75, error_rate=0.1)
+        cases = {(0.3, 0.1): "real", (0.3, 0.2): "unsure", (1.0, 0.5): "unsure", (1.0, 0.6): "fake"}
+        for scores, verdict in cases.items():
+            one = prediction(scores, bounds=bounds)
+            assert one.verdict == one.record()["verdict"] == verdict
+        assert prediction([0.4, 0.6]).verdict == "fake"
 
 
 def test_most_suspicious_are_apart_in_time():

@@ -105,6 +105,23 @@ def test_a_wrong_label_is_told_unless_the_score_is_at_the_threshold(golden, serv
     ]
 
 
+def test_a_wrong_verdict_is_told_unless_the_score_is_at_an_edge(golden, serve):
+    url = serve(lambda images, *_: (200, {"predictions": [{**one, "verdict": "unsure"} for one in answers(images)]}))
+    assert problems(check_server(url, golden)) == []  # an export of a version that knew no verdict
+    record = json.loads((golden / "golden.json").read_text())
+    # Of the first image's score, 0.25, an export may be unsure by rounding.
+    record |= {"lowest_fake": 0.25 + 9e-6, "highest_real": 0.6, "error_rate": 0.1}
+    for image in record["images"]:
+        image["verdict"] = image["label"]
+    (golden / "golden.json").write_text(json.dumps(record))
+    assert problems(check_server(url, golden)) == [
+        "two alone: is called unsure, expected fake",
+        "two in one request with all: is called unsure, expected fake",
+    ]
+    without = serve(lambda images, *_: (200, {"predictions": answers(images)}))
+    assert "has no score and label and verdict" in problems(check_server(without, golden))[0]
+
+
 @pytest.mark.parametrize(
     ("status", "answer", "expected"),
     [

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lae_tf.errors import ImageError, LAEError
+from lae_tf.metrics.verdict import ConformalBounds
 from lae_tf.serving.client.rest_client import AsyncClient, Client, Explanation, Score, ServerError, _retry_after
 
 HEATMAP = b"\x89PNG heatmap"
@@ -51,6 +53,7 @@ class Export(BaseHTTPRequestHandler):
             {"score": red / 255, "label": "fake" if red > 127 else "real", "logit": red, "threshold": 0.5}
             for red in reds
         ]
+        predictions = [{**item, **server.more} for item in predictions]
         if request["signature_name"] == "explain":
             # A model may give (B, 1) instead of (B,).
             for item in predictions:
@@ -74,7 +77,7 @@ class Export(BaseHTTPRequestHandler):
 @pytest.fixture
 def export():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Export)
-    server.seen, server.sizes, server.first_answers, server.most = [], [], [], 100
+    server.seen, server.sizes, server.first_answers, server.most, server.more = [], [], [], 100, {}
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
@@ -138,7 +141,16 @@ def test_scores(export, connect):
     path, headers, count = export.seen[0]
     assert (path, count) == ("/v1/models/m/versions/3:predict", 2)
     assert headers["Authorization"] == "Bearer secret"
-    assert list(first.record()) == ["path", "score", "label", "logit", "threshold"]
+    assert list(first.record()) == ["path", "score", "label", "verdict", "logit", "threshold"]
+    # This export is of a version that knew no verdict.
+    assert (first.verdict, second.verdict) == ("fake", "real") and second.at(0.1).verdict == "fake"
+
+
+def test_verdicts(export, connect):
+    export.more = {"verdict": "unsure", "lowest_fake": 0.2, "highest_real": 0.9, "error_rate": 0.1}
+    (score,) = connect(export.url).predict([jpeg(127)], ["a"])
+    assert score.label == "real" and score.verdict == score.record()["verdict"] == "unsure"
+    assert score.bounds == tuple(float(np.float32(value)) for value in (0.2, 0.9, 0.1))
 
 
 def test_another_threshold_gives_another_label():
@@ -146,6 +158,10 @@ def test_another_threshold_gives_another_label():
     assert score.at(0.05).label == "fake" and score.at(0.2).label == "real" and score.at(0.05).threshold == 0.05
     # JSON says 0.1 for the float32 number 0.100000001: it reaches a threshold of that number.
     assert score.at(float(np.float32(0.1))).label == "fake"
+    sure = replace(score, verdict="unsure", bounds=ConformalBounds(float(np.float32(0.1)), 0.05, 0.1))
+    # Fakes score 0.1 or more, real images 0.05 or less.
+    assert sure.at(0.05).verdict == "fake" and sure.at(0.2).verdict == "unsure"
+    assert replace(sure, score=0.07).at(0.2).verdict == "real"
     failed = Score("b", error="no image")
     assert failed.at(0.5) is failed
     explanation = Explanation("c", score=0.6, label="fake", heatmap_png=b"png").at(0.7)
@@ -182,7 +198,7 @@ def test_explanations_of_files(export, connect, tmp_path):
     for name, content in {"a": jpeg(255), "b": b"no image", "c": jpeg(0)}.items():
         (tmp_path / name).write_bytes(content)
     first, second, third = connect(export.url).explain_files([str(tmp_path / name) for name in "abc"])
-    assert first.heatmap_png == HEATMAP and list(first.record()) == ["path", "score", "label", "logit", "threshold"]
+    assert first.heatmap_png == HEATMAP and first.verdict == "fake"
     assert not second.heatmap_png and "cannot be decoded" in third.error
 
 

@@ -70,7 +70,8 @@ def test_an_image_is_scored_and_explained(page, golden, trained_run):
         page.choose(folder / name)
         assert not page.is_shown("error"), page.text("error")
         assert float(page.text("score")) == pytest.approx(records[name]["score"], abs=6e-4)
-        assert page.text("label").lower() == records[name]["label"]
+        assert page.text("label").lower() == records[name]["verdict"]
+        assert page.is_shown("doubt") == (records[name]["verdict"] == "unsure")
     size = trained_run.load_model().image_size
     assert page.natural_size("heatmap") == [size, size]
     assert page.natural_size("image") == list(Image.open(folder / "bmp-rgb.bmp").size)
@@ -87,6 +88,31 @@ def test_the_meter_stands_where_the_score_is(page, golden):
     for part, value in ((needle, records["png-rgb.png"]["score"]), (tick, float(page.text("threshold")))):
         assert (part["x"] + part["width"] / 2 - meter["x"]) / meter["width"] == pytest.approx(value, abs=0.01)
     assert float(page.find("meter").get_attribute("aria-valuenow")) == float(page.text("score"))
+
+
+@pytest.mark.parametrize(
+    ("decision", "verdict", "zone"),
+    [
+        ({"verdict": "unsure", "lowest_fake": 0.3, "highest_real": 0.75, "error_rate": 0.1}, "unsure", (0.3, 0.75)),
+        # As JSON of float32 numbers has it; the threshold belongs to what is unsure.
+        ({"verdict": "fake", "lowest_fake": 0.3, "highest_real": 0.4, "error_rate": 0.05}, "fake", (0.3, 0.5)),
+        ({"verdict": ["fake"], "lowest_fake": [0.8], "highest_real": [0.2], "error_rate": [0.1]}, "fake", None),
+        ({}, "fake", None),  # of an older version
+    ],
+)
+def test_what_the_model_is_unsure_of_is_shown(page, golden, decision, verdict, zone):
+    folder, _ = golden
+    page.choose(folder / "png-rgb.png")
+    prediction = {"label": "fake", "threshold": 0.5, **decision}
+    assert page.driver.execute_script("return showVerdict(arguments[0])", prediction) == verdict
+    assert page.text("label").lower() == page.find("label").get_attribute("class") == verdict
+    assert page.text("doubt") == ("This model cannot tell at 10 % errors." if verdict == "unsure" else "")
+    assert contrast(page, "label") >= 4.5
+    assert page.is_shown("zone") == (zone is not None)
+    if zone:
+        meter, drawn = page.find("meter").rect, page.find("zone").rect
+        edges = [(x - meter["x"]) / meter["width"] for x in (drawn["x"], drawn["x"] + drawn["width"])]
+        assert edges == pytest.approx(zone, abs=0.01)
 
 
 @pytest.mark.parametrize(

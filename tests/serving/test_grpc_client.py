@@ -14,6 +14,7 @@ pytest.importorskip("tensorflow_serving.apis.predict_pb2", reason="the extra 'gr
 
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc  # noqa: E402
 
+from lae_tf.metrics.verdict import ConformalBounds  # noqa: E402
 from lae_tf.serving.client.grpc_client import GrpcClient  # noqa: E402
 from lae_tf.serving.client.results import ServerError  # noqa: E402
 
@@ -22,6 +23,9 @@ def png(red: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 4), (red, 0, 0)).save(file, "PNG")
     return file.getvalue()
+
+
+BOUNDS = ConformalBounds(0.25, 0.75, 0.125)
 
 
 class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -44,6 +48,8 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             "label": np.where(scores >= 0.5, b"fake", b"real").astype(object),
             "logit": scores * 2,
             "threshold": np.full(len(reds), 0.5, np.float32),
+            "verdict": np.full(len(reds), b"unsure", object),
+            **{name: np.full(len(reds), value, np.float32) for name, value in BOUNDS._asdict().items()},
         }
         if request.model_spec.signature_name == "explain":
             outputs["heatmap_png_bytes"] = np.array([b"\x89PNG"] * len(reds), object)
@@ -70,6 +76,7 @@ def test_scores_are_those_that_the_server_gives(servicer):
         first, second = client.predict([png(255), png(51)], ["a", "b"])
     assert (first.path, first.score, first.label, first.logit, first.threshold) == ("a", 1.0, "fake", 2.0, 0.5)
     assert second.score == pytest.approx(0.2) and second.label == "real"
+    assert (first.verdict, first.bounds) == ("unsure", BOUNDS)
     spec = servicer.requests[0].model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("m", 3, "serving_default")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lae_tf.images.files import read_image
+from lae_tf.metrics.verdict import verdict_of
 from lae_tf.predict.images import predict_files
 from lae_tf.report.panels import overlay
 
@@ -88,7 +89,8 @@ def test_predict_by_a_server_is_predict(lae_tf_command, url, golden, local, tmp_
     assert code == 1 and set(records) == {*local, "broken.jpg"}
     assert list(records.pop("broken.jpg")) == ["path", "error"] and "Skipped: " in err
     for name, record in records.items():
-        assert list(record) == ["path", "score", "label", "logit", "threshold", "threshold_from", "heatmap"]
+        known = ["path", "score", "label", "verdict", "logit", "threshold", "threshold_from", "heatmap"]
+        assert list(record) == known and record["verdict"] == local[name].verdict
         assert record["score"] == pytest.approx(local[name].score, abs=1e-5)
         assert record["label"] == local[name].label
     one = local["png-rgb.png"]
@@ -106,6 +108,8 @@ def test_predict_by_a_server_with_another_threshold(lae_tf_command, url, golden,
     assert code == 0 and {record["label"] for record in records} == {"real", "fake"}
     for record in records:
         assert record["label"] == ("fake" if record["score"] >= threshold else "real")
+        bounds = local[Path(record["path"]).name].bounds
+        assert record["verdict"] == verdict_of(record["score"], threshold, bounds)
         assert record["threshold"] == pytest.approx(threshold) and record["threshold_from"] == "--threshold"
     code, printed, err = lae_tf_command(*arguments, "--max-false-alarms", "5%")
     assert (code, printed) == (2, "") and "servers and exports know their threshold alone" in err

@@ -84,6 +84,9 @@ def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_
     assert float(model.calibration.temperature) == pytest.approx(decision["temperature"], rel=1e-6)
     assert float(model.calibration.boundary) == decision["boundary"]
     assert float(model.calibration.threshold) == decision["threshold"] == 0.5
+    assert model.calibration.bounds == pytest.approx(
+        (decision["lowest_fake"], decision["highest_real"], decision["error_rate"])
+    )
     assert float(model.attention_scale.level) == pytest.approx(decision["attention_level"], rel=1e-6)
     validation = Manifest.read(tiny_manifest).select(split="val")
     batches = list(validation_dataset(validation, model, trained_run.config))
@@ -94,6 +97,10 @@ def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_
     assert (decision["boundary"], decision["temperature"]) == pytest.approx(expected, rel=1e-4)
     assert decision["validation_images"] == len(labels) >= len(validation)
     assert decision["validation_reals"] == (labels == 0).sum()
+    # Ten images of each kind, at 10 %: floor(11 / 10) = 1.
+    assert (labels == 0).sum() == (labels == 1).sum() == 10 and decision["error_rate"] == 0.1
+    assert decision["highest_real"] == pytest.approx(scores[labels == 0].max(), abs=1e-5)
+    assert decision["lowest_fake"] == pytest.approx(scores[labels == 1].min(), abs=1e-5)
     kept = pd.read_csv(trained_run.validation_scores)
     np.testing.assert_array_equal(kept["label"], labels)
     np.testing.assert_allclose(kept["score"], scores, atol=1e-5)

@@ -78,13 +78,15 @@ def score_pool(
         threshold: in place of the model's.
 
     Raises:
-        UsageError: a table exists already, or an unfinished one is of another pool, model or threshold.
+        UsageError: a table exists already, or an unfinished one is of another pool, model or threshold, or of a
+            version that wrote other columns.
     """
     parts = _parts(out)
     # A kill between the tables leaves the first of them beside the shards: they are made again.
     if out.exists() or not parts.exists():
         refuse_existing(out)
-    _resume(parts, {"model": digest, "pool": _pool_digest(pool), "threshold": threshold})
+    plan = {"model": digest, "pool": _pool_digest(pool), "threshold": threshold, "set of columns": RESULTS.names}
+    _resume(parts, plan)
     places = {shard: parts / f"{shard.first:012d}.parquet" for shard in pool.shards}
     pending = [shard for shard, place in places.items() if not place.exists()]
     done = pool.rows - sum(shard.rows for shard in pending)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from lae_tf.errors import ImageError, LAEError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
+from lae_tf.metrics.verdict import ConformalBounds, verdict_of
 from lae_tf.predict.pools.shards import Shard
 from lae_tf.predict.prefetch import prefetched
 
@@ -25,6 +26,7 @@ SCORES = pa.schema(
         ("group", pa.string()),
         ("score", pa.float32()),
         ("label", pa.string()),
+        ("verdict", pa.string()),
         ("logit", pa.float32()),
     ]
 )
@@ -32,7 +34,7 @@ SCORES = pa.schema(
 ERRORS = pa.schema([("row", pa.int64()), ("path", pa.string()), ("group", pa.string()), ("error", pa.string())])
 """Of the dead-letter table: rows that could not be scored, and why."""
 RESULTS = pa.unify_schemas([SCORES, ERRORS])
-"""Of results before they are parted: either score, label and logit are null, or the error is."""
+"""Of results before they are parted: either score, label, verdict and logit are null, or the error is."""
 
 
 class Scorer:
@@ -85,11 +87,12 @@ class Scorer:
             "path": table["path"],
             "group": table["group"] if "group" in table.column_names else [None] * len(paths),
         }
-        columns |= {name: [answer.get(name) for answer in answers] for name in ("score", "label", "logit", "error")}
+        filled = ("score", "label", "verdict", "logit", "error")
+        columns |= {name: [answer.get(name) for answer in answers] for name in filled}
         return pa.table({name: columns[name] for name in RESULTS.names}, schema=RESULTS)
 
     def _answer(self, read: list[bytes | ImageError]) -> list[dict[str, Any]]:
-        """Return score, label and logit, or error, for each image that was read or not."""
+        """Return score, label, verdict and logit, or error, for each image that was read or not."""
         good = [one for one in read if isinstance(one, bytes)]
         scored = iter(self._run(good) if good else [])
         return [next(scored) if isinstance(one, bytes) else {"error": str(one)} for one in read]
@@ -104,10 +107,15 @@ class Scorer:
             return [answer for image in images for answer in self._run([image])]
         scores = outputs["score"].tolist()
         labels = [str(label, "ascii") for label in outputs["label"]]
+        # Exports of older versions know no verdict but the label.
+        verdicts = [str(verdict, "ascii") for verdict in outputs.get("verdict", outputs["label"])]
         if self._threshold is not None:
             labels = [label_of(score, self._threshold) for score in scores]
-        columns = (scores, labels, outputs["logit"].tolist())
-        return [{"score": s, "label": k, "logit": z} for s, k, z in zip(*columns, strict=True)]
+            known = {name: float(outputs[name][0]) for name in ConformalBounds._fields if name in outputs}
+            bounds = ConformalBounds(**known)
+            verdicts = [verdict_of(score, self._threshold, bounds) for score in scores]
+        columns = {"score": scores, "label": labels, "verdict": verdicts, "logit": outputs["logit"].tolist()}
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _read(path: str | None, image: bytes | None, root: str) -> bytes | ImageError:

@@ -75,22 +75,38 @@ function beside(value, threshold) {
   return value.toFixed(digits);
 }
 
+const first = (value) => (Array.isArray(value) ? value[0] : value);
+const place = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
+
+/** Show the verdict and, on the meter, between which scores it is unsure; models of older versions have a label alone. */
+function showVerdict(prediction) {
+  const verdict = first(prediction.verdict ?? prediction.label);
+  const [threshold, fake, real] = ["threshold", "lowest_fake", "highest_real"].map((name) => first(prediction[name]));
+  const [from, to] = [Math.min(threshold, fake ?? threshold), Math.max(threshold, real ?? threshold)];
+  $("label").textContent = verdict;
+  $("label").className = verdict;
+  $("doubt").hidden = verdict !== "unsure";
+  const percent = Number((100 * first(prediction.error_rate)).toPrecision(3));
+  $("doubt").textContent = `This model cannot tell at ${percent} % errors.`;
+  $("zone").hidden = from === to;
+  $("zone").style.left = place(from);
+  $("zone").style.right = place(1 - to);
+  return verdict;
+}
+
 function show(file, prediction, milliseconds) {
-  const first = (value) => (Array.isArray(value) ? value[0] : value);
-  const place = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
-  const [score, label, threshold] = ["score", "label", "threshold"].map((name) => first(prediction[name]));
+  const [score, threshold] = ["score", "threshold"].map((name) => first(prediction[name]));
+  const verdict = showVerdict(prediction);
   if (shown) URL.revokeObjectURL(shown);
   shown = URL.createObjectURL(file);
   $("image").src = shown;
   $("heatmap").src = `data:image/png;base64,${first(prediction.heatmap_png_bytes).b64}`;
-  $("label").textContent = label;
-  $("label").className = label;
   $("name").textContent = file.name;
   const text = beside(score, threshold);
   $("score").textContent = text;
   $("threshold").textContent = threshold.toFixed(3);
   $("meter").setAttribute("aria-valuenow", text);
-  $("meter").setAttribute("aria-valuetext", `${text}, called ${label}`);
+  $("meter").setAttribute("aria-valuetext", `${text}, ${verdict}`);
   $("needle").style.left = place(score);
   $("tick").style.left = place(threshold);
   $("logit").textContent = first(prediction.logit).toFixed(3);

@@ -10,10 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import tensorflow as tf
 
+from lae_tf.export.decoding import decode_images
+from lae_tf.export.signatures import decide, trace, write_archive
+from lae_tf.metrics.verdict import verdicts_of
 from lae_tf.predict.images import predict_files
 from lae_tf.predict.pools.local import table_paths
+from lae_tf.predict.pools.scorer import Scorer
+from lae_tf.predict.pools.shards import Shard
 
 BAD_ROWS = [5, 50, 51]
 
@@ -38,6 +45,9 @@ def check(out, pool_frame, predictions):
     np.testing.assert_allclose(scored["score"], [one.score for one in expected], atol=1e-5)
     np.testing.assert_allclose(scored["logit"], [one.logit for one in expected], atol=1e-4)
     assert list(scored["label"]) == [one.label for one in expected]
+    # By the table's own scores, which may differ from those of `predict` in the last digit.
+    threshold, bounds = expected[0].threshold, expected[0].bounds
+    assert list(scored["verdict"]) == list(verdicts_of(scored["score"], threshold, bounds))
     return scored, failed
 
 
@@ -79,8 +89,29 @@ def test_another_threshold(trained_run, export, pool, predictions, tmp_path, lae
         assert code == 0 and said["threshold_from"] == source
         assert scored["label"].tolist() == ["fake" if s >= said["threshold"] else "real" for s in scored["score"]]
         assert scored["label"].nunique() == 2
+        bounds = next(one.bounds for one in predictions.values() if not one.error)
+        assert scored["verdict"].tolist() == list(verdicts_of(scored["score"], said["threshold"], bounds))
+        assert scored["verdict"].nunique() > 1
     code, _, err = lae_tf_command("score", export, pool, tmp_path / "x.parquet", "--max-false-alarms", "20%")
     assert code == 2 and "needs a RUN" in err and "give --threshold" in err
+
+
+def test_an_export_of_an_older_version_has_the_label_for_a_verdict(trained_run, images, pool, tmp_path):
+    """Its signature gave four outputs."""
+    model, known = trained_run.load_model(), ("score", "label", "logit", "threshold")
+
+    def answer(data):
+        outputs = decide(model, decode_images(model.preprocessor, data))
+        return {name: outputs[name] for name in known}
+
+    spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    write_archive(model, tmp_path / "old", {"serving_default": trace(answer, spec)})
+    paths = list(images["path"])
+    shard = Shard(str(pool), 0, 0, len(paths), 0)
+    for threshold in (None, 0.4, 0.6):
+        table = Scorer(tmp_path / "old", threshold=threshold).score(shard, pa.table({"path": paths})).to_pandas()
+        called = np.where(table["score"] >= (threshold or 0.5), "fake", "real")
+        assert list(table["label"]) == list(table["verdict"]) == list(called)
 
 
 def test_images_within_the_table(export, pool_frame, predictions, tmp_path, lae_tf_command):
@@ -149,6 +180,10 @@ def test_a_kill_costs_no_more_than_a_shard(export, pool_frame, predictions, tmp_
     (parts / "plan.json").write_text(json.dumps({**json.loads(plan), "model": "other"}))
     code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 1)
     assert code == 2 and "another model" in err and not out.exists()
+    older = {name: value for name, value in json.loads(plan).items() if name != "set of columns"}
+    (parts / "plan.json").write_text(json.dumps(older))
+    code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 1)
+    assert code == 2 and "another set of columns" in err and not out.exists()
     (parts / "plan.json").write_text(plan)
     code, _, err = lae_tf_command("score", export, pool, out, "--shard-rows", 1, "--threshold", "0.9")
     assert code == 2 and "another threshold" in err and not out.exists()

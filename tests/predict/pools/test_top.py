@@ -17,6 +17,7 @@ def table(rows):
         "group": [group for _, group, _ in rows],
         "score": [score for *_, score in rows],
         "label": ["fake"] * len(rows),
+        "verdict": ["unsure"] * len(rows),
         "logit": [0.0] * len(rows),
     }
     return pa.table(columns, schema=SCORES)
