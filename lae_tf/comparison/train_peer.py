@@ -9,7 +9,7 @@ import keras
 from lae_tf.comparison.peers.peer import Peer
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
-from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset
+from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset, with_degraded
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
@@ -63,6 +63,8 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         config.augment,
     )
     held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed)
+    if config.augment.degrade:
+        held_out = with_degraded(held_out, config.seed)
     held_out = cached(held_out, len(validation), config.data.image_size)
     settings = config.pretrain.model_copy(update={"epochs": epochs})
     _forget_initial_statistics(model, steps * epochs)

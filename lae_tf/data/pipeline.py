@@ -7,12 +7,14 @@ A batch is a dict with fixed keys:
 ``label``        float32 (B, 1)            1 = fake, 0 = real
 ``mask``         float32 (B, S, S, 1)      {0, 1}; zeros where it is not known, which ``mask_weight`` tells
 ``mask_weight``  float32 (B, 1)            1 for annotated fakes and for real images, 0 for unlabelled fakes
+``degraded``     float32 (B, S, S, 3)      in training: what may have become of ``image`` on its way
 ===============  ========================  ===============================================================
 """
 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,9 +22,10 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.config.sections import AugmentConfig
-from lae_tf.data.augment import augment
+from lae_tf.data.augment import augment, degrade
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.sampling import Sampling, Visit, Visits
+from lae_tf.forge.degradations import launder
 from lae_tf.forge.on_the_fly import self_forge
 from lae_tf.images.files import read_mask
 from lae_tf.runtime.graph_calls import call_python
@@ -76,6 +79,7 @@ def training_dataset(
             path = columns["path"][visit.donor]
             example = tf.cond(visit.forged, lambda: _forge(example, path, visit.draw, preprocessor), lambda: example)
         example["image"], example["mask"] = augment(example["image"], example["mask"], visit.look, augmentation)
+        example["degraded"] = degrade(example["image"], visit.look, augmentation)
         return _known_if_marked(example)
 
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -131,6 +135,24 @@ def evaluation_dataset(
     return dataset.batch(batch_size // machines).prefetch(tf.data.AUTOTUNE)
 
 
+def with_degraded(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+    """Let the batches of an :func:`evaluation_dataset` be followed by laundered copies of all of them.
+
+    What befalls an image depends on the seed and its pixels alone, not on its place.
+    """
+
+    def worsen(images: np.ndarray) -> np.ndarray:
+        levels = np.rint(255 * images).astype(np.uint8)
+        made = [launder(image, np.random.default_rng((seed, zlib.crc32(image.tobytes())))) for image in levels]
+        return np.reshape(np.array(made, np.float32) / 255, images.shape)
+
+    def copy(batch: dict[str, Any]) -> dict[str, Any]:
+        worse = tf.ensure_shape(call_python(worsen, [batch["image"]], tf.float32), batch["image"].shape)
+        return {**batch, "image": worse}
+
+    return dataset.concatenate(dataset.map(copy, num_parallel_calls=tf.data.AUTOTUNE))
+
+
 CACHE_AT_MOST = 2**31  # bytes
 
 
@@ -139,10 +161,10 @@ def cached(dataset: tf.data.Dataset, images: int, image_size: int) -> tf.data.Da
 
     Args:
         dataset: its batches.
-        images: of the manifest, each of which may have a forgery too.
+        images: of the manifest, each of which may have a forgery too, and either a degraded copy.
         image_size: S; an image and its mask take 16 S * S bytes.
     """
-    return dataset.cache() if 2 * images * 16 * image_size**2 <= CACHE_AT_MOST else dataset
+    return dataset.cache() if 4 * images * 16 * image_size**2 <= CACHE_AT_MOST else dataset
 
 
 def image_dataset(paths: list[str], preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:

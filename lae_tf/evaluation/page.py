@@ -21,6 +21,7 @@ from lae_tf.evaluation.localisation import LOCALISATION_METRICS
 from lae_tf.evaluation.scoring import example_rows
 from lae_tf.files.atomic import write_text
 from lae_tf.images.files import printable
+from lae_tf.metrics.abstention import ABSTENTION_METRICS
 from lae_tf.metrics.decision import MODELS_OWN
 from lae_tf.metrics.names import DROP, SEEN_MEAN, UNSEEN_MEAN
 from lae_tf.metrics.verdict import NO_BOUNDS
@@ -262,7 +263,9 @@ def verdict_sections(evaluation: Evaluation) -> list[Section]:
         "manipulations are not like its own. Accuracy of the sure is the share of right verdicts among the others."
     )
     images = evaluation.table[evaluation.table["level"] == "image"]
-    return [Section("Where it is unsure", text, tables=[Table(_shown(images, SHOWN[2]), "Each image by itself")])]
+    return [
+        Section("Where it is unsure", text, tables=[Table(_shown(images, ABSTENTION_METRICS), "Each image by itself")])
+    ]
 
 
 def _cards(table: pd.DataFrame) -> list[Card]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from lae_tf.config.sections import Config, StageConfig
 from lae_tf.data.ingestion import decodable, require_marked
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset
+from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset, with_degraded
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.files.atomic import write_text
@@ -184,10 +184,12 @@ def validation_dataset(
     """Return what epochs and the calibration of the scores are chosen on.
 
     Where training forges images on the fly, a forgery of each real validation image stands beside the known
-    manipulations, so that neither epoch nor threshold is chosen for those alone.
+    manipulations, so that neither epoch nor threshold is chosen for those alone; where it degrades images, a degraded
+    copy of each.
     """
     forge_seed = config.seed if config.data.self_forged else None
-    return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
+    dataset = evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
+    return with_degraded(dataset, config.seed) if config.augment.degrade else dataset
 
 
 def training_manifest(config: Config) -> Manifest:

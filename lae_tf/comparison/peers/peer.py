@@ -97,6 +97,7 @@ class Peer(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
+        data = {**data, "image": data.get("degraded", data["image"])}
         with tf.GradientTape() as tape:
             outputs = self.outputs_of(data, training=True)
             loss = self.loss_of(data, outputs)
