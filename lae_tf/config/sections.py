@@ -71,16 +71,16 @@ class AugmentConfig(Section):
     """Largest shift as a share of the side."""
     crop: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Largest share of the side cut away; the rest is enlarged."""
-    jpeg: Probability = 0.2
-    """Probability of JPEG compression."""
+    jpeg: Probability = 0.0
+    """Probability of JPEG compression of what counts as stored."""
     jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = (60, 95)
     """Lowest and highest quality of that compression."""
-    blur: Probability = 0.1
-    """Probability of a Gaussian blur."""
+    blur: Probability = 0.0
+    """Probability of a Gaussian blur of what counts as stored."""
     blur_sigma: Positive = 1.0
     """Largest sigma of the blur in pixels."""
-    noise: Probability = 0.1
-    """Probability of Gaussian noise."""
+    noise: Probability = 0.0
+    """Probability of Gaussian noise in what counts as stored."""
     noise_sigma: Positive = 0.02
     """Largest sigma of the noise on the [0, 1] scale."""
     colour: Probability = 0.3
@@ -102,10 +102,10 @@ class ModelConfig(Section):
     """Arguments of the model, lae_tf.LAE (docs/method.md)."""
 
     widths: Annotated[tuple[Annotated[int, Field(gt=0, le=4096)], ...], Field(min_length=1, max_length=10)] = (
+        16,
         24,
+        32,
         48,
-        96,
-        128,
     )
     """Channels of the encoder's stem and stages, two or more; the stride is 2 to the number of stages."""
     blocks: int = Field(1, ge=0, le=64)

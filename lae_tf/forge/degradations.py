@@ -114,8 +114,10 @@ def launder(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _random_jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """JPEG 40 to 98 whose grid of 8 x 8 blocks begins anywhere: the image was cropped after an earlier saving."""
+    """JPEG 40 to 98; in half of the images its grid begins anywhere, as where one was saved and then cropped."""
     top, left, quality = (int(value) for value in rng.integers((0, 0, 40), (8, 8, 99)))
+    if rng.random() < 0.5:
+        return jpeg(image, quality)
     padded = cv2.copyMakeBorder(image, top, 0, left, 0, cv2.BORDER_REFLECT_101)
     return np.ascontiguousarray(jpeg(padded, quality)[top:, left:])
 

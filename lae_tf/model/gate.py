@@ -13,6 +13,7 @@ from lae_tf.model.shapes import Shape
 _BLOCK = 8  # side of JPEG's blocks in pixels
 _FLAT = 1.5  # grey levels; smaller differences are what quantisation leaves of noise
 _STATISTICS = 2 * _BLOCK + 10
+_SHARPNESS = 5.0
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -53,8 +54,10 @@ def build_gate(image_size: int) -> keras.Model:
     image = keras.Input((image_size, image_size, 3), name="image")
     x = QualityStatistics(name="statistics")(image)
     x = keras.layers.BatchNormalization(momentum=0.9, dtype="float32", name="statistics_norm")(x)
-    x = keras.layers.Dense(32, activation="relu", dtype="float32", name="hidden")(x)
-    return keras.Model(image, keras.layers.Dense(1, dtype="float32", name="logit")(x), name="gate")
+    x = keras.layers.Dense(64, activation="relu", dtype="float32", name="hidden")(x)
+    x = keras.layers.Dense(1, dtype="float32", name="evidence")(x)
+    # A short training, whose steps are right for convolutions, would leave the gate half open.
+    return keras.Model(image, keras.layers.Rescaling(_SHARPNESS, dtype="float32", name="logit")(x), name="gate")
 
 
 def _difference(values: tf.Tensor) -> tf.Tensor:
