@@ -12,13 +12,14 @@ from lae_tf.config.sections import AugmentConfig
 from lae_tf.data.augment import augment
 from lae_tf.data.contract import COLUMNS
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import evaluation_dataset, image_dataset, training_dataset
+from lae_tf.data.pipeline import evaluation_dataset, image_dataset, training_dataset, with_degraded
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.errors import LAEError
 from lae_tf.images.files import read_mask, write_png
 from lae_tf.model.preprocessing import Preprocessor
 
 SIZE = 32
+KNOWN = ("image", "label", "mask", "mask_weight")
 STILL = AugmentConfig(flip=0, geometry=0, jpeg=0, blur=0, noise=0, colour=0, degrade=0)
 FLIPS = STILL.model_copy(update={"flip": 0.5})
 EVERYTHING = AugmentConfig(
@@ -54,13 +55,17 @@ def assert_equal(one, other):
 
 def test_keys_shapes_and_types(train_part):
     held_out = evaluation_dataset(train_part, Preprocessor(SIZE), 8).as_numpy_iterator()
-    for batch in [*batches(train_part, augmentation=EVERYTHING), *held_out]:
-        assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == {
-            "image": ((8, SIZE, SIZE, 3), np.float32),
-            "label": ((8, 1), np.float32),
-            "mask": ((8, SIZE, SIZE, 1), np.float32),
-            "mask_weight": ((8, 1), np.float32),
-        }
+    expected = {
+        "image": ((8, SIZE, SIZE, 3), np.float32),
+        "label": ((8, 1), np.float32),
+        "mask": ((8, SIZE, SIZE, 1), np.float32),
+        "mask_weight": ((8, 1), np.float32),
+    }
+    trained = batches(train_part, augmentation=EVERYTHING)
+    assert all("degraded" in batch for batch in trained)
+    for batch in [*trained, *held_out]:
+        found = {key: (tuple(value.shape), value.dtype) for key, value in batch.items()}
+        assert found.pop("degraded", expected["image"]) == expected["image"] and found == expected
         assert batch["image"].min() >= 0 and batch["image"].max() <= 1
         assert set(np.unique(batch["mask"])) <= {0.0, 1.0}
 
@@ -160,7 +165,7 @@ def test_forged_examples_are_fakes_whose_mask_is_known_and_right(train_part):
     reals = every["image"].numpy()[train_part.mask_state == "real"]
     composition = Composition(annotated=2, real=3, forged=3)
     for batch in batches(train_part, range(2), composition=composition):
-        for image, label, mask, weight in list(zip(*(batch[key] for key in batch), strict=True))[-3:]:
+        for image, label, mask, weight in list(zip(*(batch[key] for key in KNOWN), strict=True))[-3:]:
             assert (label, weight) == (1, 1)
             assert 0 < mask.mean() < 0.6
             sources = [np.abs(image - real)[mask[..., 0] == 0].max() for real in reals]
@@ -268,7 +273,7 @@ def test_augmentation_is_a_function_of_its_seed(seed):
 
 
 def test_appearance_leaves_the_mask_alone():
-    appearance = AugmentConfig(flip=0, geometry=0, jpeg=1, blur=1, noise=1, colour=1, degrade=1)
+    appearance = AugmentConfig(flip=0, geometry=0, jpeg=1, blur=1, noise=1, colour=1)
     image = tf.random.stateless_uniform((SIZE, SIZE, 3), (0, 0))
     mask = tf.cast(image[..., :1] > 0.5, tf.float32)
     changed, same = augment(image, mask, tf.constant([1, 2]), appearance)
@@ -283,6 +288,49 @@ def test_no_augmentation_changes_nothing():
 
 
 # --- degradations -----------------------------------------------------------------------------------------
+
+
+def test_a_training_image_is_degraded_or_stays_to_the_bit_as_it_is(train_part):
+    """With 1 in 2: some images are equal to their degraded twin, and others differ from it; masks are as before."""
+    half = batches(train_part, epochs=range(4), augmentation=STILL.model_copy(update={"degrade": 0.5}))
+    kept = np.concatenate([(b["degraded"] == b["image"]).all(axis=(1, 2, 3)) for b in half])
+    assert 0.2 < kept.mean() < 0.8
+    none = batches(train_part, epochs=range(4))
+    for with_twin, without in zip(half, none, strict=True):
+        np.testing.assert_array_equal(without["degraded"], without["image"])
+        for key in ("image", "mask", "label"):
+            np.testing.assert_array_equal(with_twin[key], without[key])
+
+
+def test_a_forgery_and_its_source_go_the_same_way(train_part):
+    """Far from the forged region the two are equal, and stay so where every step is local."""
+    reals = train_part.select(label="real")
+    composition = Composition(real=4, forged=4)
+    augmentation = STILL.model_copy(update={"degrade": 0.5})
+    equal = []
+    for batch in batches(reals, epochs=range(6), augmentation=augmentation, composition=composition):
+        changed = (batch["degraded"] != batch["image"]).any(axis=(1, 2, 3))
+        np.testing.assert_array_equal(changed[:4], changed[4:])
+        equal += [not mask.any() for mask in batch["mask"][:4]]
+    assert all(equal)
+
+
+def test_validation_is_followed_by_degraded_copies(train_part):
+    plain = list(evaluation_dataset(train_part, Preprocessor(SIZE), 8).as_numpy_iterator())
+    both = [
+        list(with_degraded(evaluation_dataset(train_part, Preprocessor(SIZE), size), seed=3).as_numpy_iterator())
+        for size in (8, 5)
+    ]
+    assert_equal(both[0][: len(plain)], plain)
+    copies = both[0][len(plain) :]
+    assert len(copies) == len(plain)
+    for copy, batch in zip(copies, plain, strict=True):
+        np.testing.assert_array_equal(copy["label"], batch["label"])
+        np.testing.assert_array_equal(copy["mask"], batch["mask"])
+        assert (copy["image"] != batch["image"]).any(axis=(1, 2, 3)).mean() > 0.8  # a scale of 1 changes nothing
+    # What befalls an image does not depend on the batches.
+    whole = [np.concatenate([batch["image"] for batch in dataset]) for dataset in both]
+    np.testing.assert_array_equal(whole[0], whole[1])
 
 
 def test_images_are_degraded_at_their_own_size_by_their_place(tmp_path):
