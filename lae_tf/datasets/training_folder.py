@@ -102,7 +102,8 @@ def _begun(run: Run, folder: Path, resume: bool) -> Prepared:
             f"{run.path} was made of {record['folder']}, not of {folder}; give that folder, or the run's own "
             f"configuration, {run.config_path}."
         )
-    return Prepared(**{**record, "manifest": str(manifest_path(run.path))})
+    names = ("folder", "counts", "forged", "left_out")
+    return Prepared(manifest=str(manifest_path(run.path)), **{name: record[name] for name in names})
 
 
 def _real_alone(folder: Path) -> Path | None:

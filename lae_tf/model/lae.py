@@ -18,6 +18,7 @@ from lae_tf.model.networks import build_decoder, build_encoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.model.shapes import Shape
+from lae_tf.model.tuning import set_tuned
 from lae_tf.runtime import addons
 
 
@@ -48,6 +49,7 @@ class LAE(keras.Model):
         discriminator: add the patch discriminator that adversarial and feature-matching losses need.
         dtype: precision policy, for example ``mixed_bfloat16``; the default is Keras' global policy. Head,
             attention, losses and metrics compute in float32 under every policy.
+        tuned: which weights are trained, see :func:`lae_tf.model.tuning.set_tuned`.
         **arguments: any field of :class:`lae_tf.config.sections.ModelConfig`, where the hyperparameters and their
             defaults stand, and what ``keras.Model`` takes.
 
@@ -60,7 +62,14 @@ class LAE(keras.Model):
         >>> model.fit(dataset)  # doctest: +SKIP
     """
 
-    def __init__(self, image_size: int = 128, discriminator: bool = False, dtype: Any = None, **arguments: Any):
+    def __init__(
+        self,
+        image_size: int = 128,
+        discriminator: bool = False,
+        dtype: Any = None,
+        tuned: str = "all",
+        **arguments: Any,
+    ):
         given = {name: arguments.pop(name) for name in ModelConfig.model_fields if name in arguments}
         # The networks follow the policy; what the model itself computes stays float32, so nothing is cast here.
         super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **arguments)
@@ -90,6 +99,7 @@ class LAE(keras.Model):
         # === Config ===
         self.image_size = image_size
         self.hyperparameters = config
+        set_tuned(self, tuned)
         # All weights exist now; nothing waits for a first call.
         self.built = True
 
@@ -281,6 +291,7 @@ class LAE(keras.Model):
             **self.hyperparameters.model_dump(mode="json"),
             "trunk_weights": None,  # the saved file holds the weights
             "discriminator": self.discriminator is not None,
+            "tuned": self.tuned,
         }
 
     @classmethod

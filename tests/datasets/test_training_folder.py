@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,11 +145,11 @@ def test_a_run_that_has_begun_keeps_its_manifest(sorted_folder, tmp_path):
     frame = Manifest.read(first.manifest).frame
     frame.loc[frame["method"] == "gan", "mask"] = str(sorted_folder / "masks/splice/3.png")  # as if drawn since
     Manifest.from_frame(frame, tmp_path).write(first.manifest)
-    kept = open(first.manifest).read()
+    kept = Path(first.manifest).read_bytes()
     with pytest.raises(UsageError, match="already holds a run; add --resume"):
         prepare_folder(sorted_folder, config, progress=False)
     assert prepare_folder(sorted_folder, config, resume=True, progress=False) == first
-    assert open(first.manifest).read() == kept
+    assert Path(first.manifest).read_bytes() == kept
     with pytest.raises(UsageError, match=f"was made of {sorted_folder}, not of {tmp_path}"):
         prepare_folder(tmp_path, config, resume=True, progress=False)
     (tmp_path / "run" / "folder.json").unlink()
