@@ -10,6 +10,7 @@ import click
 from lae_tf.cli.inputs import RealImagesPath, quoted
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.splits import division_options
+from lae_tf.datasets import DEFAULT_FORGERIES
 
 
 def _list_methods(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -28,7 +29,7 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
 @click.argument("out_dir", type=OutputPath(file_okay=False))
 @click.option(
     "--methods",
-    default="splice,copy-move,inpaint-telea,inpaint-ns,self-blend",
+    default=",".join(DEFAULT_FORGERIES),
     show_default=True,
     is_flag=False,
     flag_value="list",

@@ -78,7 +78,7 @@ class RunOrExportPath(RunPath):
 class ConfigPath(InputPath):
     """A configuration, or a manifest in its place."""
 
-    kinds = ("config", "yaml", "json", "file", "table")
+    kinds: ClassVar[tuple[str, ...]] = ("config", "yaml", "json", "file", "table")
     expected = "a configuration (.yaml) or a manifest (.csv, .parquet)"
 
     def advice(self, path: str, found: Found) -> str:
@@ -92,6 +92,13 @@ class ConfigPath(InputPath):
             return f"It holds the configuration {quoted(os.path.join(path, 'config.yaml'))}."
         steps = training_steps(path, found)
         return f"To train on it: {steps}." if steps else ""
+
+
+class TrainingPath(ConfigPath):
+    """What a detector is trained from: a folder of images, a configuration or a manifest."""
+
+    kinds = (*ConfigPath.kinds, "images", "sorted images", "folder")
+    expected = "a folder of images, a configuration (.yaml) or a manifest (.csv, .parquet)"
 
 
 class ProtocolPath(InputPath):
@@ -207,24 +214,20 @@ def manifest_step(folder: str) -> str:
 def training_steps(path: str, found: Found) -> str:
     """Return how what was found leads to a run, or nothing."""
 
-    def train(manifest: str) -> str:
-        return typed("train", manifest, "--output", "runs/first")
+    def train(data: str) -> str:
+        return typed("train", data, "--output", "runs/first")
 
     folder = path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
-    manifest = typed("manifest", "folders", folder, "-o", "manifest.csv")
+    of_methods = f"{manifest_step(folder)}, then {train('manifest.csv')}"
     frames = typed("frames", folder, "frames", "--layout", "folders")
-    of_images = (
-        f"if all images are real, {typed('forge', folder, 'data')} makes fakes of them, then "
-        f"{train('data/manifest.csv')}; else sort them into real/ and fake/, then {manifest} and "
-        f"{train('manifest.csv')}"
-    )
+    of_images = f"{train(folder)}, which forges fakes if all images are real; else sort them into real/ and fake/ first"
     of_videos = f"sort the videos into real/ and fake/, then {frames} and {train('frames/manifest.csv')}"
     steps = {
         "table": train(path),
         "config": train(path),
         "yaml": train(path),
         "data": train(found.inside),
-        "sorted images": f"{manifest_step(folder)}, then {train('manifest.csv')}",
+        "sorted images": train(folder) if os.path.isdir(os.path.join(folder, "fake")) else of_methods,
         "sorted videos": f"{frames}, then {train('frames/manifest.csv')}",
         "image": of_images,
         "images": of_images,

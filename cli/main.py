@@ -23,6 +23,7 @@ VERBS = (
     "check-data",
     "config",
     "train",
+    "calibrate",
     "select",
     "annotate",
     "export-tasks",

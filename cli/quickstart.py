@@ -22,13 +22,14 @@ def command(output: str, seed: int, as_json: bool) -> None:
     """Train and evaluate on real photographs, in a few minutes.
 
     Forges tiles of photographs that come with scikit-image and scikit-learn, trains on two manipulations with masks
-    for under 3 % of the images, and tests on those two and on two that it has never seen.
+    for under 3 % of the images, and tests on those two and on two that it has never seen, also as JPEG.
 
     \b
     Example:
       lae-tf quickstart quickstart-out
     """
     import_tensorflow()
+    from lae_tf.evaluation.degraded import format_degradations
     from lae_tf.evaluation.formats import format_table
     from lae_tf.quickstart import quickstart
 
@@ -40,6 +41,8 @@ def command(output: str, seed: int, as_json: bool) -> None:
         return
     images = evaluation.table[evaluation.table["level"] == "image"]
     click.echo(format_table(images))
+    if evaluation.degraded is not None:
+        click.echo(f"\nSaved anew as JPEG:\n\n{format_degradations(evaluation.degraded)}")
     click.echo(f"\nMasks used for {100 * budget:.2f} % of the training images.")
     click.echo(f"Look at:  {page}")
     click.echo(f"Try:      lae-tf predict {quoted(str(run.path))} YOUR_IMAGES --heatmaps heatmaps/")

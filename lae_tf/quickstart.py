@@ -10,6 +10,7 @@ from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.datasets.forging import ForgeOptions, forge_folder
 from lae_tf.datasets.photographs import photograph_tiles
+from lae_tf.evaluation.degraded import chosen_degradations
 from lae_tf.evaluation.evaluate import Evaluation, evaluate_run
 from lae_tf.evaluation.page import write_evaluation
 from lae_tf.training.run import Run
@@ -17,13 +18,14 @@ from lae_tf.training.stages import train
 
 SEEN = ("inpaint-telea", "splice")
 UNSEEN = ("inpaint-ns", "copy-move")
+COMPRESSED = "jpeg-90,jpeg-75"
 TILES_PER_PHOTOGRAPH = 64
 SIDE = 64
 """Of a tile, in pixels."""
 
 
 def quickstart(folder: Path, seed: int = 0) -> tuple[Run, Evaluation, Path]:
-    """Make data, train both stages, evaluate on seen and unseen methods, and write the page.
+    """Make data, train both stages, evaluate on seen and unseen methods, as stored and as JPEG, and write the page.
 
     Photographs never cross splits. Training and validation hold the seen methods alone.
 
@@ -42,7 +44,9 @@ def quickstart(folder: Path, seed: int = 0) -> tuple[Run, Evaluation, Path]:
     config = Config.read(config_path, [f"seed={seed}"]).model_copy(update={"output": str(folder / "run")})
     write_first_round(folder, config)
     run = train(config, resume=True)
-    evaluation = evaluate_run(run, [manifest_path], batch_size=config.data.batch_size)
+    evaluation = evaluate_run(
+        run, [manifest_path], batch_size=config.data.batch_size, degradations=chosen_degradations(COMPRESSED)
+    )
     page = write_evaluation(run, evaluation, run.report, title="Quickstart: two manipulations seen, two unseen")
     return run, evaluation, page
 

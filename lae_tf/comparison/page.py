@@ -244,7 +244,7 @@ def _sections(said: Comparison, cells: Sequence[Cell], folder: Path) -> list[Sec
 
 
 _ROBUSTNESS = (
-    "Seen and unseen fakes and as many real images, each degraded at its own size; the threshold stays where clean "
+    "Seen and unseen fakes and as many real images, each degraded at its own size; the threshold stays where "
     "validation put it. The shift is how far the degradation moves the logit of real images."
 )
 

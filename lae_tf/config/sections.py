@@ -260,6 +260,16 @@ class CalibrationConfig(Section):
     With fewer than 1 / error_rate - 1 validation images of a kind, no verdict is of the other."""
 
 
+class StartConfig(Section):
+    """What training begins with."""
+
+    run: str | None = None
+    """Trained run whose model is tuned on; null begins anew. The model and image_size are that run's, learning rates
+    that are not set a tenth of its. A relative path is relative to the configuration's own folder."""
+    tune: Literal["all", "last", "head"] = "all"
+    """Which of its weights are trained: all, those from the encoder's last stage on, or the head's alone."""
+
+
 class HardwareConfig(Section):
     """How to compute."""
 
@@ -289,6 +299,7 @@ class Config(Section):
     align: AlignConfig = AlignConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     hardware: HardwareConfig = HardwareConfig()
+    start: StartConfig = StartConfig()
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -307,7 +318,10 @@ class Config(Section):
             apply_override(values, override)
         config = cls.parse(values, subject="--set" if is_manifest else str(path))
         manifest = (path.parent / config.data.manifest).resolve()
-        return config.model_copy(update={"data": config.data.model_copy(update={"manifest": str(manifest)})})
+        placed: dict[str, Section] = {"data": config.data.model_copy(update={"manifest": str(manifest)})}
+        if config.start.run is not None:
+            placed["start"] = config.start.model_copy(update={"run": str((path.parent / config.start.run).resolve())})
+        return config.model_copy(update=placed)
 
     @classmethod
     def parse(cls, values: dict[str, Any], subject: str = "configuration") -> Config:

@@ -1,6 +1,6 @@
 """What survives what happens to pictures on their way: the same images scored under one degradation after another.
 
-The threshold stays where clean validation put it, since nobody knows what a picture went through.
+The threshold stays where validation put it, since nobody knows what a picture went through.
 """
 
 from __future__ import annotations

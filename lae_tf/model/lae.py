@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from lae_tf.config.sections import ModelConfig
 from lae_tf.model import attention as attention_maps
+from lae_tf.model.batches import Batch, check_arrays, to_batch, to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
 from lae_tf.model.experts import build_encoder, train_experts
@@ -18,10 +19,8 @@ from lae_tf.model.networks import build_decoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.model.shapes import Shape
+from lae_tf.model.tuning import set_tuned
 from lae_tf.runtime import addons
-
-Batch = dict[str, tf.Tensor]
-"""What the model trains on; see :class:`LAE`."""
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -31,8 +30,8 @@ class LAE(keras.Model):
     An encoder gives feature maps F, a head the logit s of "fake", a decoder the reconstruction, and the
     attention A says where s comes from. Training ties A to the mask of the forged region.
 
-    Called on images float32 (B, S, S, 3) in [0, 1], or on a batch dict that holds them as ``image``, it
-    returns a dict:
+    Called on images (B, S, S, 3), floats in [0, 1] or uint8, or on a batch dict that holds them as ``image``,
+    it returns a dict:
 
     ==================  =====================  ============================================================
     ``score``           float32 (B, 1)         P(fake), calibrated: fake from 0.5 on
@@ -45,12 +44,14 @@ class LAE(keras.Model):
     Training batches are dicts ``image``, ``label`` (B, 1) with 1 = fake, ``mask`` (B, S, S, 1) in {0, 1},
     ``mask_weight`` (B, 1): 1 where the mask is known (annotated fakes, and real images), 0 where it is not. With
     ``degraded``, of the shape of ``image``, training also shows what may have become of the images on their way.
+    ``fit(images, labels)``, with masks or without, does as well: :mod:`lae_tf.model.batches`.
 
     Args:
         image_size: S in pixels, a multiple of the stride, and of 16 with a trunk.
         discriminator: add the patch discriminator that adversarial and feature-matching losses need.
         dtype: precision policy, for example ``mixed_bfloat16``; the default is Keras' global policy. Head,
             attention, losses and metrics compute in float32 under every policy.
+        tuned: which weights are trained, see :func:`lae_tf.model.tuning.set_tuned`.
         **arguments: any field of :class:`lae_tf.config.sections.ModelConfig`, where the hyperparameters and their
             defaults stand, and what ``keras.Model`` takes.
 
@@ -63,7 +64,14 @@ class LAE(keras.Model):
         >>> model.fit(dataset)  # doctest: +SKIP
     """
 
-    def __init__(self, image_size: int = 128, discriminator: bool = False, dtype: Any = None, **arguments: Any):
+    def __init__(
+        self,
+        image_size: int = 128,
+        discriminator: bool = False,
+        dtype: Any = None,
+        tuned: str = "all",
+        **arguments: Any,
+    ):
         given = {name: arguments.pop(name) for name in ModelConfig.model_fields if name in arguments}
         # The networks follow the policy; what the model itself computes stays float32, so nothing is cast here.
         super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **arguments)
@@ -93,6 +101,7 @@ class LAE(keras.Model):
         # === Config ===
         self.image_size = image_size
         self.hyperparameters = config
+        set_tuned(self, tuned)
         # All weights exist now; nothing waits for a first call.
         self.built = True
 
@@ -127,8 +136,7 @@ class LAE(keras.Model):
         }
 
     def call(self, inputs: tf.Tensor | Batch, training: bool = False) -> dict[str, tf.Tensor]:
-        images = inputs["image"] if isinstance(inputs, dict) else inputs
-        outputs = self.forward(images, training=bool(training))
+        outputs = self.forward(to_images(inputs, self.image_size), training=bool(training))
         attention = attention_maps.resize_map(tf.sigmoid(outputs["map_logits"]), self.image_size, self.image_size)
         return {
             "score": self.calibration(outputs["logit"]),
@@ -214,12 +222,24 @@ class LAE(keras.Model):
 
     # --- steps ---------------------------------------------------------------------------------------
 
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        check_arrays(x, y, self.image_size)
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        check_arrays(x, y, self.image_size)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        check_arrays(x["image"] if isinstance(x, dict) else x, None, self.image_size)
+        return super().predict(x, *args, **kwargs)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        self.train_batch(_batch(data))
+        self.train_batch(to_batch(data, self.image_size))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        self.evaluate_batch(_batch(data))
+        self.evaluate_batch(to_batch(data, self.image_size))
         trained = "discriminator_loss"  # nothing updates it here
         return {metric.name: metric.result() for metric in self.metrics if metric.name != trained}
 
@@ -283,6 +303,7 @@ class LAE(keras.Model):
             **self.hyperparameters.model_dump(mode="json"),
             "trunk_weights": None,  # the saved file holds the weights
             "discriminator": self.discriminator is not None,
+            "tuned": self.tuned,
         }
 
     @classmethod
@@ -308,14 +329,3 @@ class LAE(keras.Model):
         deserialize = keras.saving.deserialize_keras_object
         self.compile(**{k: deserialize(v) for k, v in config.items() if k != "loss_weights"}, loss_weights=weights)
         self.optimizer.build(self.autoencoder_variables)
-
-
-def _batch(data: Any) -> Batch:
-    """Return the batch's dict, which Keras wraps in a tuple where it was given as x alone."""
-    batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    if not isinstance(batch, dict):
-        raise TypeError(
-            "LAE trains on dicts with image, label, mask and mask_weight, as lae_tf.data.pipeline makes them. "
-            f"Received instead: {type(batch).__name__}"
-        )
-    return batch

@@ -53,6 +53,34 @@ class _Decision(BaseModel):
     validation_images: int
 
 
+class _Folder(BaseModel):
+    folder: str
+    counts: dict[str, dict[str, int]]
+    forged: list[str]
+    left_out: list[str]
+
+
+class _Scores(BaseModel):
+    auroc: _Number | None
+    accuracy: _Number | None
+
+
+class _Compared(BaseModel):
+    images: int
+    before: _Scores
+    after: _Scores
+
+
+class _FineTuning(BaseModel):
+    run: str
+    tune: str
+    model_sha256: str
+    old_validation: _Compared | None
+    old_validation_problem: str
+    new_validation: _Compared
+    forgotten: bool | None
+
+
 class _Environment(BaseModel):
     stack: str
     tensorflow: str
@@ -76,6 +104,8 @@ _EXPECTED: dict[str, TypeAdapter] = {
     "data.json": TypeAdapter(_Data),
     "calibration.json": TypeAdapter(_Decision),
     "environment.json": TypeAdapter(_Environment),
+    "fine_tuning.json": TypeAdapter(_FineTuning),
+    "folder.json": TypeAdapter(_Folder),
     "evaluation.json": TypeAdapter(_Evaluation),
     "metrics.jsonl": TypeAdapter(list[_Epoch]),
 }

@@ -26,6 +26,7 @@ from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model, save_start
 from lae_tf.training.distribution import Cluster, Epochs, fit, place, share_start, strategy_for
+from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, inherited, starting_model
 from lae_tf.training.records import STAGES_FILE, STATE_FILE
 from lae_tf.training.run import Run
 
@@ -41,13 +42,19 @@ class Stage:
     composition: Composition | None
 
 
-def train(config: Config, resume: bool = False, cluster: Cluster | None = None) -> Run:
+def train(
+    config: Config,
+    resume: bool = False,
+    cluster: Cluster | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
     """Train a run from its configuration, or go on where it stopped.
 
     Args:
         config: the resolved configuration.
         resume: go on with the run in ``config.output`` if there is one.
         cluster: the machines that train together; each calls this function, and the chief writes the run.
+        callbacks: of Keras, told of every epoch of every stage after the run's own, whose checkpoint is then saved.
 
     Returns:
         The run, with ``model.keras`` calibrated on validation; on a worker that is not the chief the folder may
@@ -56,22 +63,24 @@ def train(config: Config, resume: bool = False, cluster: Cluster | None = None) 
     Raises:
         LAEError: the data cannot be trained on, or a machine of the cluster does not answer; says why.
     """
-    strategy = strategy_for(config, cluster)
+    config = inherited(config)
+    job = _Job(Run(config.output), config, strategy_for(config, cluster), cluster, tuple(callbacks))
     if cluster is None:
-        return _train(config, resume, strategy, None)
+        return _train(job, resume)
     with cluster.lost_peers_explained(), cluster.output(config.output) as output:
-        _train(config.model_copy(update={"output": output}), resume, strategy, cluster)
-    return Run(config.output)
+        _train(job._replace(run=Run(output), config=config.model_copy(update={"output": output})), resume)
+    return job.run
 
 
-def _train(config: Config, resume: bool, strategy: tf.distribute.Strategy, cluster: Cluster | None) -> Run:
+def _train(job: _Job, resume: bool) -> Run:
+    run, config = job.run, job.config
     manifest = training_manifest(config)
     for split in ("train", "val"):
         _require_both_classes(manifest.select(split=split), split)
-    with Run(config.output).locked():
-        run = Run.create(config, resume)
+    with run.locked():
+        Run.create(config, resume)
         try:
-            _train_stages(_Job(run, config, strategy, cluster), manifest)
+            _train_stages(job, manifest)
         except LAEError:
             if not run.has_begun:
                 run.clear()  # with the cause mended, the run begins anew
@@ -86,10 +95,11 @@ class _Job(NamedTuple):
     config: Config
     strategy: tf.distribute.Strategy
     cluster: Cluster | None
+    callbacks: tuple[keras.callbacks.Callback, ...]
 
 
 def _train_stages(job: _Job, manifest: Manifest) -> None:
-    run, config, strategy, cluster = job
+    run, config, strategy, cluster, _ = job
     seed_everything(config)
     data = describe_data(config, manifest)
     if run.read_json("data.json") is None:
@@ -126,6 +136,8 @@ def _train_stages(job: _Job, manifest: Manifest) -> None:
         raise UsageError("nothing to train: pretrain.epochs is 0, and stage 2 has no epochs or no masks.")
     if not run.model_path.exists():
         finish(run, config, load_model(best_checkpoint(run, finished[-1]["stage"])), validation)
+    if config.start.run is not None:
+        _look_back(run, config, validation)
 
 
 def plan(
@@ -176,6 +188,26 @@ def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
     write_text(run.validation_scores, images.to_csv(index=False))
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)
+
+
+def _look_back(run: Run, config: Config, validation: Manifest) -> None:
+    """Score the model, and the one that it began with, on the validation images of both runs, and record it."""
+    digest, recorded = run.model_digest(), run.read_json(RECORD)
+    if recorded is not None and recorded["model_sha256"] == digest:
+        return
+    start = Run.open(str(config.start.run))
+    models = start.load_model(), run.load_model()
+    problem, old = "", None
+    try:
+        # An earlier run's images may have been moved or changed since.
+        earlier = decodable(training_manifest(start.config).select(split="val"), run.image_cache)
+        old = compare_with_start(models, validation_dataset(earlier, models[1], start.config))
+    except (LAEError, OSError) as error:
+        problem = str(error)
+    new = compare_with_start(models, validation_dataset(validation, models[1], config))
+    facts: dict[str, Any] = {"old_validation": old, "old_validation_problem": problem, "new_validation": new}
+    about = {"run": str(start.path), "tune": config.start.tune, "model_sha256": digest}
+    run.write_json(RECORD, {**about, **facts, "forgotten": forgotten(old)})
 
 
 def validation_dataset(
@@ -265,7 +297,7 @@ def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict
         return load_model(run.checkpoints / state["checkpoint"])
     if finished:
         return load_model(best_checkpoint(run, finished[-1]["stage"]), compile=False)
-    return build_model(config)
+    return build_model(config) if config.start.run is None else starting_model(config.start)
 
 
 def _fit(
@@ -277,7 +309,7 @@ def _fit(
     state: dict[str, Any] | None,
 ) -> None:
     """Train one stage on parts, the training and the validation images."""
-    run, config, strategy, cluster = job
+    run, config, strategy, cluster, callbacks = job
     train_part, validation = parts
     finished = state["epochs"] if state else 0
     settings = stage.settings
@@ -294,14 +326,15 @@ def _fit(
     )
     held_out = cached(validation_dataset(validation, model, config, share), len(validation), config.data.image_size)
     with closing(ProgressBar(stage.name, settings.epochs, steps, batch_size)) as progress:
-        callbacks = [
+        told = [
             progress,
             StopDiverged(stage.name),
             MetricsLog(run, stage.name, finished, _examples(validation, model)),
             Checkpoint(run, stage.name, settings.patience, masks, state),
+            *callbacks,
         ]
         if cluster is not None:
-            fit(strategy, model, Epochs(dataset, steps, held_out, batch_size, epochs), callbacks)
+            fit(strategy, model, Epochs(dataset, steps, held_out, batch_size, epochs), told)
             return
         model.fit(
             dataset,
@@ -311,7 +344,7 @@ def _fit(
             validation_data=held_out,
             shuffle=False,
             verbose=0,
-            callbacks=callbacks,
+            callbacks=told,
         )
 
 

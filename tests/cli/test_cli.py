@@ -32,7 +32,7 @@ def test_help_and_import_load_nothing_heavy():
     code = """
 import lae_tf
 from lae_tf.cli.main import cli
-assert "LAE" in dir(lae_tf)
+assert dir(lae_tf) == sorted(lae_tf.__all__) and "LAE" in dir(lae_tf)
 for arguments in (["--help"], ["--version"]):
     try:
         cli(arguments)

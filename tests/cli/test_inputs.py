@@ -87,8 +87,8 @@ def test_what_a_path_holds(path, kind, inside):
 WRONG = [
     # no run where a run belongs
     ("predict photos", "photos: no run here: it is a folder of images", "order is lae-tf predict [RUN] PATHS"),
-    ("predict photos", "`lae-tf forge photos data`", "`lae-tf train data/manifest.csv --output runs/first`"),
-    ("predict sorted", "`lae-tf manifest folders sorted -o manifest.csv`", "`lae-tf train manifest.csv"),
+    ("predict photos", "`lae-tf train photos --output runs/first`", "sort them into real/ and fake/ first"),
+    ("predict sorted", "no run here", "`lae-tf train sorted --output runs/first`"),
     ("predict methods", "`lae-tf manifest pairs methods -o manifest.csv`", "`lae-tf train manifest.csv"),
     ("predict clips", "it is a folder of videos", "`lae-tf frames clips frames --layout folders`"),
     ("predict films", "`lae-tf frames films frames --layout folders`", "`lae-tf train frames/manifest.csv"),
@@ -103,7 +103,7 @@ WRONG = [
     ("explain photos run -o out", "it is a folder of images", "order is lae-tf explain RUN PATHS"),
     ("select m.csv", "it is a CSV table", "`lae-tf train m.csv --output runs/first`"),
     ("annotate settings.yaml", "it is a configuration", "`lae-tf train settings.yaml --output runs/first`"),
-    ("export photos out", "no run here", "`lae-tf forge photos data`"),
+    ("export photos out", "no run here", "`lae-tf train photos --output runs/first`"),
     ("export-tasks data out", "holds manifest.csv", "`lae-tf train data/manifest.csv --output runs/first`"),
     ("import-masks exports", "no run here", "`lae-tf serve exports`"),
     ("score m.parquet run out.parquet", "neither a run nor an export", "order is lae-tf score RUN_OR_EXPORT POOL OUT"),
@@ -119,8 +119,10 @@ WRONG = [
     ("forge data out", "it is a folder that holds manifest.csv", "as in data/real"),
     ("forge clips out", "it is a folder of videos", "`lae-tf frames clips frames`"),
     # no configuration, manifest, protocol
-    ("train photos", "photos: it is a folder of images", "`lae-tf forge photos data`"),
-    ("train sorted", "sorted in real/ and others", "`lae-tf manifest folders sorted -o manifest.csv`"),
+    ("train clips", "it is a folder of videos", "`lae-tf frames clips frames --layout folders`"),
+    ("train notes", "notes: holds no image", "(.jpg"),
+    ("train methods", "holds Real/ and splice/", "move fakes to fake/METHOD/"),
+    ("train photos --set data.manifest=m.csv", "data.manifest", "of the folder photos"),
     ("train films", "a folder of videos, sorted", "`lae-tf frames films frames --layout folders`"),
     ("train data", "holds manifest.csv", "`lae-tf train data/manifest.csv --output runs/first`"),
     ("train run", "it is a run", "`lae-tf train run/config.yaml --output run --resume`"),
@@ -179,6 +181,6 @@ def test_real_images_may_lie_beside_their_manifest(place):
 @pytest.mark.parametrize("name", ["my photos", "o'clock", "$HOME", "a;b", "`x`"])
 def test_what_to_type_is_quoted_for_the_shell(lae_tf_command, place, name):
     (place / "photos").rename(place / name)
-    code, _, err = lae_tf_command("train", name)
+    code, _, err = lae_tf_command("export", name, "out")
     assert code == 2
-    assert shlex.split(err[err.index("`lae-tf forge") + 1 :])[:3] == ["lae-tf", "forge", name]
+    assert shlex.split(err[err.index("`lae-tf train") + 1 :])[:3] == ["lae-tf", "train", name]

@@ -105,6 +105,18 @@ def find_folders(root: Path) -> Found:
     return require_samples(found, root, "real/0001.png and fake/0001.png")
 
 
+def real_folder(root: Path) -> Path | None:
+    """Return the folder of real images in a folder, if there is one."""
+    return _one_of(subfolders(root), _REAL)
+
+
+def has_fakes(root: Path) -> bool:
+    """Whether a folder holds one of fakes, itself or below ``train``, ``val`` or ``test``."""
+    folders = subfolders(root)
+    places = [root, *(entry for entry in folders if entry.name.lower() in _SPLITS)]
+    return any(_one_of(subfolders(place), _FAKE) for place in places)
+
+
 class _Groups:
     """The group of an image: the video it was extracted from, else its own path without the suffix."""
 

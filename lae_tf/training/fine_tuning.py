@@ -1,0 +1,111 @@
+"""Beginning with a trained run: what it decides about the new one, and whether what it knew was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lae_tf.config.sections import Config, ModelConfig, Section, StartConfig
+from lae_tf.errors import UsageError
+from lae_tf.metrics.detection import detection_metrics
+from lae_tf.model import load_model
+from lae_tf.model.lae import LAE
+from lae_tf.model.tuning import set_tuned
+from lae_tf.training.run import Run
+
+RECORD = "fine_tuning.json"
+"""In the run: scores on both validations, before and after."""
+FORGOTTEN = 0.02
+"""A fall of the AUROC on the earlier run's validation by more than this is called forgetting (ours)."""
+RATE_SHARE = 0.1
+"""Of the earlier run's learning rates, where none is set (ours)."""
+
+# Part of the network, or loaded with it.
+_FIXED = {
+    "model": set(ModelConfig.model_fields),
+    "data": {"image_size"},
+    "hardware": {"precision"},
+    "losses": {"decision", "perceptual", "adversarial"},
+}
+
+
+def inherited(config: Config) -> Config:
+    """Return a configuration with what the run that it begins with decides; unchanged where it begins anew.
+
+    Model, size of the images, precision and kinds of losses are that run's, and its weights of the losses where none
+    are set. Learning rates that are not set are a tenth of that run's.
+
+    Raises:
+        UsageError: there is no trained run, or the configuration sets something that the run decides otherwise.
+    """
+    if config.start.run is None:
+        return config
+    run = Run.open(config.start.run)
+    if not run.model_path.is_file():
+        raise UsageError(f"{run.path}: not trained yet (no model.keras); finish that run before beginning with it.")
+    if run.path.resolve() == Path(config.output).resolve():
+        raise UsageError(f"{run.path} cannot begin with itself; choose another output.")
+    old = run.config
+    sections: dict[str, Section] = {}
+    conflicts = []
+    for name, keys in _FIXED.items():
+        ours, theirs = getattr(config, name), getattr(old, name)
+        for key in sorted(ours.model_fields_set & keys):
+            here, there = getattr(ours, key), getattr(theirs, key)
+            if here != there:
+                conflicts.append(f"{name}.{key} is {here!r} here and {there!r} there")
+        sections[name] = ours.model_copy(update={key: getattr(theirs, key) for key in keys})
+    if conflicts:
+        raise UsageError(f"{run.path} decides what begins with it, but {'; '.join(conflicts)}: leave it out.")
+    sections["losses"] = old.losses.model_copy(update=_given(config.losses))
+    for name in ("pretrain", "align"):
+        stage = getattr(config, name)
+        rate = {"learning_rate": RATE_SHARE * getattr(old, name).learning_rate}
+        sections[name] = stage.model_copy(update={**rate, **_given(stage)})
+    return config.model_copy(update=sections)
+
+
+def _given(section: Section) -> dict[str, Any]:
+    return {key: getattr(section, key) for key in section.model_fields_set}
+
+
+def starting_model(start: StartConfig) -> LAE:
+    """Return the trained model to begin with, not compiled, its weights frozen but for the part to be tuned."""
+    model = load_model(Run.open(str(start.run)).model_path, compile=False)
+    set_tuned(model, start.tune)
+    return model
+
+
+def compare_with_start(models: tuple[LAE, LAE], batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Score a validation by two models, each deciding at its own threshold.
+
+    Args:
+        models: before and after.
+        batches: of the pipeline.
+
+    Returns:
+        ``images``, and for ``before`` and ``after`` ``auroc`` and ``accuracy``, None where undefined.
+    """
+    labels: list[np.ndarray] = []
+    scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for batch in batches:
+        labels.append(np.asarray(batch["label"])[:, 0])
+        for model, found in zip(models, scores, strict=True):
+            found.append(np.asarray(model.predict_on_batch(batch["image"])["score"])[:, 0])
+    truth = np.concatenate(labels).astype(int)
+    result: dict[str, Any] = {"images": len(truth)}
+    for name, model, found in zip(("before", "after"), models, scores, strict=True):
+        values = detection_metrics(truth, np.concatenate(found), float(model.calibration.threshold))
+        result[name] = {key: None if np.isnan(values[key]) else values[key] for key in ("auroc", "accuracy")}
+    return result
+
+
+def forgotten(old_validation: dict[str, Any] | None) -> bool | None:
+    """Tell whether the AUROC on the earlier run's validation fell by more than ``FORGOTTEN``; None if not known."""
+    if old_validation is None:
+        return None
+    before, after = (old_validation[name]["auroc"] for name in ("before", "after"))
+    return None if before is None or after is None else bool(before - after > FORGOTTEN)

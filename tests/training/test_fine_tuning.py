@@ -1,0 +1,183 @@
+"""Beginning with a trained run: which weights move, what the run decides, and whether forgetting is told."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from tiny_dataset import write_dataset
+
+from lae_tf.config.sections import Config
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import UsageError
+from lae_tf.model import load_model
+from lae_tf.model.lae import LAE
+from lae_tf.model.tuning import PARTS, set_tuned
+from lae_tf.training.fine_tuning import RATE_SHARE, compare_with_start, forgotten, inherited
+from lae_tf.training.run import Run
+from lae_tf.training.stages import train, validation_dataset
+
+# --- the part that is trained -----------------------------------------------------------------------------
+
+
+def batch_of(size=32):
+    rng = np.random.default_rng(0)
+    label = np.array([[0.0], [1.0]], np.float32)
+    mask = np.zeros((2, size, size, 1), np.float32)
+    mask[1, 8:20, 8:20] = 1
+    image = rng.uniform(0, 1, (2, size, size, 3)).astype(np.float32)
+    return {"image": image, "label": label, "mask": mask, "mask_weight": np.ones((2, 1), np.float32)}
+
+
+@pytest.mark.parametrize("part, trunk", [*((part, "none") for part in PARTS), ("last", "efficientnet-lite0")])
+def test_only_the_part_moves_also_after_saving(tmp_path, part, trunk):
+    keras.utils.set_random_seed(0)
+    model = LAE(image_size=32, widths=(4, 6, 8), blocks=0, trunk=trunk, trunk_weights=None)
+    set_tuned(model, part)
+    model.compile(keras.optimizers.AdamW(1e-2, weight_decay=0.1), loss_weights={"alignment": 1.0}, run_eagerly=True)
+    model.train_on_batch(batch_of())
+    model.save(str(tmp_path / "model.keras"))
+    model = load_model(tmp_path / "model.keras")
+    assert model.tuned == part and int(model.optimizer.iterations) == 1
+    model.run_eagerly = True  # two steps are not worth a graph
+    layers = [*model.encoder.layers, *model.decoder.layers, model.head]
+    before = {layer.name: layer.get_weights() for layer in layers if layer.weights}
+    model.train_on_batch(batch_of())
+    after = {layer.name: layer.get_weights() for layer in layers if layer.weights}
+    moved = {name for name in before if not all(map(np.array_equal, before[name], after[name]))}
+    expected = {
+        "all": set(before),
+        "last": {name for name in before if name.startswith(("stage2_", "mix_", "trunk_mix_"))}
+        | {layer.name for layer in model.decoder.layers if layer.weights}
+        | {model.head.name},
+        "head": {model.head.name},
+    }[part]
+    assert moved == expected and (part == "head" or "mix_conv" in moved)
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(ValueError, match=r"tuned is one of all, last, head\. Received 'decoder'"):
+        LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none", tuned="decoder")
+
+
+# --- what the run decides ---------------------------------------------------------------------------------
+
+
+def begun(run, manifest, output, **values):
+    """A configuration as a user writes it: what it does not set, the run decides."""
+    start = {"run": str(run.path), **values.pop("start", {})}
+    data = {"manifest": str(manifest), "batch_size": 8, "self_forged": 0, **values.pop("data", {})}
+    return Config.parse({"output": str(output), "data": data, "start": start, **values})
+
+
+def test_model_size_and_rates_come_from_the_run(trained_run, tiny_manifest, tmp_path):
+    config = inherited(begun(trained_run, tiny_manifest, tmp_path / "new", align={"learning_rate": 0.5}))
+    old = trained_run.config
+    assert config.model == old.model and config.data.image_size == old.data.image_size
+    assert config.losses == old.losses and config.output == str(tmp_path / "new")
+    assert config.pretrain.learning_rate == pytest.approx(RATE_SHARE * old.pretrain.learning_rate)
+    assert config.align.learning_rate == 0.5
+    assert inherited(config) == config
+    written = Config.parse(config.model_dump(mode="json"))
+    assert inherited(written) == config
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"model": {"widths": [4, 8]}}, r"model.widths is \(4, 8\) here and \(8, 8, 16\) there"),
+        ({"data": {"image_size": 64}}, "data.image_size is 64 here and 32 there"),
+        ({"losses": {"decision": "focal"}}, "losses.decision is 'focal' here and 'bce' there"),
+    ],
+)
+def test_what_conflicts_is_refused(trained_run, tiny_manifest, tmp_path, values, message):
+    with pytest.raises(UsageError, match=f"decides what begins with it, but {message}: leave it out"):
+        train(begun(trained_run, tiny_manifest, tmp_path / "new", **values))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_is_not_trained_and_the_run_itself_are_refused(trained_run, tiny_manifest, tmp_path):
+    with pytest.raises(UsageError, match="cannot begin with itself"):
+        train(begun(trained_run, tiny_manifest, trained_run.path))
+    shutil.copytree(trained_run.path, tmp_path / "half", ignore=shutil.ignore_patterns("model.keras"))
+    with pytest.raises(UsageError, match="not trained yet"):
+        train(begun(Run(tmp_path / "half"), tiny_manifest, tmp_path / "new"))
+
+
+# --- forgetting -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "before, after, expected", [(0.9, 0.87, True), (0.9, 0.89, False), (0.8, 0.9, False), (None, 0.9, None)]
+)
+def test_forgetting_is_a_fall_of_more_than_two_points(before, after, expected):
+    assert forgotten({"before": {"auroc": before}, "after": {"auroc": after}}) is expected
+    assert forgotten(None) is None
+
+
+def test_tuning_records_both_validations_before_and_after(trained_run, tmp_path):
+    manifest = write_dataset(tmp_path / "data", {"train": (8, 4, 0), "val": (6, 3, 0)}, seed=9)
+    stages = {"pretrain": {"epochs": 1}, "align": {"epochs": 1}}
+    epochs = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(logs["val_auroc"]))
+    config = begun(trained_run, manifest, tmp_path / "new", start={"tune": "head"}, **stages)
+    run = train(config, callbacks=[callback])
+    assert len(epochs) == 2 and epochs == pytest.approx([row["val_auroc"] for row in run.read_metrics()])
+    old, new = trained_run.load_model(), run.load_model()
+    for one, two in zip(old.encoder.get_weights(), new.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any((a != b).any() for a, b in zip(old.head.get_weights(), new.head.get_weights(), strict=True))
+    record = run.read_json("fine_tuning.json")
+    assert record["tune"] == "head" and record["old_validation_problem"] == ""
+    for name, source, settings in (
+        ("old_validation", trained_run.config.data.manifest, trained_run.config),
+        ("new_validation", manifest, run.config),
+    ):
+        part = Manifest.read(source).select(split="val")
+        expected = compare_with_start((old, new), validation_dataset(part, new, settings))
+        assert record[name] == expected and expected["images"] == len(part)
+    assert record["forgotten"] is forgotten(record["old_validation"])
+    saved = run.model_path.stat().st_mtime_ns
+    assert train(config, resume=True).model_path.stat().st_mtime_ns == saved
+
+
+def test_images_that_are_gone_are_told_and_do_not_stop_training(trained_run, tiny_manifest, tmp_path):
+    old = Run(shutil.copytree(trained_run.path, tmp_path / "old"))
+    gone = old.config.model_copy(
+        update={"data": old.config.data.model_copy(update={"manifest": str(tmp_path / "gone.csv")})}
+    )
+    gone.write(old.config_path)
+    config = begun(old, tiny_manifest, tmp_path / "new", pretrain={"epochs": 1}, align={"epochs": 0})
+    record = train(config).read_json("fine_tuning.json")
+    assert record["old_validation"] is None and record["forgotten"] is None
+    assert "gone.csv: no such manifest file" in record["old_validation_problem"]
+    assert record["new_validation"]["after"]["auroc"] is not None
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+
+def test_the_command_shows_both_validations_and_warns(trained_run, tmp_path, lae_tf_command):
+    manifest = write_dataset(tmp_path / "data", {"train": (8, 4, 0), "val": (6, 3, 0)}, seed=9)
+    output = tmp_path / "new"
+    settings = ("data.batch_size=8", "data.self_forged=0", "pretrain.epochs=1", "align.epochs=0")
+    arguments = ["train", manifest, "--from", trained_run.path, "--tune", "head", "--output", output]
+    arguments += [word for setting in settings for word in ("--set", setting)]
+    code, out, err = lae_tf_command(*arguments)
+    assert code == 0, err
+    run = Run(output)
+    assert run.config.start.run == str(trained_run.path.resolve()) and run.config.start.tune == "head"
+    record = run.read_json("fine_tuning.json")
+    rows = {line[:20].strip(): line[20:].split() for line in out.splitlines()}
+    for title, found in (("the earlier run", record["old_validation"]), ("this run", record["new_validation"])):
+        numbers = [found[when][metric] for metric in ("auroc", "accuracy") for when in ("before", "after")]
+        assert rows[title] == [str(found["images"]), *(f"{number:.3f}" for number in numbers)]
+    assert ("Warning: the model has forgotten" in err) is record["forgotten"]
+    run.write_json("fine_tuning.json", {**record, "forgotten": True})
+    code, out, err = lae_tf_command(*arguments, "--resume")
+    assert code == 0 and "Nothing to train" in err and "Warning: the model has forgotten" in err
+
+
+def test_a_part_to_tune_needs_a_run(tiny_manifest, lae_tf_command, tmp_path):
+    code, _, err = lae_tf_command("train", tiny_manifest, "--tune", "head", "--output", tmp_path / "new")
+    assert code == 2 and "name the run with --from" in err and not (tmp_path / "new").exists()
