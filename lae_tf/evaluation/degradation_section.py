@@ -17,7 +17,7 @@ DEGRADATIONS_FILE = "degradations.csv"
 _ABOUT = (
     "The same images after what happens to pictures on their way, each at its own size, and brought back to it. The "
     "threshold stays at {threshold:.3f}, for nobody knows what a picture went through. False alarms are real images "
-    "called fake, and the shift is how far the degradation moves the logit of real images; both are of real images alone."
+    "called fake, and the shift is how far the degradation moves their logit; both are of real images alone."
 )
 
 
