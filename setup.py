@@ -91,6 +91,8 @@ setup(
         "video": VIDEO,
         "gpu": GPU,
         "beam": ["apache-beam>=2.77,<3"],
+        "wandb": ["wandb>=0.28,<1"],
+        "mlflow": ["mlflow>=3,<4"],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         "dev": [
             *SERVE,
