@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
@@ -42,12 +43,12 @@ def video(image: np.ndarray, crf: int, codec: str = "libx264") -> np.ndarray:
     height, width = image.shape[:2]
     padded = np.pad(image, [(0, -height % _MACROBLOCK), (0, -width % _MACROBLOCK), (0, 0)], mode="edge")
     # Without a container, whose time stamps a single frame does not need.
-    encoder = av.CodecContext.create(codec, "w")
+    encoder: Any = av.CodecContext.create(codec, "w")
     encoder.height, encoder.width = padded.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 25), 1
     encoder.options = {"crf": str(crf), "preset": "veryfast", **_QUIET.get(codec, {})}
     packets = [*encoder.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")), *encoder.encode(None)]
-    decoder = av.CodecContext.create({"libx264": "h264", "libx265": "hevc"}[codec], "r")
+    decoder: Any = av.CodecContext.create({"libx264": "h264", "libx265": "hevc"}[codec], "r")
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     return np.ascontiguousarray(frames[0].to_ndarray(format="rgb24")[:height, :width])
 

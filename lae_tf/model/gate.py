@@ -45,7 +45,7 @@ class QualityStatistics(keras.layers.Layer):
         phases = [_phases(x) / (strength + 0.1) for x in (second, down)]
         return tf.concat([*phases, tf.stack(others, axis=-1)], axis=-1)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, int]:
         return (input_shape[0], _STATISTICS)
 
 
