@@ -28,9 +28,9 @@ def command(run: str, photos: str, max_false_alarms: float, as_json: bool) -> No
     """Set a run's threshold by your own real images, without training.
 
     Cameras, sizes and compression differ, and with them how many real images are called fake. PHOTOS is a folder of
-    images that are known to be real, are like those to be judged, and were not trained on; a share of 1% needs a hundred
-    of them. Scores stay as they are. RUN/calibration.json keeps the threshold from before; training on new masks chooses
-    one anew.
+    images that are known to be real, are like those to be judged, and were not trained on; a share of 1% needs a
+    hundred of them. Scores stay as they are. RUN/calibration.json keeps the threshold from before; training on new
+    masks chooses one anew.
 
     \b
     Example:

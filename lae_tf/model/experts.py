@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from lae_tf.config.sections import ModelConfig
-from lae_tf.model.gate import build_gate
+from lae_tf.model.gate import build_gate, gate_loss
 from lae_tf.model.networks import build_fine_encoder, build_trunk_encoder
 from lae_tf.model.shapes import Shape
 
@@ -68,6 +68,6 @@ def train_experts(encoder: keras.Model, batch: Batch) -> tuple[Batch, tf.Tensor,
     fine, robust, gate = (encoder.get_layer(name) for name in ("fine", "robust", "gate"))
     features = tf.concat([fine(stored, training=True), robust(degraded, training=True)], axis=0)
     untouched = tf.cast(tf.reduce_all(tf.equal(stored, degraded), axis=(1, 2, 3)), tf.float32)[:, None]
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(untouched, gate(degraded, training=True))
+    loss = gate_loss(untouched, gate(degraded, training=True))
     known: dict[str, Any] = {name: tf.concat([part, part], axis=0) for name, part in batch.items()}
-    return {**known, "image": tf.concat([stored, degraded], axis=0)}, features, tf.reduce_mean(losses)
+    return {**known, "image": tf.concat([stored, degraded], axis=0)}, features, loss

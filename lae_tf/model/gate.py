@@ -13,7 +13,8 @@ from lae_tf.model.shapes import Shape
 _BLOCK = 8  # side of JPEG's blocks in pixels
 _FLAT = 1.5  # grey levels; smaller differences are what quantisation leaves of noise
 _STATISTICS = 2 * _BLOCK + 10
-_SHARPNESS = 5.0
+_SHARPNESS = 5.0  # a short training, whose steps are right for convolutions, would leave the gate half open
+_STORED_WEIGHT = 0.25
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -54,10 +55,22 @@ def build_gate(image_size: int) -> keras.Model:
     image = keras.Input((image_size, image_size, 3), name="image")
     x = QualityStatistics(name="statistics")(image)
     x = keras.layers.BatchNormalization(momentum=0.9, dtype="float32", name="statistics_norm")(x)
+    x = keras.layers.Rescaling(_SHARPNESS, dtype="float32", name="sharpened")(x)
     x = keras.layers.Dense(64, activation="relu", dtype="float32", name="hidden")(x)
     x = keras.layers.Dense(1, dtype="float32", name="evidence")(x)
-    # A short training, whose steps are right for convolutions, would leave the gate half open.
     return keras.Model(image, keras.layers.Rescaling(_SHARPNESS, dtype="float32", name="logit")(x), name="gate")
+
+
+def gate_loss(stored: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
+    """Return the gate's cross-entropy, a scalar, in which a degraded image weighs four times as much as a stored one.
+
+    The fine expert is far off on what it was not trained on, the robust one nearly as good on stored images.
+
+    Args:
+        stored: float32 (B, 1), 1 where the image is as it was stored.
+        logit: float32 (B, 1), of the gate.
+    """
+    return tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(stored, logit, _STORED_WEIGHT))
 
 
 def _difference(values: tf.Tensor) -> tf.Tensor:
