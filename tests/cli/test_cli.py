@@ -198,7 +198,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
 
 def test_a_missing_option_value_is_a_usage_error(lae_tf_command):
     code, _, err = lae_tf_command("train")
-    assert code == 2 and "CONFIG" in err
+    assert code == 2 and "SOURCE" in err
 
 
 def test_info_names_the_stack(lae_tf_command):

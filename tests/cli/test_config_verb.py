@@ -40,7 +40,7 @@ def test_json_has_the_same_keys_and_with_a_file_their_values(lae_tf_command, fil
     by_name = {key["name"]: key for key in resolved}
     changed = [name for name, key in by_name.items() if key["changed"]]
     assert changed == ["data.manifest", "model.widths", "align.epochs"]
-    assert by_name["model.widths"]["value"] == [8, 16] and by_name["model.widths"]["default"] == [24, 48, 96, 128]
+    assert by_name["model.widths"]["value"] == [8, 16] and by_name["model.widths"]["default"] == [16, 24, 32, 48]
     assert by_name["align.epochs"] == {
         "name": "align.epochs",
         "default": 20,
