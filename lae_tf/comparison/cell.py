@@ -19,7 +19,7 @@ from lae_tf.comparison.train_peer import train_peer
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.data.pipeline import evaluation_dataset, with_degraded
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.degraded import CLEAN, score_degraded
 from lae_tf.evaluation.position import position_prior
@@ -122,17 +122,21 @@ def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]
 
 
 def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: bool) -> pd.DataFrame:
-    """Return columns path, label, method, logit: other rules for thresholds can be tried without training again."""
+    """Return columns path, label, method, degraded, logit: other rules for thresholds can be tried without training."""
     validation = training_manifest(config).select(split="val")
     readable = decodable(validation, cache, progress=False)
     forge_seed = config.seed if forged else None
     batches = evaluation_dataset(readable, model.preprocessor, config.data.batch_size, forge_seed)
+    if config.augment.degrade:
+        batches = with_degraded(batches, config.seed)
     columns = [(np.asarray(model.predict_on_batch(batch["image"])["logit"]), batch["label"]) for batch in batches]
     logits, labels = (np.concatenate(values)[:, 0] for values in zip(*columns, strict=True))
     frame = pd.DataFrame({"path": validation.relative_paths(), "label": 0, "method": validation.frame["method"]})
     if forged:
         sources = frame[~validation.is_fake]
         frame = pd.concat([frame, sources.assign(method=FORGED)], ignore_index=True)
+    views = (False, True) if config.augment.degrade else (False,)
+    frame = pd.concat([frame.assign(degraded=degraded) for degraded in views], ignore_index=True)
     # A forgery of a uniform image changed nothing: its label is "real".
     return frame.assign(label=labels.astype(int), logit=logits.astype(np.float64))
 

@@ -203,7 +203,7 @@ def test_a_peer_on_forged_images_alone_sees_no_fake_of_the_data_set(tiny_config,
     for labels, masks in peer.batches:
         np.testing.assert_array_equal(labels, [0, 0, 0, 0, 1, 1, 1, 1])
         np.testing.assert_array_equal(masks > 0, labels == 1)  # fakes of the data set come without masks here
-    assert decision["validation_images"] == 20  # ten real images and a forgery of each
+    assert decision["validation_images"] == 40  # ten real images, a forgery of each, and degraded copies of all
     assert decision["threshold"] == 0.5 and decision["temperature"] > 0
     assert float(peer.calibration.boundary) == decision["boundary"]
     # Eight steps suffice to know the images' mean, of which the moving one starts at 0.
