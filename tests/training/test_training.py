@@ -15,7 +15,6 @@ import tensorflow as tf
 from tiny_dataset import make_config, write_dataset
 
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.images.files import write_png
 from lae_tf.model import load_model
@@ -97,10 +96,10 @@ def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_
     assert (decision["boundary"], decision["temperature"]) == pytest.approx(expected, rel=1e-4)
     assert decision["validation_images"] == len(labels) >= len(validation)
     assert decision["validation_reals"] == (labels == 0).sum()
-    # Ten images of each kind, at 10 %: floor(11 / 10) = 1.
-    assert (labels == 0).sum() == (labels == 1).sum() == 10 and decision["error_rate"] == 0.1
-    assert decision["highest_real"] == pytest.approx(scores[labels == 0].max(), abs=1e-5)
-    assert decision["lowest_fake"] == pytest.approx(scores[labels == 1].min(), abs=1e-5)
+    # Ten images of each kind and their degraded copies, at 10 %: floor(21 / 10) = 2.
+    assert (labels == 0).sum() == (labels == 1).sum() == 20 and decision["error_rate"] == 0.1
+    assert decision["highest_real"] == pytest.approx(np.sort(scores[labels == 0])[-2], abs=1e-5)
+    assert decision["lowest_fake"] == pytest.approx(np.sort(scores[labels == 1])[1], abs=1e-5)
     kept = pd.read_csv(trained_run.validation_scores)
     np.testing.assert_array_equal(kept["label"], labels)
     np.testing.assert_allclose(kept["score"], scores, atol=1e-5)
@@ -111,7 +110,7 @@ def test_the_best_epoch_is_kept(trained_run):
     best = max(rows, key=lambda row: (round(row["val_auroc"], 4), -row["val_latent_loss"]))
     model = load_model(trained_run.checkpoints / "align-best.keras")
     validation = Manifest.read(trained_run.config.data.manifest).select(split="val")
-    found = model.evaluate(evaluation_dataset(validation, model.preprocessor, 8), verbose=0, return_dict=True)
+    found = model.evaluate(validation_dataset(validation, model, trained_run.config), verbose=0, return_dict=True)
     assert found["latent_loss"] == pytest.approx(best["val_latent_loss"], rel=1e-4)
 
 
@@ -269,7 +268,7 @@ def test_data_of_one_class_is_refused_before_anything_is_written(tmp_path, tiny_
     "sections, message",
     [
         ({"data": {"batch_size": 33}}, "32 training images are fewer than one batch of 33"),
-        ({"data": {"image_size": 34}}, "multiple of the stride 4"),
+        ({"data": {"image_size": 34}}, "multiple of 4, the stride"),
         ({"pretrain": {"epochs": 0}, "align": {"epochs": 0}}, "nothing to train"),
         ({"model": {"attention": "cam", "head": "split"}, "losses": {"decision": "activation"}}, "linear head"),
         ({"losses": {"decision": "activation"}}, "go together"),
