@@ -53,4 +53,5 @@ def _validation(run: Run) -> pd.DataFrame:
         raise UsageError(f"{path}: expected columns label and score ({error}); train the run again.") from None
     if images["score"].isna().any():
         raise UsageError(f"{path}: expected columns label and score, a number in each row; train the run again.")
-    return images
+    # Degraded copies are no images of their own.
+    return images[~images["degraded"].astype(bool)] if "degraded" in images else images

@@ -185,6 +185,8 @@ def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
     """Calibrate the model on validation, keep what validation scored, and save the model."""
     batches = validation_dataset(validation, model, config)
     decision, images = calibrate_model(model, batches, config.calibration.error_rate)
+    if config.augment.degrade:
+        images["degraded"] = np.arange(len(images)) >= len(images) // 2  # the copies follow
     write_text(run.validation_scores, images.to_csv(index=False))
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)

@@ -209,7 +209,7 @@ def test_another_threshold_is_named_and_leaves_the_report_alone(trained_run, tin
     assert own.exit_code == 0
     for options, folder, source in (
         (["--threshold", "0"], "report-2", "--threshold"),
-        (["--max-false-alarms", "20%"], "report-3", "--max-false-alarms 20% on 20 real validation images"),
+        (["--max-false-alarms", "20%"], "report-3", "--max-false-alarms 20% on 10 real validation images"),
     ):
         result = CliRunner().invoke(command, [str(copy), str(tiny_manifest), *options])
         assert result.exit_code == 0 and f"({source})" in result.output
