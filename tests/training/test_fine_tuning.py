@@ -40,14 +40,18 @@ def test_only_the_part_moves_also_after_saving(tmp_path, part, trunk):
     model = load_model(tmp_path / "model.keras")
     assert model.tuned == part and int(model.optimizer.iterations) == 1
     model.run_eagerly = True  # two steps are not worth a graph
-    layers = [*model.encoder.layers, *model.decoder.layers, model.head]
-    before = {layer.name: layer.get_weights() for layer in layers if layer.weights}
+    layers = {layer.name: layer for layer in [*model.decoder.layers, model.head]}
+    for layer in model.encoder.layers:
+        for piece in layer.layers if layer.name in ("fine", "robust") else [layer]:
+            # Both experts mix their features.
+            layers[f"{piece.name} of robust" if layer.name == "robust" else piece.name] = piece
+    before = {name: layer.get_weights() for name, layer in layers.items() if layer.weights}
     model.train_on_batch(batch_of())
-    after = {layer.name: layer.get_weights() for layer in layers if layer.weights}
+    after = {name: layer.get_weights() for name, layer in layers.items() if layer.weights}
     moved = {name for name in before if not all(map(np.array_equal, before[name], after[name]))}
     expected = {
         "all": set(before),
-        "last": {name for name in before if name.startswith(("stage2_", "mix_", "trunk_mix_"))}
+        "last": {name for name in before if name.startswith(("stage2_", "mix_", "trunk_mix_", "gate"))}
         | {layer.name for layer in model.decoder.layers if layer.weights}
         | {model.head.name},
         "head": {model.head.name},
