@@ -128,7 +128,7 @@ def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: 
     forge_seed = config.seed if forged else None
     batches = evaluation_dataset(readable, model.preprocessor, config.data.batch_size, forge_seed)
     if config.augment.degrade:
-        batches = with_degraded(batches, config.seed)
+        batches = with_degraded(batches, batches, config.seed)
     columns = [(np.asarray(model.predict_on_batch(batch["image"])["logit"]), batch["label"]) for batch in batches]
     logits, labels = (np.concatenate(values)[:, 0] for values in zip(*columns, strict=True))
     frame = pd.DataFrame({"path": validation.relative_paths(), "label": 0, "method": validation.frame["method"]})

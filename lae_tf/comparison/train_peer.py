@@ -64,7 +64,7 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
     )
     held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed)
     if config.augment.degrade:
-        held_out = with_degraded(held_out, config.seed)
+        held_out = with_degraded(held_out, held_out, config.seed)
     held_out = cached(held_out, len(validation), config.data.image_size)
     settings = config.pretrain.model_copy(update={"epochs": epochs})
     _forget_initial_statistics(model, steps * epochs)

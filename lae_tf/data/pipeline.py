@@ -135,10 +135,15 @@ def evaluation_dataset(
     return dataset.batch(batch_size // machines).prefetch(tf.data.AUTOTUNE)
 
 
-def with_degraded(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-    """Let the batches of an :func:`evaluation_dataset` be followed by laundered copies of all of them.
+def with_degraded(dataset: tf.data.Dataset, originals: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+    """Let the batches of an :func:`evaluation_dataset` be followed by laundered copies.
 
     What befalls an image depends on the seed and its pixels alone, not on its place.
+
+    Args:
+        dataset: what comes first.
+        originals: batches of the images to copy; the dataset itself, but for the parts of several machines.
+        seed: of what befalls the copies.
     """
 
     def worsen(images: np.ndarray) -> np.ndarray:
@@ -150,7 +155,7 @@ def with_degraded(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
         worse = tf.ensure_shape(call_python(worsen, [batch["image"]], tf.float32), batch["image"].shape)
         return {**batch, "image": worse}
 
-    return dataset.concatenate(dataset.map(copy, num_parallel_calls=tf.data.AUTOTUNE))
+    return dataset.concatenate(originals.map(copy, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 CACHE_AT_MOST = 2**31  # bytes

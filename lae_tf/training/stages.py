@@ -222,8 +222,18 @@ def validation_dataset(
     copy of each.
     """
     forge_seed = config.seed if config.data.self_forged else None
-    dataset = evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
-    return with_degraded(dataset, config.seed) if config.augment.degrade else dataset
+
+    def part(share: tuple[int, int]) -> tf.data.Dataset:
+        return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
+
+    if not config.augment.degrade:
+        return part(share)
+    # The copies follow the images, so the first of them is not always the first machine's; and batches are full, so
+    # that those of all machines together are the batches of one.
+    index, machines = share
+    count = len(validation) + (0 if forge_seed is None else int((~validation.is_fake).sum()))
+    both = with_degraded(part(share), part(((index - count) % machines, machines)), config.seed)
+    return both.rebatch(config.data.batch_size // machines)
 
 
 def training_manifest(config: Config) -> Manifest:

@@ -317,10 +317,8 @@ def test_a_forgery_and_its_source_go_the_same_way(train_part):
 
 def test_validation_is_followed_by_degraded_copies(train_part):
     plain = list(evaluation_dataset(train_part, Preprocessor(SIZE), 8).as_numpy_iterator())
-    both = [
-        list(with_degraded(evaluation_dataset(train_part, Preprocessor(SIZE), size), seed=3).as_numpy_iterator())
-        for size in (8, 5)
-    ]
+    datasets = [evaluation_dataset(train_part, Preprocessor(SIZE), size) for size in (8, 5)]
+    both = [list(with_degraded(dataset, dataset, seed=3).as_numpy_iterator()) for dataset in datasets]
     assert_equal(both[0][: len(plain)], plain)
     copies = both[0][len(plain) :]
     assert len(copies) == len(plain)

@@ -40,9 +40,10 @@ def test_as_many_are_called_fake_as_may_be_and_scores_stay(run, photos, trained_
     assert highest[4] < decision.threshold <= highest[3]  # four of forty, not five
     assert decision.false_alarms == pytest.approx(0.1) and decision.before == 0.5
     assert decision.false_alarms_before == pytest.approx((scores >= 0.5).mean())
-    np.testing.assert_array_equal(
+    np.testing.assert_allclose(
         model.predict_on_batch(np.zeros((1, 32, 32, 3), np.float32))["score"],
         old.predict_on_batch(np.zeros((1, 32, 32, 3), np.float32))["score"],
+        rtol=1e-6,  # two graphs of one model may round differently
     )
 
 
