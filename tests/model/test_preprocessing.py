@@ -54,7 +54,7 @@ def test_three_ways_give_the_same_pixels(files):
     (batch,) = evaluation_dataset(manifest, preprocessor, len(files))
     training = batch["image"].numpy()
     data = [tf.io.read_file(path) for path in files]
-    np.testing.assert_array_equal(training, [_load(Scorer, path).image for path in files])
+    np.testing.assert_array_equal(training, [_load(Scorer, False, path)[1][0] for path in files])
     arrays = [preprocessor.decode(one).numpy() for one in data]
     assert all(array.dtype == np.uint8 for array in arrays)
     np.testing.assert_array_equal(training, [preprocessor(array[None])[0] for array in arrays])
