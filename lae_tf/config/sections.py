@@ -144,8 +144,12 @@ class ModelConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_older_versions(cls, values: Any) -> Any:
-        """Read what was written before there was a trunk."""
+    def of_older_versions(cls, values: Any) -> Any:
+        """Return values that were written before there was a trunk as they are written now; others as they are.
+
+        Raises:
+            ValueError: they name a backbone.
+        """
         if not isinstance(values, dict) or "backbone" not in values:
             return values
         if values["backbone"] is not None:

@@ -308,9 +308,7 @@ class LAE(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LAE:
-        if "trunk" not in config:  # saved before there was one
-            config = {"trunk": "none", **{name: value for name, value in config.items() if "backbone" not in name}}
-        return super().from_config(config)
+        return super().from_config(ModelConfig.of_older_versions(config))
 
     def get_compile_config(self) -> dict[str, Any] | None:
         if not getattr(self, "term_means", None):
