@@ -542,9 +542,12 @@ def test_two_devices_train_like_one(tmp_path, trunk):
         half["degraded"][::2] = half["image"][::2]
     np.savez(tmp_path / "batch.npz", **{name: np.concatenate([value, value]) for name, value in half.items()})
     results = in_subprocess(MIRRORED, tmp_path / "batch.npz", trunk)
-    assert results["mirrored"]["loss"] == pytest.approx(results["single"]["loss"], rel=1e-4)
-    if trunk != "none":  # its many normalisations enlarge rounding; the third loss rests on the weights before it
+    if trunk != "none":
+        # Its many normalisations enlarge rounding (2e-6 of the first loss) to 2e-3 of the third. Gradients that were
+        # added, not averaged, would double the mean loss.
+        assert results["mirrored"]["loss"] == pytest.approx(results["single"]["loss"], rel=2e-3)
         return
+    assert results["mirrored"]["loss"] == pytest.approx(results["single"]["loss"], rel=1e-4)
     # Real and reconstructed images nearly cancel in the discriminator's biases, whose sums are 0.02 to 0.09: the same
     # images in another order, on one device, move those by up to 7e-5.
     np.testing.assert_allclose(results["mirrored"]["weights"], results["single"]["weights"], rtol=1e-4, atol=2e-4)
