@@ -12,7 +12,7 @@ from lae_tf.annotation.surroundings import read_surroundings
 from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.images.files import read_image
-from lae_tf.training.stages import training_manifest
+from lae_tf.training.training_data import training_manifest
 
 
 def test_data_contract(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

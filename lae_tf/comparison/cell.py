@@ -31,7 +31,8 @@ from lae_tf.runtime.allocator import keep_freed_memory
 from lae_tf.runtime.environment import describe
 from lae_tf.training.calibrate import decision_threshold, scale_of
 from lae_tf.training.run import Run
-from lae_tf.training.stages import describe_data, train, training_manifest
+from lae_tf.training.stages import train
+from lae_tf.training.training_data import describe_data, training_manifest
 
 REQUEST, PANELS = "cell.json", "panels.npz"
 SOFTWARE = ("lae_tf", "python", "tensorflow", "keras")

@@ -15,7 +15,7 @@ from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, StopDiverged, epoch_rank
 from lae_tf.training.run import Run
-from lae_tf.training.stages import training_manifest
+from lae_tf.training.training_data import training_manifest
 
 
 class BestWeights(keras.callbacks.Callback):

@@ -49,6 +49,9 @@ class DataConfig(Section):
     """Side of the model's input in pixels, a multiple of the model's stride (8 by default)."""
     batch_size: int = Field(16, ge=2)
     """Images a step, over all devices; a multiple of their number."""
+    view: Literal["whole", "faces", "windows"] = "whole"
+    """What the model gets to see of an image: the whole of it, made smaller; the faces in it; or windows all over it at
+    its own resolution, which a small forgery in a large photograph needs (docs/guides/views.md)."""
     train_methods: tuple[str, ...] | None = None
     """Manipulations to train and validate on; null means all in the manifest."""
     mask_share: Probability | None = None

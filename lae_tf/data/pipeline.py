@@ -40,6 +40,8 @@ class Decoder(Protocol):
 
     def resize(self, images: Any) -> Any: ...
 
+    def resize_mask(self, mask: Any) -> Any: ...
+
 
 def training_dataset(
     manifest: Manifest,
@@ -208,7 +210,7 @@ def _load(row: dict[str, Any], preprocessor: Decoder, change: Change | None = No
     size = preprocessor.image_size
     mask = tf.cond(
         tf.strings.length(row["mask"]) > 0,
-        lambda: _load_mask(row["mask"], size),
+        lambda: _load_mask(row["mask"], preprocessor),
         lambda: tf.zeros((size, size, 1), tf.float32),
     )
     return {
@@ -225,12 +227,12 @@ def _known_if_marked(example: dict[str, Any]) -> dict[str, Any]:
     return {**example, "mask_weight": example["mask_weight"] * tf.maximum(1.0 - example["label"], marked)}
 
 
-def _load_mask(path: Any, size: int) -> tf.Tensor:
-    """Read a mask and resize it with nearest neighbour, so that it stays binary."""
+def _load_mask(path: Any, preprocessor: Decoder) -> tf.Tensor:
+    """Read a mask and bring it to where its image is brought; it stays binary."""
     # Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
     binary = call_python(lambda name: read_mask(os.fsdecode(name))[..., None], [path], tf.uint8)
     binary.set_shape((None, None, 1))
-    return tf.cast(tf.image.resize(binary, (size, size), method="nearest"), tf.float32)
+    return preprocessor.resize_mask(binary)
 
 
 def _forge(example: dict[str, Any], donor: Any, draw: Any, preprocessor: Decoder) -> dict[str, Any]:

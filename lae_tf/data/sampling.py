@@ -52,6 +52,11 @@ class Composition:
         return cls(fake=batch_size - real - made, real=real, forged=made)
 
     @classmethod
+    def forged_alone(cls, batch_size: int) -> Composition:
+        """Half real images, and forgeries made from them on the fly: where there are no other fakes."""
+        return cls(real=batch_size - batch_size // 2, forged=batch_size // 2)
+
+    @classmethod
     def align(cls, batch_size: int, annotated: float, real: float, forged: float, has_unlabelled: bool) -> Composition:
         """Turn shares of the batch into counts: an annotated fake and a real image in every batch.
 

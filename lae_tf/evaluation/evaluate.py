@@ -18,7 +18,7 @@ from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
 from lae_tf.metrics.verdict import ConformalBounds, verdicts_of
 from lae_tf.training.run import Run
-from lae_tf.training.stages import training_manifest
+from lae_tf.training.training_data import training_manifest
 
 
 @dataclass(frozen=True)

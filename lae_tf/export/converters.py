@@ -17,7 +17,7 @@ from lae_tf.errors import LAEError, MissingExtraError
 from lae_tf.export.signatures import Outputs, decide, trace, write_archive
 from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
-from lae_tf.training.stages import training_manifest
+from lae_tf.training.training_data import training_manifest
 
 CALIBRATION_IMAGES = 128
 # What stands around the convolutions: residuals of a few grey levels and their correlation, deviations from a mean, and

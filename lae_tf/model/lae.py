@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lae_tf.config.sections import ModelConfig
@@ -20,7 +21,10 @@ from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.model.shapes import Shape
 from lae_tf.model.tuning import set_tuned
+from lae_tf.model.window_pooling import WindowPooling
 from lae_tf.runtime import addons
+
+VIEWS = ("whole", "faces", "windows", "stretched")
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -52,6 +56,8 @@ class LAE(keras.Model):
         dtype: precision policy, for example ``mixed_bfloat16``; the default is Keras' global policy. Head,
             attention, losses and metrics compute in float32 under every policy.
         tuned: which weights are trained, see :func:`lae_tf.model.tuning.set_tuned`.
+        view: what the model sees of an image of another size (docs/guides/views.md): ``whole``, ``faces``,
+            ``windows``; ``stretched``, of models of before, is the whole without its aspect.
         **arguments: any field of :class:`lae_tf.config.sections.ModelConfig`, where the hyperparameters and their
             defaults stand, and what ``keras.Model`` takes.
 
@@ -70,18 +76,21 @@ class LAE(keras.Model):
         discriminator: bool = False,
         dtype: Any = None,
         tuned: str = "all",
+        view: str = "whole",
         **arguments: Any,
     ):
         given = {name: arguments.pop(name) for name in ModelConfig.model_fields if name in arguments}
         # The networks follow the policy; what the model itself computes stays float32, so nothing is cast here.
         super().__init__(dtype=dtype or addons.global_policy(), autocast=False, **arguments)
         config = ModelConfig.of(given)
+        if view not in VIEWS:
+            raise ValueError(f"view must be one of {VIEWS}. Received instead {view!r}.")
         if image_size <= 0 or image_size % config.size_step:
             whose = "the stride" if config.size_step == config.stride else "the trunk's stride"
             raise ValueError(f"image_size must be a multiple of {config.size_step}, {whose}. Received {image_size!r}.")
 
         # === Layers ===
-        self.preprocessor = Preprocessor(image_size, name="preprocessor")
+        self.preprocessor = Preprocessor(image_size, stretch=view == "stretched", name="preprocessor")
         grid, channels = image_size // config.stride, config.widths[-1]
         doublings = config.stride.bit_length() - 1
         decoder_widths = [max(16, channels // 2**step) for step in range(1, doublings)]
@@ -97,10 +106,15 @@ class LAE(keras.Model):
         self.calibration.build()
         self.attention_scale = AttentionScale(name="attention_scale")
         self.attention_scale.build()
+        if view == "windows":
+            self.window_pooling = WindowPooling(name="window_pooling")
+            self.window_pooling.build()
 
         # === Config ===
         self.image_size = image_size
+        self.view = view
         self.hyperparameters = config
+        self._decision: Any = None
         set_tuned(self, tuned)
         # All weights exist now; nothing waits for a first call.
         self.built = True
@@ -118,22 +132,42 @@ class LAE(keras.Model):
         return self._interpret(self.encoder(images, training=training), training)
 
     def _interpret(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        config = self.hyperparameters
         features = tf.cast(features, tf.float32)
-        if config.attention == "cam":
+        return {
+            "features": features,
+            "latent": tf.reduce_mean(features, axis=(1, 2)),
+            **self._decide(features, self.hyperparameters.attention),
+            "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
+        }
+
+    def _decide(self, features: tf.Tensor, attention: str) -> dict[str, tf.Tensor]:
+        config = self.hyperparameters
+        if attention == "cam":
             evidence = attention_maps.cam(self.head.kernel, features)
         else:
             evidence = attention_maps.grad_cam(self.head, features)
         if config.head != "split":
             # The evidence of a location includes the head's bias, which no gradient with respect to F shows.
             evidence += tf.cast(self.head.bias, tf.float32)
-        return {
-            "features": features,
-            "latent": tf.reduce_mean(features, axis=(1, 2)),
-            "logit": self.head(features),
-            "map_logits": attention_maps.to_map_logits(evidence, config.attention_slope, config.attention_threshold),
-            "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
-        }
+        map_logits = attention_maps.to_map_logits(evidence, config.attention_slope, config.attention_threshold)
+        return {"logit": self.head(features), "map_logits": map_logits}
+
+    def decide_on_batch(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Say of images (B, S, S, 3), uint8 or floats in [0, 1], only what a decision takes, without reconstruction.
+
+        Returns:
+            The logits, float32 (B,), and those of the attention, (B, h, w), on the grid of the features.
+        """
+        if self._decision is None:
+            self._decision = tf.function(self._decision_of, reduce_retracing=True)
+        logit, map_logits = self._decision(tf.convert_to_tensor(images))
+        return np.asarray(logit)[:, 0], np.asarray(map_logits)
+
+    def _decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = tf.cast(self.encoder(to_images(images, self.image_size), training=False), tf.float32)
+        # The map of a linear head is the same in closed form.
+        decided = self._decide(features, "grad_cam" if self.hyperparameters.head == "split" else "cam")
+        return decided["logit"], decided["map_logits"]
 
     def call(self, inputs: tf.Tensor | Batch, training: bool = False) -> dict[str, tf.Tensor]:
         outputs = self.forward(to_images(inputs, self.image_size), training=bool(training))
@@ -304,11 +338,12 @@ class LAE(keras.Model):
             "trunk_weights": None,  # the saved file holds the weights
             "discriminator": self.discriminator is not None,
             "tuned": self.tuned,
+            "view": self.view,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LAE:
-        return super().from_config(ModelConfig.of_older_versions(config))
+        return super().from_config({"view": "stretched", **ModelConfig.of_older_versions(config)})
 
     def get_compile_config(self) -> dict[str, Any] | None:
         if not getattr(self, "term_means", None):

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from lae_tf.data.views import WHOLE_VIEWS, look, whole_map
 from lae_tf.errors import ImageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
@@ -25,11 +27,14 @@ class Prediction(ScoredImage):
     """What the model says of one file, and what it saw.
 
     Attributes:
-        image: float32 (S, S, 3) in [0, 1], what the model saw; None for a bad file.
-        attention: float32 (S, S) in [0, 1]; None for a bad file.
+        size: height and width of the upright image in pixels; (0, 0) for a bad file.
+        image: float32 (S, S, 3) in [0, 1], the whole image as a model sees it; None for a bad file.
+        attention: float32 (h, w) in [0, 1], of the whole image at any resolution, with its aspect; None for a bad
+            file.
         copies: scores of the degraded copies, in the order of ``COPIES``; empty where none were asked for.
     """
 
+    size: tuple[int, int] = (0, 0)
     image: np.ndarray | None = None
     attention: np.ndarray | None = None
     copies: tuple[float, ...] = ()
@@ -40,55 +45,96 @@ class Prediction(ScoredImage):
         return {**super().record(), **{f"score_{name}": score for name, score in copies}}
 
 
-def predict_files(model: LAE, paths: list[str], batch_size: int = 32, copies: bool = False) -> Iterator[Prediction]:
+def predict_files(
+    model: LAE, paths: list[str], batch_size: int = 32, copies: bool = False, seconds: float | None = None
+) -> Iterator[Prediction]:
     """Yield one prediction per path, in order. Memory does not grow with the number of files.
 
     Args:
         model: trained.
         paths: of image files.
-        batch_size: files a step.
+        batch_size: files a step; in the views ``windows`` and ``faces`` images are looked at one by one.
         copies: score two mildly degraded copies of each image too; where the label of one is another, the verdict is
             ``unsure``. Takes three times as long.
+        seconds: for the windows of one image: no more are looked at after it.
     """
     with ThreadPoolExecutor() as readers:
-        for loaded in prefetched(partial(_load, model, copies), paths, batch_size, readers):
-            yield from _predict(model, loaded)
+        if model.view in WHOLE_VIEWS:
+            for loaded in prefetched(partial(_load, model, copies), paths, batch_size, readers):
+                yield from _predict(model, loaded)
+        else:
+            for (loaded,) in prefetched(partial(_load, model, copies), paths, 1, readers):
+                yield _look(model, loaded, seconds)
 
 
-def _load(model: LAE, with_copies: bool, path: str) -> tuple[Prediction, np.ndarray]:
-    """Return what is known of a file, and float32 (N, S, S, 3) with the image and its copies; without any if bad."""
-    resize = model.preprocessor.resize
+class _Loaded(NamedTuple):
+    """A file, ready to be scored.
+
+    Attributes:
+        known: what is known of it.
+        images: the image and its copies; of whole images what the model sees, float32 (S, S, 3), so that a step of them
+            takes little memory, else uint8 (H, W, 3); none of a bad file.
+    """
+
+    known: Prediction
+    images: list[np.ndarray]
+
+
+def _load(model: LAE, with_copies: bool, path: str) -> _Loaded:
     try:
-        pixels = model.preprocessor.decode(tf.constant(normalise(read_bytes(path), path)))
-        inputs = [resize(one).numpy() for one in [pixels, *(degraded_copies(pixels.numpy()) if with_copies else ())]]
+        pixels = model.preprocessor.decode(tf.constant(normalise(read_bytes(path), path))).numpy()
     except ImageError as error:
-        return Prediction(path, error=str(error)), np.empty(0)
+        return _Loaded(Prediction(path, error=str(error)), [])
     except tf.errors.InvalidArgumentError as error:  # one decoder may accept what the other does not
         reason = " ".join(error.message.split())
-        return Prediction(path, error=f"{path}: cannot be decoded: {reason}"), np.empty(0)
-    return Prediction(path, image=inputs[0]), np.stack(inputs)
+        return _Loaded(Prediction(path, error=f"{path}: cannot be decoded: {reason}"), [])
+    images = [pixels, *(degraded_copies(pixels) if with_copies else ())]
+    known = Prediction(path, size=pixels.shape[:2], image=model.preprocessor.resize(pixels).numpy())
+    if model.view not in WHOLE_VIEWS:
+        return _Loaded(known, images)
+    return _Loaded(known, [np.asarray(known.image), *(model.preprocessor.resize(copy).numpy() for copy in images[1:])])
 
 
-def _predict(model: LAE, loaded: list[tuple[Prediction, np.ndarray]]) -> Iterator[Prediction]:
-    threshold, bounds = float(model.calibration.threshold), model.calibration.bounds
-    inputs = [images for _, images in loaded if len(images)]
-    outputs = model.predict_on_batch(np.concatenate(inputs)) if inputs else {}
+def _predict(model: LAE, loaded: list[_Loaded]) -> Iterator[Prediction]:
+    """Score whole images, all of a step together."""
+    inputs = [image for file in loaded for image in file.images]
+    outputs = model.predict_on_batch(np.stack(inputs)) if inputs else {}
     position = 0
-    for one, images in loaded:
-        if one.error:
-            yield one
+    for known, images in loaded:
+        if known.error:
+            yield known
             continue
-        score, *copies = (float(value) for value in outputs["score"][position : position + len(images), 0])
-        verdict = verdict_among_copies(verdict_of(score, threshold, bounds), score, copies, threshold)
-        yield replace(
-            one,
-            score=score,
-            label=label_of(score, threshold),
-            logit=float(outputs["logit"][position, 0]),
-            threshold=threshold,
-            verdict=verdict,
-            bounds=bounds,
-            attention=np.asarray(outputs["attention"][position]),
-            copies=tuple(copies),
-        )
+        rows = slice(position, position + len(images))
+        attention = whole_map(np.asarray(outputs["attention"][position]), known.size, model.view)
+        yield _judged(model, known, (outputs["score"][rows, 0], float(outputs["logit"][position, 0])), attention)
         position += len(images)
+
+
+def _look(model: LAE, file: _Loaded, seconds: float | None) -> Prediction:
+    """Score an image in a view of parts."""
+    if file.known.error:
+        return file.known
+    seen = [look(model, one, seconds) for one in file.images]
+    if np.isnan(seen[0].logit):
+        return Prediction(file.known.path, error=f"{file.known.path}: shows no face; --view whole takes all of it")
+    scores = np.asarray(model.calibration(np.array([one.logit for one in seen], np.float32)))
+    return _judged(model, file.known, (scores, seen[0].logit), seen[0].attention)
+
+
+def _judged(model: LAE, known: Prediction, found: tuple[np.ndarray, float], attention: np.ndarray) -> Prediction:
+    """Return a prediction with what was found: scores of the image and its copies, and the logit."""
+    scores, logit = found
+    score, *copies = (float(value) for value in scores)
+    threshold, bounds = float(model.calibration.threshold), model.calibration.bounds
+    verdict = verdict_among_copies(verdict_of(score, threshold, bounds), score, copies, threshold)
+    return replace(
+        known,
+        score=score,
+        label=label_of(score, threshold),
+        logit=logit,
+        threshold=threshold,
+        verdict=verdict,
+        bounds=bounds,
+        attention=attention,
+        copies=tuple(copies),
+    )

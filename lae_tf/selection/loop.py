@@ -29,7 +29,8 @@ from lae_tf.selection.choosing import Criteria, choose
 from lae_tf.selection.strategies import get_strategy
 from lae_tf.training.records import STAGES_FILE
 from lae_tf.training.run import Run, differences
-from lae_tf.training.stages import best_checkpoint, train, training_manifest
+from lae_tf.training.stages import best_checkpoint, train
+from lae_tf.training.training_data import training_manifest
 
 NO_MASKS, ALL_MASKS = "no masks", "all masks"
 MEASURES = {

@@ -23,7 +23,7 @@ from lae_tf.selection.gallery import write_gallery
 from lae_tf.selection.rounds import not_fakes, selected_paths
 from lae_tf.selection.strategies import get_strategy
 from lae_tf.training.run import Run
-from lae_tf.training.stages import training_manifest
+from lae_tf.training.training_data import training_manifest
 
 SHEET_AT_MOST = 60
 SHEET_LEGEND = (

@@ -27,6 +27,7 @@ def build_model(config: Config) -> LAE:
             image_size=config.data.image_size,
             discriminator=needs_discriminator,
             dtype=config.hardware.precision,
+            view=config.data.view,
             **config.model.model_dump(),
         )
     except ValueError as error:

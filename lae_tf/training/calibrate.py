@@ -179,10 +179,15 @@ def calibrate_model(
     images = pd.DataFrame({"label": np.concatenate(labels), "logit": np.concatenate(logits)})
     chosen = calibrate(images["logit"].to_numpy(), images["label"].to_numpy(), error_rate)
     decision = {**chosen, "attention_level": level.result()}
+    store(model, decision)
+    return decision, images.assign(score=scale_of(decision).scores(images["logit"]))
+
+
+def store(model: Any, decision: dict[str, Any]) -> None:
+    """Store a decision in a model, with the level of its attention."""
     for name in ("boundary", "temperature", "threshold", *ConformalBounds._fields):
         getattr(model.calibration, name).assign(decision[name])
     model.attention_scale.level.assign(decision["attention_level"])
-    return decision, images.assign(score=scale_of(decision).scores(images["logit"]))
 
 
 def calibrate(logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_RATE) -> dict[str, Any]:

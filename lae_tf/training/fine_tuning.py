@@ -26,7 +26,7 @@ RATE_SHARE = 0.1
 # Part of the network, or loaded with it.
 _FIXED = {
     "model": set(ModelConfig.model_fields),
-    "data": {"image_size"},
+    "data": {"image_size", "view"},
     "hardware": {"precision"},
     "losses": {"decision", "perceptual", "adversarial"},
 }

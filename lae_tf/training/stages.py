@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,19 +15,26 @@ import tensorflow as tf
 from lae_tf.config.sections import Config, StageConfig
 from lae_tf.data.ingestion import decodable, require_marked
 from lae_tf.data.manifest import Manifest
-from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset, with_degraded
+from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.files.atomic import write_text
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.training.build import build_model, compile_model
-from lae_tf.training.calibrate import calibrate_model
-from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model, save_start
+from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_start
 from lae_tf.training.distribution import Cluster, Epochs, fit, place, share_start, strategy_for
-from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, inherited, starting_model
+from lae_tf.training.fine_tuning import inherited, starting_model
+from lae_tf.training.finishing import finish, look_back
 from lae_tf.training.records import STAGES_FILE, STATE_FILE
 from lae_tf.training.run import Run
+from lae_tf.training.training_data import (
+    describe_data,
+    masks_digest,
+    require_classes,
+    seen_parts,
+    training_manifest,
+    validation_dataset,
+)
 
 PANEL_EXAMPLES = 8
 
@@ -76,7 +82,7 @@ def _train(job: _Job, resume: bool) -> Run:
     run, config = job.run, job.config
     manifest = training_manifest(config)
     for split in ("train", "val"):
-        _require_both_classes(manifest.select(split=split), split)
+        require_classes(manifest.select(split=split), split, config.data.view)
     with run.locked():
         Run.create(config, resume)
         try:
@@ -107,9 +113,10 @@ def _train_stages(job: _Job, manifest: Manifest) -> None:
     if cluster is not None:
         share_start(cluster, strategy, run, config, manifest)
     require_marked(manifest.frame["mask"][manifest.mask_state == "annotated"].tolist())
-    digest = _masks_digest(manifest.select(split="train"))
+    digest = masks_digest(manifest.select(split="train"))
     manifest = decodable(manifest, run.image_cache)
-    train_part, validation = manifest.select(split="train"), manifest.select(split="val")
+    parts = seen_parts(run, config, manifest)
+    train_part, validation = parts.select(split="train"), parts.select(split="val")
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
     state = run.read_json(STATE_FILE)
@@ -135,9 +142,10 @@ def _train_stages(job: _Job, manifest: Manifest) -> None:
     if not finished:
         raise UsageError("nothing to train: pretrain.epochs is 0, and stage 2 has no epochs or no masks.")
     if not run.model_path.exists():
-        finish(run, config, load_model(best_checkpoint(run, finished[-1]["stage"])), validation)
+        best = load_model(best_checkpoint(run, finished[-1]["stage"]))
+        finish(run, config, best, validation, manifest.select(split="val"))
     if config.start.run is not None:
-        _look_back(run, config, validation)
+        look_back(run, config, validation)
 
 
 def plan(
@@ -159,6 +167,8 @@ def plan(
     if config.pretrain.epochs and "pretrain" not in done:
         forged = config.data.self_forged
         pretrain = Composition.pretrain(config.data.batch_size, forged) if forged else None
+        if not train_part.is_fake.any():
+            pretrain = Composition.forged_alone(config.data.batch_size)
         stages.append(Stage("pretrain", config.pretrain, pretrain))
     annotated = _annotated(train_part)
     aligned = [record for record in finished if record["stage"] != "pretrain"]
@@ -181,122 +191,11 @@ def best_checkpoint(run: Run, stage: str) -> Path:
     return run.checkpoints / f"{stage}-best.keras"
 
 
-def finish(run: Run, config: Config, model: LAE, validation: Manifest) -> None:
-    """Calibrate the model on validation, keep what validation scored, and save the model."""
-    batches = validation_dataset(validation, model, config)
-    decision, images = calibrate_model(model, batches, config.calibration.error_rate)
-    if config.augment.degrade:
-        images["degraded"] = np.arange(len(images)) >= len(images) // 2  # the copies follow
-    write_text(run.validation_scores, images.to_csv(index=False))
-    run.write_json("calibration.json", decision)
-    save_model(model, run.model_path)
-
-
-def _look_back(run: Run, config: Config, validation: Manifest) -> None:
-    """Score the model, and the one that it began with, on the validation images of both runs, and record it."""
-    digest, recorded = run.model_digest(), run.read_json(RECORD)
-    if recorded is not None and recorded["model_sha256"] == digest:
-        return
-    start = Run.open(str(config.start.run))
-    models = start.load_model(), run.load_model()
-    problem, old = "", None
-    try:
-        # An earlier run's images may have been moved or changed since.
-        earlier = decodable(training_manifest(start.config).select(split="val"), run.image_cache)
-        old = compare_with_start(models, validation_dataset(earlier, models[1], start.config))
-    except (LAEError, OSError) as error:
-        problem = str(error)
-    new = compare_with_start(models, validation_dataset(validation, models[1], config))
-    facts: dict[str, Any] = {"old_validation": old, "old_validation_problem": problem, "new_validation": new}
-    about = {"run": str(start.path), "tune": config.start.tune, "model_sha256": digest}
-    run.write_json(RECORD, {**about, **facts, "forgotten": forgotten(old)})
-
-
-def validation_dataset(
-    validation: Manifest, model: LAE, config: Config, share: tuple[int, int] = (0, 1)
-) -> tf.data.Dataset:
-    """Return what epochs and the calibration of the scores are chosen on.
-
-    Where training forges images on the fly, a forgery of each real validation image stands beside the known
-    manipulations, so that neither epoch nor threshold is chosen for those alone; where it degrades images, a degraded
-    copy of each.
-    """
-    forge_seed = config.seed if config.data.self_forged else None
-
-    def part(share: tuple[int, int]) -> tf.data.Dataset:
-        return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
-
-    if not config.augment.degrade:
-        return part(share)
-    # The copies follow the images, so the first of them is not always the first machine's; and batches are full, so
-    # that those of all machines together are the batches of one.
-    index, machines = share
-    count = len(validation) + (0 if forge_seed is None else int((~validation.is_fake).sum()))
-    both = with_degraded(part(share), part(((index - count) % machines, machines)), config.seed)
-    return both.rebatch(config.data.batch_size // machines)
-
-
-def training_manifest(config: Config) -> Manifest:
-    """Read the manifest and keep the images and masks to train and validate with."""
-    manifest = Manifest.read(config.data.manifest)
-    methods = config.data.train_methods
-    if methods is not None:
-        known = set(manifest.frame["method"]) - {""}
-        unknown = sorted(set(methods) - known)
-        if unknown:
-            raise UsageError(f"data.train_methods names {unknown}; {config.data.manifest} has {sorted(known)}.")
-        manifest = manifest.select(methods=methods)
-    manifest = Manifest(manifest.frame[manifest.frame["split"] != "test"].reset_index(drop=True), manifest.root)
-    if config.data.mask_share is not None:
-        manifest = limit_masks(manifest, config.data.mask_share, config.seed)
-    return manifest
-
-
-def limit_masks(manifest: Manifest, share: float, seed: int) -> Manifest:
-    """Hide masks of training fakes at random until at most ``share`` of the training images have one."""
-    frame = manifest.frame.copy()
-    in_train = (frame["split"] == "train").to_numpy()
-    annotated = np.flatnonzero(in_train & (manifest.mask_state == "annotated"))
-    allowed = int(share * in_train.sum())
-    hidden = np.random.default_rng((seed, 1)).permutation(annotated)[allowed:]
-    frame.loc[hidden, "mask"] = ""
-    return Manifest(frame, manifest.root)
-
-
-def describe_data(config: Config, manifest: Manifest) -> dict[str, Any]:
-    """Return what the run was trained on: manifest, counts, hash, and the share of images with a mask."""
-    return {
-        "manifest": config.data.manifest,
-        "sha256": manifest.digest(),
-        "counts": manifest.counts(),
-        "methods": sorted(set(manifest.frame["method"]) - {""}),
-        "mask_budget": manifest.mask_budget(),
-    }
-
-
 def seed_everything(config: Config) -> None:
     """Seed Python, NumPy and TensorFlow, and ask for deterministic kernels if the configuration does."""
     keras.utils.set_random_seed(config.seed)
     if config.hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
-
-
-def _require_both_classes(part: Manifest, split: str) -> None:
-    fakes = int(part.is_fake.sum())
-    if not 0 < fakes < len(part):
-        raise LAEError(
-            f"split '{split}' has {fakes} fake and {len(part) - fakes} real images; training needs both kinds."
-        )
-
-
-def _masks_digest(part: Manifest) -> str:
-    """Return a digest of which images have a mask, and of the masks' files."""
-    annotated = part.mask_state == "annotated"
-    names = np.array(part.relative_paths(), dtype=object)[annotated]
-    digest = hashlib.sha256()
-    for name, mask in zip(names, part.frame["mask"][annotated], strict=True):
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + Path(mask).read_bytes())
-    return digest.hexdigest()
 
 
 def _annotated(part: Manifest) -> int:

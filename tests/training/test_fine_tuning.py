@@ -15,7 +15,8 @@ from lae_tf.model.lae import LAE
 from lae_tf.model.tuning import PARTS, set_tuned
 from lae_tf.training.fine_tuning import RATE_SHARE, compare_with_start, forgotten, inherited
 from lae_tf.training.run import Run
-from lae_tf.training.stages import train, validation_dataset
+from lae_tf.training.stages import train
+from lae_tf.training.training_data import validation_dataset
 
 # --- the part that is trained -----------------------------------------------------------------------------
 

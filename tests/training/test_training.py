@@ -22,7 +22,8 @@ from lae_tf.selection.select import select_round
 from lae_tf.training.calibrate import fit_platt
 from lae_tf.training.callbacks import Checkpoint
 from lae_tf.training.run import Run
-from lae_tf.training.stages import describe_data, limit_masks, plan, train, training_manifest, validation_dataset
+from lae_tf.training.stages import plan, train
+from lae_tf.training.training_data import describe_data, limit_masks, training_manifest, validation_dataset
 
 # --- a finished run ---------------------------------------------------------------------------------------
 

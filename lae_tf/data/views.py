@@ -1,0 +1,187 @@
+"""Views: what a model gets to see of an image of any size, and how what it says of the parts is put together again.
+
+``whole``
+    The image, made smaller until its longer side is the model's; one input.
+``windows``
+    Overlapping squares of the model's size at the image's own resolution and at halves of it, and the whole; where they
+    are many, the most suspicious by the coarser levels and the most textured ones of the finest levels.
+``faces``
+    A square around every face.
+
+One implementation serves training (:mod:`lae_tf.data.parts`), evaluation and prediction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import expit
+
+from lae_tf.data.pyramid import Level, Window, pyramid, sampled
+from lae_tf.model.window_pooling import WindowLogits
+from lae_tf.video.faces import detect
+
+if TYPE_CHECKING:
+    from lae_tf.model.lae import LAE
+
+WHOLE_VIEWS = ("whole", "stretched")
+"""Views in which an image is one input."""
+MOST_WINDOWS = 1000
+"""Windows of one image that are looked at, the whole aside."""
+_BATCH = 32
+
+
+class Seen(NamedTuple):
+    """What a model says of an image.
+
+    Attributes:
+        logit: of the image, a float32 number; NaN where there was nothing to see, as without a face.
+        attention: float32 (h, w) in [0, 1], of the whole image at any resolution, with its aspect.
+    """
+
+    logit: float
+    attention: np.ndarray
+
+
+def look(model: LAE, image: np.ndarray, seconds: float | None = None) -> Seen:
+    """Look at an image of any size in the model's view.
+
+    Memory is the image's, its pyramid's (a third of it) and that of a few windows.
+
+    Args:
+        model: trained.
+        image: uint8 (H, W, 3), upright.
+        seconds: after which no more windows are looked at; None: until all, or ``MOST_WINDOWS``, were.
+    """
+    if model.view == "windows":
+        windows, evidence = look_in_windows(model, image, seconds)
+        return Seen(model.window_pooling.pooled(windows), attention_of(model, evidence))
+    if model.view == "faces":
+        return _at_faces(model, image)
+    logit, evidence = model.decide_on_batch(np.asarray(model.preprocessor.resize(image))[None])
+    return Seen(float(logit[0]), attention_of(model, whole_map(evidence[0], image.shape[:2], model.view)))
+
+
+def whole_map(values: np.ndarray, size: Sequence[int], view: str = "whole") -> np.ndarray:
+    """Return the part of a square map that shows the image, with the image's aspect.
+
+    Args:
+        values: (s, s), a map of what ``Preprocessor.resize`` made of an image.
+        size: height and width of the image.
+        view: of the model; ``stretched`` ones saw the image without its aspect.
+
+    Returns:
+        (s, w) or (h, s), as the longer side lies; a stretched map is brought to that shape.
+    """
+    side = len(values)
+    height, width = (max(1, round(side * length / max(size))) for length in size)
+    if (height, width) == values.shape:
+        return values
+    rows, columns = ((np.arange(length) + 0.5) / length for length in (height, width))
+    return sampled(values, *square_places(rows, columns, size, side, view))
+
+
+def square_places(
+    rows: np.ndarray, columns: np.ndarray, size: Sequence[int], side: int, view: str = "whole"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where rows and columns of an image, from 0 to 1, lie in a square map of it, in its pixels.
+
+    Args:
+        rows: float (h,).
+        columns: float (w,).
+        size: height and width of the image.
+        side: of the map.
+        view: as for :func:`whole_map`.
+    """
+    longest = max(size)
+    high, wide = (1.0, 1.0) if view == "stretched" else (size[0] / longest, size[1] / longest)
+    # A border of half of what the shorter side lacks lies before the image.
+    return ((1 - high) / 2 + rows * high) * side - 0.5, ((1 - wide) / 2 + columns * wide) * side - 0.5
+
+
+def attention_of(model: LAE, evidence: np.ndarray) -> np.ndarray:
+    """Return the attention of map logits, float32 in [0, 1]: the model's, calibrated so that 0.5 is "forged"."""
+    level = float(model.attention_scale.level)
+    return np.asarray(expit(evidence - np.log(level / (1 - level))), np.float32)
+
+
+def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None) -> tuple[WindowLogits, np.ndarray]:
+    """Look at the windows of an image, and at the whole of it; arguments are those of :func:`look`.
+
+    Returns:
+        What the model says of them, and the evidence, float32 (h, w): the logits of the attention, those of a level's
+        windows blended, those of the levels averaged.
+    """
+    began = time.monotonic()
+    side, cell = model.image_size, model.hyperparameters.stride
+    levels = pyramid(image, side, cell)
+    logit, evidence = model.decide_on_batch(np.asarray(model.preprocessor.resize(image))[None])
+    size = image.shape[:2]
+    grid = [np.maximum(1, -(-length // cell)) for length in size]
+    longest = max(grid)
+    if longest > _FINEST:
+        grid = [max(1, round(length * _FINEST / longest)) for length in grid]
+    rows, columns = ((np.arange(length) + 0.5) / length for length in grid)
+    maps = [sampled(evidence[0], *square_places(rows, columns, size, len(evidence[0])))]
+    logits: list[np.ndarray] = []
+    left = MOST_WINDOWS
+    for level in reversed(levels):
+        chosen = _chosen(level, left, np.mean(maps, axis=0))
+        left -= len(chosen)
+        found: list[np.ndarray] = []
+        for start in range(0, len(chosen), _BATCH):
+            if seconds is not None and time.monotonic() - began > seconds:
+                break
+            batch = chosen[start : start + _BATCH]
+            scores, evidences = model.decide_on_batch(np.stack([level.cut(window) for window in batch]))
+            for window, one in zip(batch, evidences, strict=True):
+                level.add(window, one)
+            found.append(scores)
+        logits.insert(0, np.concatenate(found) if found else np.zeros(0, np.float32))
+        here = level.evidence_at(rows, columns)
+        # Where this level was not looked at, what coarser ones say holds.
+        maps.append(np.where(np.isnan(here), np.mean(maps, axis=0), here))
+    return WindowLogits(logits, float(logit[0])), np.mean(maps, axis=0)
+
+
+_FINEST = 1024  # values along the longer side of a map; more of them show no smaller a region
+
+
+def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:
+    """Return a level's windows, or so many of them: by turns the most suspicious and the most textured ones left."""
+    windows = level.windows()
+    if len(windows) <= most:
+        return windows
+    height, width = level.size
+    rows, columns = evidence.shape
+
+    def suspicion(window: Window) -> float:
+        top, bottom = (int(place / height * rows) for place in (window.top, window.top + level.side))
+        left, right = (int(place / width * columns) for place in (window.left, window.left + level.side))
+        return float(evidence[top : bottom + 1, left : right + 1].max(initial=-np.inf))
+
+    texture = [level.texture(window) for window in windows]
+    orders = [
+        np.argsort([-suspicion(window) for window in windows], kind="stable"),
+        np.argsort(-np.array(texture), kind="stable"),
+    ]
+    merged = dict.fromkeys(int(row) for pair in zip(*orders, strict=True) for row in pair)
+    return [windows[row] for row in sorted(list(merged)[:most])]
+
+
+def _at_faces(model: LAE, image: np.ndarray) -> Seen:
+    places = [box.place(*image.shape[:2]) for box in detect(image)]
+    attention = np.zeros(image.shape[:2], np.float32)
+    if not places:
+        return Seen(float("nan"), attention)
+    crops = [image[top : top + side, left : left + side] for top, left, side in places]
+    inputs = np.stack([np.asarray(model.preprocessor.resize(crop)) for crop in crops])
+    logits, evidence = model.decide_on_batch(inputs)
+    for (top, left, side), one in zip(places, attention_of(model, evidence), strict=True):
+        share = (np.arange(side) + 0.5) / side * len(one) - 0.5
+        part = attention[top : top + side, left : left + side]
+        np.maximum(part, sampled(one, share, share), out=part)
+    return Seen(float(logits.max()), attention)

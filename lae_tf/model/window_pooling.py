@@ -1,0 +1,116 @@
+"""From the logits of an image's windows to the logit of the image: what validation photographs chose (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from scipy.special import logsumexp
+
+from lae_tf.model.shapes import Shape
+
+LEVELS = 8
+"""Levels whose logits are scaled each on their own; coarser ones are scaled as the last."""
+
+
+class PoolingWeights(NamedTuple):
+    """What is fitted, float32.
+
+    Attributes:
+        centre: (LEVELS + 1,), the median logit of real photographs' windows, of each level and, last, of the whole.
+        spread: (LEVELS + 1,), > 0, of the logistic distribution with the same 99 % quantile.
+        growth: (2,), mean of a real photograph's pooled windows: intercept, and slope over log(1 + windows).
+        weights: (3,), of the pooled windows, of the whole, and a constant.
+    """
+
+    centre: np.ndarray
+    spread: np.ndarray
+    growth: np.ndarray
+    weights: np.ndarray
+
+
+NO_WEIGHTS = PoolingWeights(
+    np.zeros(LEVELS + 1, np.float32),
+    np.ones(LEVELS + 1, np.float32),
+    np.zeros(2, np.float32),
+    np.array([0.5, 0.5, 0.0], np.float32),
+)
+
+
+class WindowLogits(NamedTuple):
+    """What the model says of an image's parts.
+
+    Attributes:
+        levels: logits of the windows of each level, from the finest down, float32 (N,) each, in which N may be 0.
+        whole: logit of the whole image.
+    """
+
+    levels: Sequence[np.ndarray]
+    whole: float
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return sum(len(level) for level in self.levels)
+
+
+@keras.saving.register_keras_serializable("lae_tf")
+class WindowPooling(keras.layers.Layer):
+    """Holds :class:`PoolingWeights` and applies them.
+
+    With u = (s - centre) / spread, 1 / p = 1 + exp(u) is the inverse of the chance that a window of a real photograph
+    has a logit of s or more. The windows of a level are pooled by the mean of 1 / p, which is the harmonic mean p-value
+    (Wilson 2019, doi 10.1073/pnas.1814092116): one window that stands out counts, whatever the others say, and it
+    holds for windows that depend on one another. Levels have equal shares, and what the number of windows alone adds is
+    taken off.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+
+    def build(self, input_shape: Shape | None = None) -> None:
+        self._parts = [
+            self.add_weight(
+                name=name, shape=value.shape, initializer=keras.initializers.Constant(value), trainable=False
+            )
+            for name, value in NO_WEIGHTS._asdict().items()
+        ]
+        self.built = True
+
+    @property
+    def fitted(self) -> PoolingWeights:
+        """The weights that the layer holds."""
+        return PoolingWeights(*(np.asarray(part) for part in self._parts))
+
+    def assign(self, fitted: PoolingWeights) -> None:
+        """Take fitted weights."""
+        for part, value in zip(self._parts, fitted, strict=True):
+            part.assign(value)
+
+    def pooled(self, logits: WindowLogits) -> float:
+        """Return the logit of the image, a float32 number."""
+        fitted = self.fitted
+        constant = float(fitted.weights[2])
+        return float(np.float32(features(logits, fitted) @ fitted.weights[:2] + constant))
+
+
+def features(logits: WindowLogits, fitted: PoolingWeights) -> np.ndarray:
+    """Return what the weights weigh, float64 (2,): the pooled windows and the whole, each about 0 for real images."""
+    intercept, slope = fitted.growth
+    windows = pooled_windows(logits, fitted)
+    expected = intercept + slope * np.log1p(logits.windows)
+    whole = (logits.whole - fitted.centre[-1]) / fitted.spread[-1]
+    return np.array([0.0 if windows is None else windows - expected, whole])
+
+
+def pooled_windows(logits: WindowLogits, fitted: PoolingWeights) -> float | None:
+    """Return the logarithm of the mean over levels of a level's mean of 1 / p; None without windows."""
+    means = []
+    for number, level in enumerate(logits.levels):
+        if len(level):
+            place = min(number, LEVELS - 1)
+            u = (np.asarray(level, np.float64) - fitted.centre[place]) / fitted.spread[place]
+            means.append(logsumexp(np.logaddexp(0.0, u)) - np.log(len(u)))
+    return float(logsumexp(means) - np.log(len(means))) if means else None

@@ -1,0 +1,61 @@
+"""The end of a training: calibrated on validation, saved, and held against the run that it began with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lae_tf.config.sections import Config
+from lae_tf.data.ingestion import decodable
+from lae_tf.data.manifest import Manifest
+from lae_tf.errors import LAEError
+from lae_tf.files.atomic import write_text
+from lae_tf.model.lae import LAE
+from lae_tf.training.calibrate import calibrate_model
+from lae_tf.training.callbacks import save_model
+from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten
+from lae_tf.training.run import Run
+from lae_tf.training.training_data import training_manifest, validation_dataset
+from lae_tf.training.window_calibration import calibrate_windows
+
+
+def finish(run: Run, config: Config, model: LAE, validation: Manifest, images: Manifest) -> None:
+    """Calibrate the model on validation, keep what validation scored, and save the model.
+
+    Args:
+        run: of the model.
+        config: of the run.
+        model: with the weights of its best epoch.
+        validation: what the model is shown of the validation images.
+        images: the images themselves.
+    """
+    batches = validation_dataset(validation, model, config)
+    decision, scored = calibrate_model(model, batches, config.calibration.error_rate)
+    if config.augment.degrade:
+        scored["degraded"] = np.arange(len(scored)) >= len(scored) // 2  # the copies follow
+    if model.view == "windows":
+        decision, scored = calibrate_windows(model, images, config, decision["attention_level"])
+    write_text(run.validation_scores, scored.to_csv(index=False))
+    run.write_json("calibration.json", decision)
+    save_model(model, run.model_path)
+
+
+def look_back(run: Run, config: Config, validation: Manifest) -> None:
+    """Score the model, and the one that it began with, on the validation images of both runs, and record it."""
+    digest, recorded = run.model_digest(), run.read_json(RECORD)
+    if recorded is not None and recorded["model_sha256"] == digest:
+        return
+    start = Run.open(str(config.start.run))
+    models = start.load_model(), run.load_model()
+    problem, old = "", None
+    try:
+        # An earlier run's images may have been moved or changed since.
+        earlier = decodable(training_manifest(start.config).select(split="val"), run.image_cache)
+        old = compare_with_start(models, validation_dataset(earlier, models[1], start.config))
+    except (LAEError, OSError) as error:
+        problem = str(error)
+    new = compare_with_start(models, validation_dataset(validation, models[1], config))
+    facts: dict[str, Any] = {"old_validation": old, "old_validation_problem": problem, "new_validation": new}
+    about = {"run": str(start.path), "tune": config.start.tune, "model_sha256": digest}
+    run.write_json(RECORD, {**about, **facts, "forgotten": forgotten(old)})

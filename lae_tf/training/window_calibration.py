@@ -1,0 +1,134 @@
+"""What validation photographs choose of the view ``windows``: how the logits of windows become that of an image."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import expit
+from tqdm import tqdm
+
+from lae_tf.config.sections import Config
+from lae_tf.data.manifest import Manifest
+from lae_tf.data.pyramid import halved
+from lae_tf.data.views import look_in_windows
+from lae_tf.forge.degradations import launder
+from lae_tf.forge.methods import generator
+from lae_tf.forge.on_the_fly import self_forge_within
+from lae_tf.images.files import read_image
+from lae_tf.model.lae import LAE
+from lae_tf.model.window_pooling import LEVELS, NO_WEIGHTS, PoolingWeights, WindowLogits, features, pooled_windows
+from lae_tf.training.calibrate import calibrate, scale_of, store
+
+_NINETY_NINTH = float(np.log(0.99 / 0.01))  # quantile of the standard logistic distribution
+_RIDGE = 1e-2
+_LEAST = 30  # logits of a level from which its own scale is taken
+
+
+class _Example(NamedTuple):
+    image: np.ndarray
+    is_fake: bool
+    degraded: bool
+
+
+def calibrate_windows(
+    model: LAE, images: Manifest, config: Config, attention_level: float
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fit the pooling of a model's windows on validation photographs, calibrate its scores, and store both in it.
+
+    Beside every photograph stands one of half its sides; beside every real one a forgery made from it; and beside each
+    of these, where training degrades images, a laundered copy.
+
+    Args:
+        model: of the view ``windows``.
+        images: of validation, at their own size.
+        config: of the run.
+        attention_level: to keep.
+
+    Returns:
+        The decision, and one row per image with label (1 = fake), logit, score and degraded.
+    """
+    logits: list[WindowLogits] = []
+    rows = []
+    reals = int((~images.is_fake).sum())
+    total = 2 * (len(images) + reals) * (1 + bool(config.augment.degrade))
+    for example in tqdm(_examples(images, config), total=total, desc="calibrate", unit=" images", file=sys.stderr):
+        logits.append(look_in_windows(model, example.image)[0])
+        rows.append({"label": int(example.is_fake), "degraded": example.degraded})
+    scored = pd.DataFrame(rows)
+    labels = scored["label"].to_numpy()
+    model.window_pooling.assign(fit_pooling(logits, labels))
+    scored["logit"] = [model.window_pooling.pooled(one) for one in logits]
+    chosen = calibrate(scored["logit"].to_numpy(), labels, config.calibration.error_rate)
+    decision = {**chosen, "attention_level": attention_level}
+    store(model, decision)
+    scored["score"] = scale_of(decision).scores(scored["logit"])
+    # Stored images first, as of the other views.
+    return decision, scored.sort_values("degraded", kind="stable", ignore_index=True)
+
+
+def _examples(images: Manifest, config: Config) -> Iterator[_Example]:
+    reals = images.frame["path"][~images.is_fake].tolist()
+    for path, is_fake in zip(images.frame["path"], images.is_fake, strict=True):
+        rng = generator(config.seed, "windows", path.rpartition("/")[2])
+        photograph = read_image(path)
+        pictures = [(photograph, bool(is_fake))]
+        if not is_fake:
+            donor = read_image(reals[rng.integers(len(reals))])
+            forged, mask = self_forge_within(photograph, donor, rng)
+            pictures.append((forged, bool(mask.any())))
+        for picture, label in pictures:
+            for image in (picture, halved(picture)):
+                yield _Example(image, label, degraded=False)
+                if config.augment.degrade:
+                    yield _Example(launder(image, rng), label, degraded=True)
+
+
+def fit_pooling(logits: Sequence[WindowLogits], labels: np.ndarray) -> PoolingWeights:
+    """Return the weights for which the logit of the image tells validation's fakes from its real images best.
+
+    Centre and spread of each level are those of real images' windows; the growth with the number of windows is fitted
+    to real images, by least squares; the three weights by logistic regression with equal weight of both kinds, the
+    first two being at least 0.
+
+    Args:
+        logits: of N images.
+        labels: (N,), 1 = fake.
+    """
+    real = [one for one, label in zip(logits, labels, strict=True) if not label]
+    centre, spread = (np.array(values, np.float64) for values in NO_WEIGHTS[:2])
+    for level in range(LEVELS):
+        found = [one.levels[level] for one in real if level < len(one.levels)]
+        scale = _scale(np.concatenate(found)) if sum(map(len, found)) >= _LEAST else None
+        if scale is not None or level:
+            centre[level], spread[level] = scale or (centre[level - 1], spread[level - 1])
+    centre[-1], spread[-1] = _scale(np.array([one.whole for one in real]))
+    fitted = PoolingWeights(centre, spread, np.zeros(2), np.zeros(3))
+    pooled = [(np.log1p(one.windows), value) for one in real if (value := pooled_windows(one, fitted)) is not None]
+    if pooled:
+        count, value = np.array(pooled).T
+        slope = max(0.0, float(np.polyfit(count, value, 1)[0])) if np.ptp(count) > 0 else 0.0
+        fitted = fitted._replace(growth=np.array([value.mean() - slope * count.mean(), slope]))
+    x = np.array([[*features(one, fitted), 1.0] for one in logits])
+    weights = np.where(labels == 1, 0.5 / max(1, int(labels.sum())), 0.5 / max(1, len(real)))
+
+    def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+        z = x @ coefficients
+        ridge = _RIDGE * coefficients * (1, 1, 0)
+        error = weights * (expit(z) - labels)
+        value = weights @ (np.logaddexp(0, z) - labels * z) + 0.5 * ridge @ coefficients
+        return float(value), error @ x + ridge
+
+    bounds = [(0.0, None), (0.0, None), (None, None)]
+    best = minimize(loss, NO_WEIGHTS.weights.astype(np.float64), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return PoolingWeights(*(np.asarray(part, np.float32) for part in fitted._replace(weights=best)))
+
+
+def _scale(values: np.ndarray) -> tuple[float, float]:
+    """Return the median, and the spread of the logistic distribution that has the same 99 % quantile above it."""
+    centre, high = np.quantile(values, [0.5, 0.99])
+    return float(centre), max(float(high - centre) / _NINETY_NINTH, 1e-3)
