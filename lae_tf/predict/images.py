@@ -63,8 +63,8 @@ def predict_files(
             for loaded in prefetched(partial(_load, model, copies), paths, batch_size, readers):
                 yield from _predict(model, loaded)
         else:
-            for (loaded,) in prefetched(partial(_load, model, copies), paths, 1, readers):
-                yield _look(model, loaded, seconds)
+            for (one,) in prefetched(partial(_load, model, copies), paths, 1, readers):
+                yield _look(model, one, seconds)
 
 
 class _Loaded(NamedTuple):
