@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
@@ -15,11 +16,33 @@ from tqdm import tqdm
 from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
+from lae_tf.data.views import WHOLE_VIEWS, look
+from lae_tf.errors import ProblemsError
 from lae_tf.evaluation.localisation import POSITION_COLUMNS, LocalisationMeter
 from lae_tf.evaluation.position import Array, PositionMeter
 from lae_tf.forge.degradations import DEGRADATIONS
+from lae_tf.images.files import read_image, read_mask
+from lae_tf.model.lae import LAE
 
 EXAMPLES_PER_METHOD = 2
+
+Columns = dict[str, np.ndarray]
+
+
+class Maps(NamedTuple):
+    """Attention and masks of a batch.
+
+    Attributes:
+        attention: (B, H, W) in [0, 1].
+        mask: (B, H, W), 1 where forged.
+        mask_known: (B,), 1 where the mask is known.
+        squares: the same as (B, S, S), at places that images of all sizes share; None where they are that already.
+    """
+
+    attention: np.ndarray
+    mask: np.ndarray
+    mask_known: np.ndarray
+    squares: Maps | None = None
 
 
 class Conditions(NamedTuple):
@@ -86,26 +109,75 @@ def score_manifest(
     meter = LocalisationMeter()
     position = PositionMeter(conditions.prior, int((~manifest.is_fake).sum()))
     rows: list[pd.DataFrame] = []
-    batches = evaluation_dataset(readable, model.preprocessor, batch_size, degrade=conditions.degrade)
+    if getattr(model, "view", "whole") in WHOLE_VIEWS:
+        scored_batches = _whole_images(model, readable, batch_size, conditions)
+    else:
+        scored_batches = _looks(model, readable, conditions)
     with tqdm(total=len(manifest), desc=description, unit=" images", file=sys.stderr) as bar:
-        for batch in batches:
-            outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
-            label = batch["label"].numpy()[:, 0]
-            columns = {
-                "label": label.astype(int),
-                "logit": outputs["logit"][:, 0],
-                "score": outputs["score"][:, 0],
-            }
-            if "reconstruction" in outputs:
-                error = np.abs(batch["image"].numpy() - outputs["reconstruction"]).mean(axis=(1, 2, 3))
-                columns["reconstruction_error"] = error
-            if "attention" in outputs:
-                truth = (batch["mask"].numpy()[..., 0], label, batch["mask_weight"].numpy()[:, 0])
-                attention = outputs["attention"].clip(0, 1)
-                columns |= meter.update(attention, *truth) | position.update(attention, *truth)
+        for columns, seen in scored_batches:
+            if seen is not None:
+                columns |= meter.update(seen.attention, seen.mask, columns["label"], seen.mask_known)
+                squares = seen if seen.squares is None else seen.squares
+                columns |= position.update(squares.attention, squares.mask, columns["label"], squares.mask_known)
             rows.append(pd.DataFrame(columns))
-            bar.update(len(label))
+            bar.update(len(columns["label"]))
     scored = pd.concat(rows, ignore_index=True).iloc[np.argsort(order)].reset_index(drop=True)
     frame = pd.concat([manifest.frame[["path", "group", "method", "split"]], scored], axis=1)
     means = {name: float(frame[name].mean()) for name in POSITION_COLUMNS if name in frame}
     return frame, {**meter.result(), **means}
+
+
+def _whole_images(
+    model: keras.Model, manifest: Manifest, batch_size: int, conditions: Conditions
+) -> Iterator[tuple[Columns, Maps | None]]:
+    """Score images as one input each; maps are the model's own, in which the image may lie between its mirrors."""
+    for batch in evaluation_dataset(manifest, model.preprocessor, batch_size, degrade=conditions.degrade):
+        outputs = {name: np.asarray(value) for name, value in model.predict_on_batch(batch["image"]).items()}
+        columns = {
+            "label": batch["label"].numpy()[:, 0].astype(int),
+            "logit": outputs["logit"][:, 0],
+            "score": outputs["score"][:, 0],
+        }
+        if "reconstruction" in outputs:
+            error = np.abs(batch["image"].numpy() - outputs["reconstruction"]).mean(axis=(1, 2, 3))
+            columns["reconstruction_error"] = error
+        maps = None
+        if "attention" in outputs:
+            mask, known = batch["mask"].numpy()[..., 0], batch["mask_weight"].numpy()[:, 0]
+            maps = Maps(outputs["attention"].clip(0, 1), mask, known)
+        yield columns, maps
+
+
+def _looks(model: LAE, manifest: Manifest, conditions: Conditions) -> Iterator[tuple[Columns, Maps]]:
+    """Score images one by one in a view of parts; maps are of the image's own size."""
+    without: list[str] = []
+    columns_of = (manifest.frame["path"], manifest.is_fake, manifest.frame["mask"])
+    for place, (path, is_fake, mask_path) in enumerate(zip(*columns_of, strict=True)):
+        image = read_image(path)
+        seen = look(model, image if conditions.degrade is None else conditions.degrade(image, place))
+        if np.isnan(seen.logit):
+            without.append(f"{path}: shows no face; take it out of the manifest")
+            continue
+        logit = np.array([seen.logit], np.float32)
+        columns = {
+            "label": np.array([int(is_fake)]),
+            "logit": logit,
+            "score": np.asarray(model.calibration(logit)),
+        }
+        height, width = image.shape[:2]
+        attention = cv2.resize(seen.attention, (width, height), interpolation=cv2.INTER_LINEAR)
+        mask = read_mask(mask_path) if mask_path else np.zeros((height, width), np.uint8)
+        known = np.array([not is_fake or bool(mask.any())])
+        yield columns, Maps(attention[None], mask[None], known, _squares(attention, mask, known, model.image_size))
+    if without:
+        raise ProblemsError("images", without)
+
+
+def _squares(attention: np.ndarray, mask: np.ndarray, known: np.ndarray, side: int) -> Maps:
+    """Bring maps of an image to a square; what is forged of it, however small, stays."""
+    small, share = (
+        cv2.resize(values.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        for values in (attention, mask)
+    )
+    forged = share > (0.5 if (share > 0.5).any() else 0.0)
+    return Maps(small.clip(0, 1)[None], forged[None].astype(np.uint8), known)

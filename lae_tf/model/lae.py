@@ -343,7 +343,8 @@ class LAE(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LAE:
-        return super().from_config({"view": "stretched", **ModelConfig.of_older_versions(config)})
+        upgraded: Any = ModelConfig.of_older_versions
+        return super().from_config({"view": "stretched", **upgraded(config)})
 
     def get_compile_config(self) -> dict[str, Any] | None:
         if not getattr(self, "term_means", None):
