@@ -21,6 +21,7 @@ import numpy as np
 from scipy.special import expit
 
 from lae_tf.data.pyramid import Level, Window, pyramid, sampled
+from lae_tf.errors import UsageError
 from lae_tf.model.window_pooling import WindowLogits
 from lae_tf.video.faces import detect
 
@@ -63,6 +64,23 @@ def look(model: LAE, image: np.ndarray, seconds: float | None = None) -> Seen:
         return _at_faces(model, image)
     logit, evidence = model.decide_on_batch(np.asarray(model.preprocessor.resize(image))[None])
     return Seen(float(logit[0]), attention_of(model, whole_map(evidence[0], image.shape[:2], model.view)))
+
+
+def require_whole(model: LAE, what: str) -> None:
+    """Refuse a model that does not take an image as one input.
+
+    Args:
+        model: trained.
+        what: needs it, as the beginning of a sentence.
+
+    Raises:
+        UsageError: the model's view is another.
+    """
+    if model.view not in WHOLE_VIEWS:
+        raise UsageError(
+            f"{what} takes models of the view 'whole'; this one's is '{model.view}'. lae-tf predict and lae-tf "
+            "evaluate take it; for this, train with data.view: whole."
+        )
 
 
 def whole_map(values: np.ndarray, size: Sequence[int], view: str = "whole") -> np.ndarray:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from lae_tf.data.views import require_whole
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
@@ -18,6 +19,7 @@ from lae_tf.explain.methods import CONTROL, Explainer
 from lae_tf.images.files import printable
 from lae_tf.metrics.decision import label_of
 from lae_tf.model.lae import LAE
+from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.predict.images import Prediction, predict_files
 
 FAITHFULNESS = ("faithfulness", "insertion_auc", "deletion_auc")
@@ -88,8 +90,9 @@ def explain_files(
         seed: of noise, ties and the random map.
 
     Raises:
-        UsageError: a method that does not exist.
+        UsageError: a method that does not exist, or a model of another view than the whole.
     """
+    require_whole(model, "lae-tf explain")
     explainer = Explainer(model, methods)
     for index, prediction in enumerate(predict_files(model, list(paths), batch_size=1)):
         yield _explain(explainer, prediction, truth(prediction.path), (seed, index))
@@ -99,7 +102,7 @@ def _explain(explainer: Explainer, prediction: Prediction, truth: Truth, seed: t
     image = prediction.image
     if image is None:
         return Explanation(prediction, truth)
-    mask, mask_error = _mask(truth, explainer.model.image_size)
+    mask, mask_error = _mask(truth, explainer.model.preprocessor)
     maps = explainer.maps(image, seed)
     baseline = blurred(image)
     rng = np.random.default_rng((*seed, 1))  # not the control's, or ties would be broken as it orders them
@@ -117,11 +120,12 @@ def _explain(explainer: Explainer, prediction: Prediction, truth: Truth, seed: t
     )
 
 
-def _mask(truth: Truth, size: int) -> tuple[NDArray[np.uint8] | None, str]:
+def _mask(truth: Truth, preprocessor: Preprocessor) -> tuple[NDArray[np.uint8] | None, str]:
     if not truth.mask:
+        size = preprocessor.image_size
         return (np.zeros((size, size), np.uint8) if truth.label == 0 else None), ""
     try:
-        return load_mask(truth.mask, size), ""
+        return load_mask(truth.mask, preprocessor), ""
     except ImageError as error:
         return None, str(error)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lae_tf.data.views import require_whole
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.export.converters import calibration_images, write_onnx, write_tflite
 from lae_tf.export.model_card import describe_model, write_model_card
@@ -67,6 +68,7 @@ def export_run(
     if target.exists():
         raise UsageError(f"{target} exists already; an export is never overwritten. Choose another --version.")
     model = run.load_model()
+    require_whole(model, "an export, whose graph has one input for an image,")
     with _published(target) as work:
         # assets.extra is where TensorFlow Serving looks for warm-up records and leaves the rest alone.
         extra = work / "assets.extra" if form == "savedmodel" else work

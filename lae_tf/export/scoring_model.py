@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lae_tf.data.views import require_whole
 from lae_tf.errors import UsageError
 from lae_tf.export.exporting import versions
 from lae_tf.export.signatures import write_saved_model
@@ -30,6 +31,7 @@ def saved_model(source: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     if (path / "config.yaml").is_file():
         run = Run.open(path)
         model = run.load_model()
+        require_whole(model, "the scoring of pools")
         with tempfile.TemporaryDirectory(prefix="lae-tf-") as folder:
             write_saved_model(model, Path(folder))
             yield folder, _digest([run.model_path])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from lae_tf.errors import VideoError
+from lae_tf.errors import UsageError, VideoError
 from lae_tf.files.atomic import replacing, write_bytes
 from lae_tf.metrics.decision import label_of, score_text
 from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds, verdict_of
@@ -120,7 +120,10 @@ def predict_video(
 
     Raises:
         VideoError: the video cannot be used, or shows no face.
+        UsageError: the model takes windows.
     """
+    if model.view == "windows":
+        raise UsageError("videos take a run of the view 'whole' or 'faces'; this one's is 'windows'.")
     crops = read_crops(path, selection, track)
     indices, times, scores, attention = [], [], [], []
     without = 0

@@ -8,13 +8,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lae_tf.data.ingestion import decodable
-from lae_tf.data.pipeline import image_dataset
+from lae_tf.data.views import look
 from lae_tf.errors import UsageError
 from lae_tf.files.atomic import building, write_text
-from lae_tf.images.files import write_png
+from lae_tf.images.files import read_image, write_png
 from lae_tf.model.lae import LAE
 from lae_tf.report import panels, plots
 from lae_tf.selection.budget import parse_budget, require_no_mask_share
@@ -119,15 +120,16 @@ def write_selection(path: Path, choice: Choice, files: list[str], strategy: str)
 
 
 def _draw(model: LAE, choice: Choice, files: list[str], folder: Path) -> None:
-    """Write each image's attention as a grey PNG of the model's size, and the contact sheet."""
+    """Write each image's attention as a grey PNG of the image's aspect, and the contact sheet."""
     sheet, captions = [], []
-    rank = 0
-    for images in image_dataset(files, model.preprocessor, 32):
-        attention = np.asarray(model.predict_on_batch(images)["attention"])
-        for image, heat in zip(images.numpy(), attention, strict=True):
-            rank += 1
-            write_png(folder / "attention" / f"{rank:04d}.png", np.rint(255 * heat.clip(0, 1)).astype(np.uint8))
-            if rank <= SHEET_AT_MOST:
-                sheet.append(panels.overlay(image, heat))
-                captions.append(f"{rank}: {choice.utilities[rank - 1]:.2f}")
+    for rank, file in enumerate(files, start=1):
+        image = read_image(file)
+        heat = look(model, image).attention
+        write_png(folder / "attention" / f"{rank:04d}.png", np.rint(255 * heat).astype(np.uint8))
+        if rank <= SHEET_AT_MOST:
+            share = model.image_size / max(image.shape[:2])
+            size = [max(1, round(share * length)) for length in image.shape[1::-1]]
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) / np.float32(255)
+            sheet.append(panels.overlay(small, cv2.resize(heat, size, interpolation=cv2.INTER_AREA)))
+            captions.append(f"{rank}: {choice.utilities[rank - 1]:.2f}")
     (folder / "contact_sheet.png").write_bytes(plots.png(panels.contact_sheet(sheet, captions, SHEET_LEGEND)))

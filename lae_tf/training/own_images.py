@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lae_tf.data.finding import images_below
 from lae_tf.data.ingestion import ingest
-from lae_tf.data.pipeline import image_dataset
+from lae_tf.data.views import look
 from lae_tf.errors import UsageError
 from lae_tf.files.walking import LeftOut
+from lae_tf.images.files import read_image
 from lae_tf.model import load_model
+from lae_tf.model.lae import LAE
 from lae_tf.training.calibrate import threshold_at_fpr
 from lae_tf.training.callbacks import save_model
 from lae_tf.training.run import Run
@@ -72,8 +76,7 @@ def calibrate_on_folder(run: Run, folder: str | os.PathLike[str], rate: float) -
     run.load_model()  # says how to finish a run that is not trained
     with run.locked():
         model = load_model(run.model_path)
-        batches = image_dataset(ingest(files, run.image_cache), model.preprocessor, run.config.data.batch_size)
-        scores = np.concatenate([model.predict_on_batch(batch)["score"][:, 0] for batch in batches])
+        scores = _scores(model, ingest(files, run.image_cache))
         before = float(model.calibration.threshold)
         threshold = threshold_at_fpr(scores, np.zeros(len(scores), int), rate)
         model.calibration.threshold.assign(threshold)
@@ -85,3 +88,13 @@ def calibrate_on_folder(run: Run, folder: str | os.PathLike[str], rate: float) -
         run.write_json("calibration.json", {**decision, "threshold": threshold, "rule": rule, "own_images": own})
     alarms, alarms_before = (float((scores >= level).mean()) for level in (threshold, before))
     return Decision(len(files), threshold, before, alarms, alarms_before, [one.sentence for one in unread])
+
+
+def _scores(model: LAE, files: list[str]) -> np.ndarray:
+    """Return the images' scores in the model's view, float32; a photograph that shows no face has none."""
+    seen = (look(model, read_image(file)) for file in tqdm(files, desc="calibrate", unit=" images", file=sys.stderr))
+    logits = np.array([one.logit for one in seen], np.float32)
+    logits = logits[~np.isnan(logits)]
+    if not len(logits):
+        raise UsageError("none of the images shows a face, and the run's view is 'faces'.")
+    return np.asarray(model.calibration(logits))
