@@ -24,8 +24,10 @@ from lae_tf.forge.methods import generator
 from lae_tf.images.files import read_image, read_mask, write_png
 from lae_tf.video.faces import detect
 
-WINDOWS_PER_LEVEL = (8, 4, 2, 1)
-"""Windows cut from one image for training: of its own resolution, of half of it, and so on; and the whole image."""
+WINDOWS = 6000
+"""Windows cut from all images together, beside the whole of each, as far as the bounds below let it be (ours)."""
+WINDOWS_PER_IMAGE = (16, 256)
+"""Fewest and most windows of one image; half of them of its own resolution, a quarter of half of it, and so on."""
 LEAST_FORGED = 0.005
 """Share of a part that must be forged to make it a fake; one with less of it, but with some, is left out (ours)."""
 _ABOUT_THE_FORGERY = 0.5  # share of a fake's windows
@@ -70,11 +72,14 @@ def cut_parts(manifest: Manifest, view: str, side: int, seed: int, folder: Path)
     columns = list(manifest.frame.columns)
     rows = [dict(zip(columns, row, strict=True)) for row in manifest.frame.itertuples(index=False)]
 
+    fewest, most = WINDOWS_PER_IMAGE
+    windows = _Windows(side, min(most, max(fewest, WINDOWS // len(rows))), seed)
+
     def visit(row: dict[str, str]) -> list[dict[str, str]]:
-        key = _key(row, view, side, seed)
+        key = _key(row, view, windows)
         record = folder / key[:2] / f"{key}.json"
         if not record.is_file():
-            write_text(record, json.dumps(_cut(row, view, (side, seed), record.with_suffix(""))))
+            write_text(record, json.dumps(_cut(row, view, windows, record.with_suffix(""))))
         cells: list[dict[str, str]] = read_json(record)
         files = [{name: part[name] and str(record.parent / part[name]) for name in _FILES} for part in cells]
         return [{**row, **part, **named} for part, named in zip(cells, files, strict=True)]
@@ -93,28 +98,33 @@ def cut_parts(manifest: Manifest, view: str, side: int, seed: int, folder: Path)
 _FILES = ("path", "mask")
 
 
-def _key(row: dict[str, str], view: str, side: int, seed: int) -> str:
+class _Windows(NamedTuple):
+    """How windows are drawn: their side in pixels, how many of an image, and the seed of their places."""
+
+    side: int
+    count: int
+    seed: int
+
+
+def _key(row: dict[str, str], view: str, windows: _Windows) -> str:
     """Return a name for an image's parts that changes when the image, its mask or the way of cutting does."""
     files = [
         (name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in (row["path"], row["mask"]) if name
     ]
-    facts = (files, row["label"], view, side, seed, WINDOWS_PER_LEVEL, LEAST_FORGED)
+    facts = (files, row["label"], view, windows, LEAST_FORGED)
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def _cut(row: dict[str, str], view: str, windows: tuple[int, int], stem: Path) -> list[dict[str, str]]:
-    """Write the parts of an image, and return their cells of the manifest, files by name.
-
-    ``windows`` is their side and the seed of their places.
-    """
-    side, seed = windows
+def _cut(row: dict[str, str], view: str, windows: _Windows, stem: Path) -> list[dict[str, str]]:
+    """Write the parts of an image, and return their cells of the manifest, files by name."""
     is_fake = row["label"] == "fake"
     if view == "windows" and is_fake and not row["mask"]:
         return []
     image = read_image(row["path"])
     mask = read_mask(row["mask"]) * np.uint8(255) if is_fake and row["mask"] else None
-    rng = generator(seed, "parts", Path(row["path"]).name, *map(int, image.shape))
-    parts = _windows(Part(image, mask), side, rng) if view == "windows" else _faces(Part(image, mask), is_fake)
+    rng = generator(windows.seed, "parts", Path(row["path"]).name, *image.shape)
+    whole = Part(image, mask)
+    parts = _cut_windows(whole, windows, rng) if view == "windows" else _cut_faces(whole, is_fake)
     cells: list[dict[str, str]] = []
     for number, part in enumerate(parts):
         forged = 0.0 if part.mask is None else float((part.mask > 0).mean())
@@ -132,18 +142,19 @@ def _cut(row: dict[str, str], view: str, windows: tuple[int, int], stem: Path) -
     return cells
 
 
-def _windows(whole: Part, side: int, rng: np.random.Generator) -> Iterator[Part]:
+def _cut_windows(whole: Part, windows: _Windows, rng: np.random.Generator) -> Iterator[Part]:
     """Draw windows of every level, and give the whole image, made small."""
-    level, number = whole, 0
+    side, wanted, _ = windows
+    level = whole
     while max(level.image.shape[:2]) > side:
-        wanted = WINDOWS_PER_LEVEL[min(number, len(WINDOWS_PER_LEVEL) - 1)]
+        wanted = -(-wanted // 2)
         height, width = level.image.shape[:2]
         for _ in range(min(wanted, math.ceil(_DRAWS_PER_SIZE * height * width / side**2))):
             yield _window(level, side, rng)
         if max(height, width) <= 2 * side:
             break
         smaller = None if level.mask is None else ((halved(level.mask) > 127) * np.uint8(255))
-        level, number = Part(halved(level.image), smaller), number + 1
+        level = Part(halved(level.image), smaller)
     yield level
 
 
@@ -161,7 +172,7 @@ def _window(level: Part, side: int, rng: np.random.Generator) -> Part:
     return Part(level.image[cut], None if level.mask is None else level.mask[cut])
 
 
-def _faces(whole: Part, is_fake: bool) -> Iterator[Part]:
+def _cut_faces(whole: Part, is_fake: bool) -> Iterator[Part]:
     """Give the square around each face; of a fake without a mask the largest alone."""
     boxes = detect(whole.image)
     for box in boxes[:1] if is_fake and whole.mask is None else boxes:

@@ -47,7 +47,8 @@ def test_masks_decide_what_a_window_is_and_a_fake_without_one_gives_none(manifes
         assert marked.shape == read_image(path).shape[:2] and marked.mean() >= LEAST_FORGED
 
 
-def test_windows_are_pixels_of_the_image_and_of_its_halves(manifest, tmp_path):
+def test_windows_are_pixels_of_the_image_and_of_its_halves(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "WINDOWS_PER_IMAGE", (16, 16))
     made = cut_parts(manifest, "windows", SIDE, 0, tmp_path / "cache")
     mine = made.manifest.frame[made.manifest.frame["group"] == "a"]["path"]
     image = read_image(manifest.frame["path"][0])

@@ -50,7 +50,13 @@ def run(manifest, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "windows"
     settings = ["data.view=windows", "data.image_size=32", "data.batch_size=8", "pretrain.epochs=1"]
     settings += ["model.widths=[4,8,8,8]", "model.blocks=0", "model.trunk=none", "calibration.error_rate=0.2"]
-    arguments = ["train", str(manifest), "--output", str(folder), *(part for one in settings for part in ("--set", one))]
+    arguments = [
+        "train",
+        str(manifest),
+        "--output",
+        str(folder),
+        *(part for one in settings for part in ("--set", one)),
+    ]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder
