@@ -102,7 +102,7 @@ class _Windows(NamedTuple):
     """How windows are drawn: their side in pixels, how many of an image, and the seed of their places."""
 
     side: int
-    count: int
+    of_an_image: int
     seed: int
 
 

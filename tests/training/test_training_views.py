@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from tiny_dataset import photograph
 
 from lae_tf.cli.main import cli
 from lae_tf.data.contract import COLUMNS
 from lae_tf.errors import UsageError
 from lae_tf.images.files import write_png
-from tiny_dataset import photograph
 
 SIZE = (70, 110)
 
