@@ -13,7 +13,7 @@ from lae_tf.model import attention as attention_maps
 from lae_tf.model.batches import Batch, check_arrays, to_batch, to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
-from lae_tf.model.experts import build_encoder, train_experts
+from lae_tf.model.experts import build_encoder, features_of, train_experts
 from lae_tf.model.head import build_head
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
 from lae_tf.model.networks import build_decoder
@@ -164,7 +164,11 @@ class LAE(keras.Model):
         return np.asarray(logit)[:, 0], np.asarray(map_logits)
 
     def _decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = tf.cast(self.encoder(to_images(images, self.image_size), training=False), tf.float32)
+        images = to_images(images, self.image_size)
+        if self.hyperparameters.trunk == "none":
+            features = tf.cast(self.encoder(images, training=False), tf.float32)
+        else:
+            features = features_of(self.encoder, images)
         # The map of a linear head is the same in closed form.
         decided = self._decide(features, "grad_cam" if self.hyperparameters.head == "split" else "cam")
         return decided["logit"], decided["map_logits"]

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from lae_tf.errors import LAEError
 from lae_tf.forge.degradations import jpeg
 from lae_tf.model import load_model, trunk_weights
+from lae_tf.model.experts import features_of
 from lae_tf.model.gate import build_gate
 from lae_tf.model.lae import LAE
 from lae_tf.model.trunk import build_trunk
@@ -286,3 +287,16 @@ def test_a_model_of_before_the_trunk_has_none():
     del config["trunk"], config["trunk_weights"]
     old = {**config, "backbone": None, "backbone_weights": None, "backbone_stride": 8}
     assert LAE.from_config(old).hyperparameters.trunk == "none"
+
+
+def test_experts_that_do_not_count_are_not_asked():
+    """Gates open, shut and in between: features are those of the whole encoder."""
+    keras.utils.set_random_seed(0)
+    model = LAE(image_size=32, widths=(4, 6, 8, 8), blocks=0, trunk="efficientnet-lite0", trunk_weights=None)
+    images = np.random.default_rng(0).uniform(0, 1, (5, 32, 32, 3)).astype(np.float32)
+    images[2:] = np.round(images[2:] * 4) / 4
+    evidence = model.encoder.get_layer("gate").get_layer("evidence")
+    kernel, bias = evidence.get_weights()
+    for shift in (-40.0, 0.0, 40.0):
+        evidence.set_weights([kernel, bias + shift])
+        np.testing.assert_allclose(features_of(model.encoder, images), model.encoder(images), atol=5e-4, rtol=1e-3)
