@@ -26,12 +26,14 @@ class Prediction(ScoredImage):
 
     Attributes:
         image: float32 (S, S, 3) in [0, 1], what the model saw; None for a bad file.
-        attention: float32 (S, S) in [0, 1]; None for a bad file.
+        attention: float32 (h, w) in [0, 1], of the whole image, edge to edge; None for a bad file.
+        size: height and width of the upright file in pixels; None for a bad file.
         copies: scores of the degraded copies, in the order of ``COPIES``; empty where none were asked for.
     """
 
     image: np.ndarray | None = None
     attention: np.ndarray | None = None
+    size: tuple[int, int] | None = None
     copies: tuple[float, ...] = ()
 
     def record(self) -> dict[str, object]:
@@ -66,7 +68,8 @@ def _load(model: LAE, with_copies: bool, path: str) -> tuple[Prediction, np.ndar
     except tf.errors.InvalidArgumentError as error:  # one decoder may accept what the other does not
         reason = " ".join(error.message.split())
         return Prediction(path, error=f"{path}: cannot be decoded: {reason}"), np.empty(0)
-    return Prediction(path, image=inputs[0]), np.stack(inputs)
+    height, width = pixels.shape[:2]
+    return Prediction(path, image=inputs[0], size=(height, width)), np.stack(inputs)
 
 
 def _predict(model: LAE, loaded: list[tuple[Prediction, np.ndarray]]) -> Iterator[Prediction]:
