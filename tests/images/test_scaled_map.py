@@ -33,7 +33,7 @@ def test_strips_are_the_whole_enlarged_map(size):
 
 
 def test_a_wide_image_comes_in_several_strips():
-    scaled = ScaledMap(np.arange(6.0).reshape(3, 2) / 5, 10, 100_000)
+    scaled = ScaledMap(np.arange(6.0).reshape(3, 2) / 5, 10, 30_000)
     strips = list(scaled.strips(3))
     assert [rows.start for rows, _ in strips] == [3, 5, 7, 9] and strips[-1][0].stop == 10
     np.testing.assert_array_equal(np.concatenate([strip for _, strip in strips]), scaled.rows(3, 10))
