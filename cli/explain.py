@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lae_tf.cli.evidence import max_side_option
 from lae_tf.cli.inputs import ManifestPath, RunPath, require_images
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
@@ -20,6 +21,8 @@ from lae_tf.cli.quiet import import_tensorflow
 @click.option("-o", "--output", type=OutputPath(file_okay=False), required=True, help="Folder for panels and page.")
 @click.option("--masks", type=click.Path(exists=True, file_okay=False), help="Folder of masks named as the images.")
 @click.option("--manifest", type=ManifestPath(exists=True), help="Manifest that knows the images' labels and masks.")
+@click.option("--overlays", is_flag=True, help="Write each map over its image, too, in the size of the file.")
+@max_side_option("With --overlays: scale them down to this many pixels on the longer side.")
 @click.option("--methods", help="Comma-separated; default: all.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the random control.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -29,6 +32,8 @@ def command(
     output: str,
     masks: str | None,
     manifest: str | None,
+    overlays: bool,
+    max_side: int | None,
     methods: str | None,
     seed: int,
     as_json: bool,
@@ -37,7 +42,8 @@ def command(
 
     PATHS are files, folders or glob patterns. Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam,
     smoothgrad, reconstruction_error, and random as a control. Each is measured by deletion and insertion, and against
-    the mask where it is known. Writes one panel per image, tables and OUTPUT/report.html. A file that cannot be read
+    the mask where it is known. Writes one panel per image, tables and OUTPUT/report.html; with --overlays also
+    OUTPUT/overlays/METHOD/IMAGE.png. A file that cannot be read
     is reported and skipped; the exit code is then 1.
 
     \b
@@ -55,6 +61,8 @@ def command(
 
     if masks and manifest:
         raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
+    if max_side and not overlays:
+        raise UsageError("--max-side is the size of overlays; give --overlays too.")
     require_images(paths, click.get_current_context())
     left_out: list[LeftOut] = []
     files = find_images(paths, left_out)
@@ -84,6 +92,8 @@ def command(
             tqdm.write(f"Skipped: {problem}", file=sys.stderr)
         if not explanation.prediction.error:
             record["panel"] = str(writer.add(explanation))
+            if overlays:
+                record["overlays"] = writer.add_overlays(explanation, max_side)
             record["methods"] = {row["method"]: _numbers(row) for row in explanation.rows()}
         images.append(record)
     if not any("panel" in image for image in images):

@@ -1,4 +1,4 @@
-"""Writes where a model saw a forgery: the attention laid over the image.
+"""Writes where a model saw a forgery: the attention laid over the image, in its own size.
 
 Usage: python examples/explain_an_image.py RUN IMAGE OUTPUT.png
 """
@@ -7,8 +7,8 @@ import sys
 
 import lae_tf
 from lae_tf.images.files import write_png
+from lae_tf.predict.evidence import overlay_on_file
 from lae_tf.predict.images import predict_files
-from lae_tf.report.panels import overlay
 
 
 def main(run: str, image: str, output: str) -> None:
@@ -17,7 +17,7 @@ def main(run: str, image: str, output: str) -> None:
     if prediction.error:
         sys.exit(prediction.error)
     print(f"{prediction.score:.4f} {prediction.label} {image}")
-    write_png(output, overlay(prediction.image, prediction.attention))
+    write_png(output, overlay_on_file(image, prediction.attention))
 
 
 if __name__ == "__main__":

@@ -34,11 +34,13 @@ _OUTLINE = "#56B4E9"
 
 
 def panel(explanation: Explanation) -> Figure:
-    """Draw input, mask and reconstruction, then every map over the image with its numbers.
+    """Draw input, mask and reconstruction, then every map over the image with its numbers, in the shape of the file.
 
     The outline of a known mask lies over input and maps.
     """
     image = np.asarray(explanation.prediction.image)
+    height, width = explanation.prediction.size or image.shape[:2]
+    shape = height / width
     first: list[tuple[str, Any, str]] = [
         ("input", image, ""),
         ("mask", explanation.mask, _mask_note(explanation)),
@@ -46,12 +48,13 @@ def panel(explanation: Explanation) -> Figure:
     ]
     maps = [(TITLES[name], overlay(image, one), _numbers(explanation, name)) for name, one in explanation.maps.items()]
     rows = 1 + -(-len(maps) // _COLUMNS)
-    figure = Figure(figsize=(_COLUMNS * _TILE, rows * (_TILE + 0.45) + 0.2), layout="constrained")
+    tile_height = _TILE * min(max(shape, 0.5), 1.5)
+    figure = Figure(figsize=(_COLUMNS * _TILE, rows * (tile_height + 0.45) + 0.2), layout="constrained")
     grid = figure.subplots(rows, _COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, tile in zip([*grid[0, :3], *grid[1:].flat], [*first, *maps], strict=False):
-        _draw(axes, *tile)
+        _draw(axes, shape, *tile)
         if tile[0] not in ("mask", "reconstruction"):
             _outline(axes, explanation.mask)
     _legend(grid[0, 3], explanation)
@@ -60,16 +63,17 @@ def panel(explanation: Explanation) -> Figure:
 
 
 def example(explanation: Explanation) -> Example:
-    """Return what the panel shows as single images."""
+    """Return what the panel shows as single images, in the shape of the file."""
     image = np.asarray(explanation.prediction.image)
     mask = None if explanation.mask is None else 255 * explanation.mask
+    size = explanation.prediction.size or image.shape[:2]
     shots = [
-        Shot.of(_with_outline(image, explanation.mask), "input"),
-        Shot.of(mask, f"mask\n{_mask_note(explanation)}", "not known"),
-        Shot.of(explanation.reconstruction, "reconstruction"),
+        Shot.of(_shaped(_with_outline(image, explanation.mask), size), "input"),
+        Shot.of(_shaped(mask, size), f"mask\n{_mask_note(explanation)}", "not known"),
+        Shot.of(_shaped(explanation.reconstruction, size), "reconstruction"),
     ]
     for name, one in explanation.maps.items():
-        picture = _with_outline(overlay(image, one), explanation.mask)
+        picture = _shaped(_with_outline(overlay(image, one), explanation.mask), size)
         shots.append(Shot.of(picture, f"{TITLES[name]}\n{_numbers(explanation, name)}"))
     return Example(shots, _title(explanation), printable(explanation.prediction.path))
 
@@ -92,11 +96,20 @@ def _with_outline(image: NDArray, mask: NDArray | None) -> NDArray:
     return picture
 
 
-def _draw(axes: Axes, title: str, picture: NDArray | None, note: str) -> None:
+def _shaped(picture: NDArray | None, size: tuple[int, int]) -> NDArray | None:
+    """Return a picture as wide or as high as it is, in the shape of a file of this height and width."""
+    if picture is None:
+        return None
+    factor = max(picture.shape[:2]) / max(size)
+    height, width = (max(1, round(side * factor)) for side in size)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _draw(axes: Axes, shape: float, title: str, picture: NDArray | None, note: str) -> None:
     axes.set_title(title, fontsize=9, pad=3)
-    axes.set_box_aspect(1)  # also where there is no picture
+    axes.set_box_aspect(shape)  # also where there is no picture
     if picture is not None:
-        axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.text(0.5, -0.04, note, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
 
 

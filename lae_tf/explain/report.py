@@ -15,6 +15,8 @@ from lae_tf.explain.faithfulness import STEPS
 from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, example, panel
 from lae_tf.files.atomic import write_bytes, write_text
+from lae_tf.images.files import write_png
+from lae_tf.predict.evidence import overlay_on_file
 from lae_tf.report.page import Card, Example, Picture, Section, Table, write_report
 from lae_tf.report.plots import COLOURS, GREY, png
 
@@ -44,13 +46,14 @@ _ABOUT = (
 
 
 class ExplanationWriter:
-    """Collects explanations into a folder: ``panels/NAME.png``, ``explanations.csv``, ``summary.csv``, ``report.html``.
+    """Collects explanations into a folder: ``panels/NAME.png``, ``explanations.csv``, ``summary.csv``, ``report.html``,
+    and, where they are wanted, ``overlays/METHOD/NAME.png``.
 
     Panels are written as they come; only numbers and the page's pictures stay in memory.
 
     Args:
         folder: made if it is missing.
-        names: panel name for every path.
+        names: of the pictures, for every path.
     """
 
     def __init__(self, folder: Path, names: Mapping[str, str]):
@@ -70,6 +73,23 @@ class ExplanationWriter:
         if len(self._examples) < EXAMPLES_ON_PAGE:
             self._examples.append(example(explanation))
         return path
+
+    def add_overlays(self, explanation: Explanation, max_side: int | None) -> dict[str, str]:
+        """Write each map over the image of the file, of its own size, and return the files by method.
+
+        Args:
+            explanation: of one image.
+            max_side: longest side of the overlays in pixels; None keeps the size of the file.
+
+        Raises:
+            ImageError: the image cannot be read any more.
+        """
+        path, files = explanation.prediction.path, {}
+        for method, one in explanation.maps.items():
+            file = self.folder / "overlays" / method / self.names[path]
+            write_png(file, overlay_on_file(path, one, max_side))
+            files[method] = str(file)
+        return files
 
     def finish(self, title: str, provenance: Mapping[str, str]) -> pd.DataFrame:
         """Write tables and page; return the summary, one row per method."""

@@ -104,7 +104,10 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray, durable: bool = False) -> None:
-    """Write uint8 (H, W, 3) or (H, W) losslessly, and otherwise as :func:`lae_tf.files.atomic.write_bytes`."""
+    """Write uint8 (H, W, 3) or (H, W), or uint16 (H, W), losslessly.
+
+    Otherwise as :func:`lae_tf.files.atomic.write_bytes`.
+    """
     write_bytes(path, _encode_png(Image.fromarray(array)), durable)
 
 

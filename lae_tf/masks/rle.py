@@ -152,6 +152,24 @@ def decode_coco(counts: Sequence[int] | str, height: int, width: int) -> np.ndar
     return np.repeat(values, np.array(numbers, dtype=np.int64)).reshape(height, width, order="F")
 
 
+def compress(counts: Sequence[int]) -> str:
+    """Return COCO's compressed text of the lengths of runs: a tenth of the list, and what COCO's own tools write.
+
+    See :func:`_decompress` for the code.
+    """
+    characters: list[str] = []
+    for position, count in enumerate(counts):
+        number = count - counts[position - 2] if position > 2 else count
+        more = True
+        while more:
+            digit = number & 31
+            number >>= 5
+            # The last digit must carry the sign in its highest bit.
+            more = number != (-1 if digit & 16 else 0)
+            characters.append(chr(48 + digit + 32 * more))
+    return "".join(characters)
+
+
 def _decompress(text: str) -> list[int]:
     """Return the counts of compressed COCO text.
 

@@ -27,14 +27,14 @@ class Prediction(ScoredImage):
     """What the model says of one file, and what it saw.
 
     Attributes:
-        size: height and width of the upright image in pixels; (0, 0) for a bad file.
+        size: height and width of the upright image in pixels; None for a bad file.
         image: float32 (S, S, 3) in [0, 1], the whole image as a model sees it; None for a bad file.
         attention: float32 (h, w) in [0, 1], of the whole image at any resolution, with its aspect; None for a bad
             file.
         copies: scores of the degraded copies, in the order of ``COPIES``; empty where none were asked for.
     """
 
-    size: tuple[int, int] = (0, 0)
+    size: tuple[int, int] | None = None
     image: np.ndarray | None = None
     attention: np.ndarray | None = None
     copies: tuple[float, ...] = ()
@@ -89,7 +89,8 @@ def _load(model: LAE, with_copies: bool, path: str) -> _Loaded:
         reason = " ".join(error.message.split())
         return _Loaded(Prediction(path, error=f"{path}: cannot be decoded: {reason}"), [])
     images = [pixels, *(degraded_copies(pixels) if with_copies else ())]
-    known = Prediction(path, size=pixels.shape[:2], image=model.preprocessor.resize(pixels).numpy())
+    height, width = pixels.shape[:2]
+    known = Prediction(path, size=(height, width), image=model.preprocessor.resize(pixels).numpy())
     if model.view not in WHOLE_VIEWS:
         return _Loaded(known, images)
     return _Loaded(known, [np.asarray(known.image), *(model.preprocessor.resize(copy).numpy() for copy in images[1:])])
@@ -105,7 +106,7 @@ def _predict(model: LAE, loaded: list[_Loaded]) -> Iterator[Prediction]:
             yield known
             continue
         rows = slice(position, position + len(images))
-        attention = whole_map(np.asarray(outputs["attention"][position]), known.size, model.view)
+        attention = whole_map(np.asarray(outputs["attention"][position]), known.size or (1, 1), model.view)
         yield _judged(model, known, (outputs["score"][rows, 0], float(outputs["logit"][position, 0])), attention)
         position += len(images)
 
@@ -116,7 +117,9 @@ def _look(model: LAE, file: _Loaded, seconds: float | None) -> Prediction:
         return file.known
     seen = [look(model, one, seconds) for one in file.images]
     if np.isnan(seen[0].logit):
-        return Prediction(file.known.path, error=f"{file.known.path}: shows no face; --view whole takes all of it")
+        return Prediction(
+            file.known.path, error=f"{file.known.path}: shows no face; --whole scores images without faces"
+        )
     scores = np.asarray(model.calibration(np.array([one.logit for one in seen], np.float32)))
     return _judged(model, file.known, (scores, seen[0].logit), seen[0].attention)
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import ArrayLike, NDArray
 
 from lae_tf.errors import LAEError
+from lae_tf.images.scaled_map import ScaledMap
 from lae_tf.report.plots import INK
 
 # Sequential, perceptually uniform and readable without red-green vision.
@@ -43,6 +44,22 @@ def overlay(image: ArrayLike, attention: ArrayLike) -> NDArray[np.uint8]:
     alpha = STRONGEST_OVERLAY * heat[..., None]
     blended = (1 - alpha) * luminance[..., None] + alpha * matplotlib.colormaps[HEATMAP](heat)[..., :3]
     return np.round(blended * 255).astype(np.uint8)
+
+
+def overlay_at_size(image: NDArray[np.uint8], attention: ArrayLike) -> NDArray[np.uint8]:
+    """Lay a map of any resolution over an image of any size, as :func:`overlay` does, a few rows at a time.
+
+    Args:
+        image: uint8 (H, W, 3).
+        attention: (h, w), float in [0, 1], of the whole image.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    drawn = np.empty_like(image)
+    for rows, heat in ScaledMap(attention, *image.shape[:2]).strips():
+        drawn[rows] = overlay(image[rows] / np.float32(255), heat)
+    return drawn
 
 
 def heat_colours(steps: int = 9) -> list[str]:

@@ -5,10 +5,13 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import zlib
 from collections import Counter
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +19,7 @@ from PIL import Image
 from lae_tf.data.finding import find_images
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
-from lae_tf.images.files import read_image
+from lae_tf.images.files import read_image, read_mask
 from lae_tf.metrics.decision import label_of
 from lae_tf.metrics.verdict import verdict_of
 from lae_tf.predict.heatmap_names import heatmap_names
@@ -200,7 +203,8 @@ def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, 
     assert "damaged.png" in err and "Traceback" not in err
     records = [json.loads(line) for line in out.splitlines()]
     assert len(records) == 11 and set(records[-1]) == {"path", "error"}
-    assert set(records[0]) == {"path", "score", "label", "verdict", "logit", "threshold", "threshold_from", "heatmap"}
+    decision = {"path", "score", "label", "verdict", "logit", "threshold", "threshold_from"}
+    assert set(records[0]) == {*decision, "width", "height", "regions", "heatmap"}
     assert {(record["threshold"], record["threshold_from"]) for record in records[:-1]} == {(0.5, "model")}
     for record in records[:-1]:
         with Image.open(record["heatmap"]) as picture:
@@ -210,8 +214,78 @@ def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, 
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [record["path"] for record in records]
     assert [row["verdict"] for row in rows[:-1]] == [record["verdict"] for record in records[:-1]]
+    assert [int(row["regions"]) for row in rows[:-1]] == [len(record["regions"]) for record in records[:-1]]
     assert float(rows[0]["score"]) == records[0]["score"] and rows[-1]["error"] == records[-1]["error"]
     assert [path.name for path in table.parent.iterdir()] == ["scores.csv"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A photograph of 400 x 300 pixels, one turned by its EXIF tag, and one of 50 x 70 with alpha."""
+    folder = tmp_path_factory.mktemp("shapes")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize((400, 300))
+    photo.save(folder / "flat.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "turned.jpg", exif=exif)
+    photo.crop((0, 0, 50, 70)).convert("RGBA").save(folder / "clear.png")
+    return folder
+
+
+SIZES = {"clear": (50, 70), "flat": (400, 300), "turned": (300, 400)}
+
+
+def test_evidence_has_the_size_and_shape_of_the_file(trained_run, model, shapes, tmp_path):
+    """In a process of its own, as users start it."""
+    places = {name: tmp_path / name for name in ("heatmaps", "masks", "maps", "found.coco.json")}
+    options = ["--heatmaps", "--masks", "--maps", "--regions"]
+    words = [word for pair in zip(options, places.values(), strict=True) for word in pair]
+    command = [sys.executable, "-m", "lae_tf.cli.main", "predict", trained_run.path, shapes, "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    records = {Path(record["path"]).stem: record for record in map(json.loads, done.stdout.splitlines())}
+    found = {Path(one.path).stem: one for one in predict_files(model, find_images([str(shapes)]))}
+    for name, (width, height) in SIZES.items():
+        record, attention = records[name], found[name].attention
+        assert (record["width"], record["height"]) == (width, height) == found[name].size[::-1]
+        assert read_image(record["heatmap"]).shape == (height, width, 3)
+        mask = read_mask(record["mask"])
+        scaled = cv2.resize(attention, (width, height))
+        assert (
+            mask.shape == (height, width)
+            and (mask[abs(scaled - 0.5) > 0.01] == (scaled > 0.5)[abs(scaled - 0.5) > 0.01]).all()
+        )
+        with Image.open(record["map"]) as stored:
+            np.testing.assert_allclose(np.asarray(stored) / 65535, attention, atol=1e-3)
+        assert sum(region["area"] for region in record["regions"]) <= mask.sum()
+    images = json.loads(places["found.coco.json"].read_text())["images"]
+    assert {Path(one["file_name"]).stem: (one["width"], one["height"]) for one in images} == SIZES
+
+
+def test_heatmaps_are_scaled_down_on_request(trained_run, shapes, tmp_path, lae_tf_command):
+    arguments = ("predict", trained_run.path, shapes, "--max-side", "100")
+    code, _, err = lae_tf_command(*arguments)
+    assert code == 2 and "--max-side is the size of heatmaps" in err
+    assert lae_tf_command(*arguments, "--heatmaps", tmp_path)[0] == 0
+    sizes = {path.stem: read_image(path).shape[1::-1] for path in tmp_path.iterdir()}
+    assert sizes == {"clear": (50, 70), "flat": (100, 75), "turned": (75, 100)}
+
+
+def test_regions_name_their_format(trained_run, shapes, tmp_path, lae_tf_command):
+    code, _, err = lae_tf_command("predict", trained_run.path, shapes, "--regions", tmp_path / "found.xml")
+    assert code == 2 and "found.xml: expected a name that ends in .json, .csv or .coco.json" in err
+
+
+@pytest.mark.parametrize("option", ["--masks", "--maps", "--regions"])
+def test_a_server_gives_no_evidence_but_heatmaps(shapes, tmp_path, lae_tf_command, option):
+    place = tmp_path / "found.csv"
+    code, _, err = lae_tf_command("predict", "--server", "http://127.0.0.1:1", shapes, option, place)
+    assert code == 2 and f"{option} needs the attention itself" in err and "name a RUN" in err
+    code, _, err = lae_tf_command(
+        "predict", "--server", "http://127.0.0.1:1", shapes, "--heatmaps", tmp_path, "--max-side", "99"
+    )
+    assert code == 2 and "--max-side needs" in err
 
 
 def test_copies(trained_run, model, photos, tmp_path, lae_tf_command):
@@ -295,6 +369,8 @@ def test_options_for_videos_are_refused_for_images(trained_run, photos, lae_tf_c
     [
         (["RUN", "clip.mp4", "--csv", "x.csv"], "--csv is for images; these are videos"),
         (["RUN", "clip.mp4", "--heatmaps", "h"], "--heatmaps is for images"),
+        (["RUN", "clip.mp4", "--masks", "h"], "--masks is for images"),
+        (["RUN", "clip.mp4", "--regions", "x.csv"], "--regions is for images"),
         (["RUN", "clip.mp4", "--copies"], "--copies is for images"),
         (["--server", "http://127.0.0.1:1", "clip.mp4"], "--server scores images"),
     ],

@@ -164,6 +164,26 @@ def test_masks_from_a_folder(trained_run, chosen, tmp_path, lae_tf_command):
     assert second["methods"]["random"]["pixel_auroc"] is None and second["panel"]
 
 
+def test_overlays_and_panels_have_the_shape_of_the_file(trained_run, chosen, tmp_path, lae_tf_command):
+    with Image.open(chosen[0]) as picture:
+        picture.convert("RGB").resize((120, 60)).save(tmp_path / "wide.png")
+        picture.convert("RGB").resize((60, 120)).save(tmp_path / "tall.png")
+    arguments = ["explain", trained_run.path, tmp_path / "tall.png", tmp_path / "wide.png", "-o", tmp_path / "o"]
+    arguments += ["--methods", "attention,random", "--max-side", "100"]
+    code, _, err = lae_tf_command(*arguments)
+    assert code == 2 and "give --overlays too" in err
+    code, out, _ = lae_tf_command(*arguments, "--overlays", "--json")
+    images = json.loads(out)["images"]
+    assert code == 0 and [set(image["overlays"]) for image in images] == [{"attention", "random"}] * 2
+    for image, size in zip(images, [(50, 100), (100, 50)], strict=True):
+        for method, file in image["overlays"].items():
+            assert Path(file) == tmp_path / "o" / "overlays" / method / Path(image["path"]).name
+            with Image.open(file) as picture:
+                assert picture.size == size
+    heights = [Image.open(image["panel"]).height for image in images]
+    assert heights[0] > 1.5 * heights[1]
+
+
 def test_a_table_for_people(trained_run, chosen, tmp_path, lae_tf_command):
     # On Linux a name is bytes; one that is no text is explained all the same.
     odd = (

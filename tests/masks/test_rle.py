@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as cocotools
 
-from lae_tf.masks.rle import RLEError, decode_brush, decode_coco, encode_brush, encode_coco
+from lae_tf.masks.rle import RLEError, compress, decode_brush, decode_coco, encode_brush, encode_coco
 
 masks = st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 1))
@@ -139,3 +139,16 @@ def test_brush_of_the_upstream_encoder():
     np.testing.assert_array_equal(decode_brush(upstream, 3, 5), mask)
     # Upstream pads with a whole byte where ours ends.
     assert encode_brush(np.array(mask)) == upstream[:-1]
+
+
+@given(masks)
+def test_compressed_text_is_that_of_cocos_own_tools(mask):
+    code = encode_coco(mask)
+    text = compress(code["counts"])
+    assert text == cocotools.encode(np.asfortranarray(mask))["counts"].decode()
+    np.testing.assert_array_equal(decode_coco(text, *mask.shape), mask)
+
+
+def test_compressed_text_by_hand():
+    # 5; 1 + 32 with more to follow, then 1; 16 needs a second digit for its sign; 1 - 33 = -32: 0 and -1.
+    assert compress([5, 33, 16, 1]) == "".join(map(chr, (53, 48 + 33, 49, 48 + 48, 48, 48 + 32, 48 + 31)))

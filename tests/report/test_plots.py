@@ -12,7 +12,7 @@ from sklearn.metrics import auc, roc_auc_score
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.examples import Look, example
 from lae_tf.metrics.detection import Interval
-from lae_tf.report.panels import contact_sheet, overlay
+from lae_tf.report.panels import contact_sheet, overlay, overlay_at_size
 from lae_tf.report.plots import (
     bars_with_intervals,
     data_uri,
@@ -164,6 +164,14 @@ def test_overlay():
     luminance = drawn[0] @ [0.299, 0.587, 0.114]
     assert (np.diff(luminance[2:]) > 0).all()
     np.testing.assert_array_equal(overlay(image[..., :1], attention[..., None]), drawn)
+
+
+def test_overlay_at_size_is_the_overlay_of_the_enlarged_map():
+    image = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    before = image.copy()
+    drawn = overlay_at_size(image, np.array([[0.0, 1.0]]))
+    np.testing.assert_array_equal(drawn, overlay(image / np.float32(255), np.tile([0, 0.25, 0.75, 1], (6, 1))))
+    np.testing.assert_array_equal(image, before)
 
 
 @pytest.mark.parametrize(
