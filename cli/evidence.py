@@ -28,8 +28,8 @@ def evidence_options(command: Callable) -> Callable:
         click.option(
             "--heatmaps",
             type=OutputPath(file_okay=False),
-            help="Write each image with its attention here, as PNG of its own size: grey, where there is any violet to "
-            "yellow.",
+            help="Write each image with its attention here, as PNG of its own size (with --server of the model's): "
+            "grey, where there is any violet to yellow.",
         ),
         max_side_option("With --heatmaps: scale them down to this many pixels on the longer side."),
         click.option(

@@ -43,8 +43,7 @@ def command(
     PATHS are files, folders or glob patterns. Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam,
     smoothgrad, reconstruction_error, and random as a control. Each is measured by deletion and insertion, and against
     the mask where it is known. Writes one panel per image, tables and OUTPUT/report.html; with --overlays also
-    OUTPUT/overlays/METHOD/IMAGE.png. A file that cannot be read
-    is reported and skipped; the exit code is then 1.
+    OUTPUT/overlays/METHOD/IMAGE.png. A file that cannot be read is reported and skipped; the exit code is then 1.
 
     \b
     Example:
