@@ -102,6 +102,22 @@ def whole_map(values: np.ndarray, size: Sequence[int], view: str = "whole") -> n
     return sampled(values, *square_places(rows, columns, size, side, view))
 
 
+def without_mirrors(values: np.ndarray, size: Sequence[int], view: str = "whole") -> np.ndarray:
+    """Return the rows and columns of a square that show the image itself; arguments are those of :func:`whole_map`.
+
+    Args:
+        values: (S, S) or (S, S, C), in the place of a model's input.
+        size: height and width of the image.
+        view: of the model; ``stretched`` ones have no mirrors.
+    """
+    if view == "stretched":
+        return values
+    side = len(values)
+    lengths = [max(1, round(side * length / max(size))) for length in size]
+    rows, columns = (slice((side - length) // 2, (side - length) // 2 + length) for length in lengths)
+    return values[rows, columns]
+
+
 def square_places(
     rows: np.ndarray, columns: np.ndarray, size: Sequence[int], side: int, view: str = "whole"
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lae_tf.data.views import require_whole
+from lae_tf.data.views import require_whole, without_mirrors
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
@@ -32,11 +32,11 @@ class Explanation:
     Attributes:
         prediction: of the file.
         truth: what is known of it.
-        reconstruction: float32 (S, S, 3) in [0, 1].
-        mask: uint8 (S, S) in {0, 1}; None where it is not known. Zeros for an image known to be real.
+        reconstruction: float32 (h, w, 3) in [0, 1], the input without its mirrors, as masks and maps.
+        mask: uint8 (h, w) in {0, 1}; None where it is not known. Zeros for an image known to be real.
         mask_error: empty, or why the mask could not be read.
         baseline_score: P(fake) of the blurred copy, where deletion ends and insertion starts.
-        maps: by method, float32 (S, S) in [0, 1].
+        maps: by method, float32 (h, w) in [0, 1].
         faithfulness: by method.
         agreement: by method the values of ``AGREEMENT``; empty unless a forged region is known.
     """
@@ -106,16 +106,23 @@ def _explain(explainer: Explainer, prediction: Prediction, truth: Truth, seed: t
     maps = explainer.maps(image, seed)
     baseline = blurred(image)
     rng = np.random.default_rng((*seed, 1))  # not the control's, or ties would be broken as it orders them
+    faithfulness = {name: measure(explainer.score, image, baseline, one, rng) for name, one in maps.items()}
+
+    def shown(values: NDArray) -> NDArray:
+        return without_mirrors(values, prediction.size or image.shape[:2], explainer.model.view)
+
+    maps = {name: shown(one) for name, one in maps.items()}
+    mask = None if mask is None else shown(mask)
     forged = mask is not None and mask.any()
     return Explanation(
-        prediction,
+        replace(prediction, image=shown(image)),
         truth,
-        reconstruction=explainer.model.predict_on_batch(image[None])["reconstruction"][0],
+        reconstruction=shown(explainer.model.predict_on_batch(image[None])["reconstruction"][0]),
         mask=mask,
         mask_error=mask_error,
         baseline_score=float(explainer.score(baseline[None])[0]),
         maps=maps,
-        faithfulness={name: measure(explainer.score, image, baseline, one, rng) for name, one in maps.items()},
+        faithfulness=faithfulness,
         agreement={name: agreement(one, mask) for name, one in maps.items()} if mask is not None and forged else {},
     )
 

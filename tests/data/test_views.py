@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lae_tf.data import views
-from lae_tf.data.views import look, look_in_windows, require_whole, whole_map
+from lae_tf.data.views import look, look_in_windows, require_whole, whole_map, without_mirrors
 from lae_tf.errors import UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
@@ -79,6 +79,13 @@ def test_a_map_of_the_whole_loses_its_mirrors():
     assert (whole_map(values, (100, 200)) == 1).all()
     assert whole_map(values, (200, 100)).shape == (32, 16)
     assert whole_map(values, (7, 7)) is values
+
+
+def test_mirrors_are_cut_off_exactly():
+    square = np.arange(32 * 32).reshape(32, 32)
+    assert (without_mirrors(square, (100, 200)) == square[8:24]).all()
+    assert (without_mirrors(square, (32, 5)) == square[:, 13:18]).all()
+    assert without_mirrors(square, (100, 200), "stretched") is square
 
 
 def test_a_stretched_map_is_given_the_aspect_back():
