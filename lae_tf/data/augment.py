@@ -16,8 +16,8 @@ from lae_tf.runtime.graph_calls import call_python
 BLUR_LEVELS = 4
 
 
-def augment(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tuple[Any, Any]:
-    """Augment one image with its mask.
+def augment(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tuple[Any, Any, Any]:
+    """Augment one image with its mask, and tell whether its pixels still are as they were stored.
 
     Geometry moves both; everything else changes the image alone. Draws are stateless: the same seed gives
     the same result, whatever ran before.
@@ -27,25 +27,36 @@ def augment(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentC
         mask: float32 (S, S, 1) in {0, 1}; stays binary.
         seed: int32 or int64 (2,).
         config: probabilities and ranges.
+
+    Returns:
+        Image and mask as they came, and a bool: False where the image was resampled, blurred, given noise or
+        compressed. Flips and colour leave what was stored.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 6))
+    harm = [tf.constant(False)]
     if config.flip or config.geometry:
-        image, mask = _move(image, mask, seeds[0], config)
+        image, mask, resampled = _move(image, mask, seeds[0], config)
+        harm.append(resampled)
     if config.colour:
-        image = _sometimes(config.colour, seeds[1], image, lambda x, s: _colour(x, s, config.colour_strength))
+        image, _ = _sometimes(config.colour, seeds[1], image, lambda x, s: _colour(x, s, config.colour_strength))
     if config.blur:
-        image = _sometimes(config.blur, seeds[2], image, lambda x, s: _blur(x, s, config.blur_sigma))
+        image, blurred = _sometimes(config.blur, seeds[2], image, lambda x, s: _blur(x, s, config.blur_sigma))
+        harm.append(blurred)
     if config.noise:
-        image = _sometimes(config.noise, seeds[3], image, lambda x, s: _noise(x, s, config.noise_sigma))
+        image, noisy = _sometimes(config.noise, seeds[3], image, lambda x, s: _noise(x, s, config.noise_sigma))
+        harm.append(noisy)
     image = tf.clip_by_value(image, 0.0, 1.0)
     if config.jpeg:
         low, high = config.jpeg_quality
-        image = _sometimes(config.jpeg, seeds[4], image, lambda x, s: _jpeg(x, s, low, high))
-    return image, mask
+        image, compressed = _sometimes(config.jpeg, seeds[4], image, lambda x, s: _jpeg(x, s, low, high))
+        harm.append(compressed)
+    return image, mask, ~tf.reduce_any(tf.stack(harm))
 
 
-def degrade(image: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """Return what may have become of one augmented image on its way: itself, or laundered in whole levels of 255.
+def degrade(image: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tuple[Any, Any]:
+    """Return what may have become of one augmented image on its way, and whether anything has.
+
+    It is the image itself, or laundered in whole levels of 255.
 
     Args:
         image: float32 (S, S, 3) in [0, 1].
@@ -53,7 +64,7 @@ def degrade(image: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tens
         config: the probability.
     """
     if not config.degrade:
-        return image
+        return image, tf.constant(False)
     return _sometimes(config.degrade, tf.random.experimental.stateless_fold_in(seed, 6), image, _launder)
 
 
@@ -61,14 +72,15 @@ def _uniform(seed: tf.Tensor, low: float, high: float, shape: tuple[int, ...] = 
     return tf.random.stateless_uniform(shape, seed, low, high)
 
 
-def _sometimes(probability: float, seed: tf.Tensor, image: tf.Tensor, change: Any) -> tf.Tensor:
+def _sometimes(probability: float, seed: tf.Tensor, image: tf.Tensor, change: Any) -> tuple[Any, Any]:
     decide, inner = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    changed = tf.cond(_uniform(decide, 0.0, 1.0) < probability, lambda: change(image, inner), lambda: image)
-    return tf.ensure_shape(changed, image.shape)
+    happens = _uniform(decide, 0.0, 1.0) < probability
+    changed = tf.cond(happens, lambda: change(image, inner), lambda: image)
+    return tf.ensure_shape(changed, image.shape), happens
 
 
-def _move(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tuple[Any, Any]:
-    """Flip, rotate, shift and crop in one resampling, bilinear for the image and nearest for the mask."""
+def _move(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tuple[Any, Any, Any]:
+    """Flip, rotate, shift, crop in one resampling, bilinear for the image, nearest for the mask; tell if there was."""
     size = tf.cast(tf.shape(image)[0], tf.float32)
     draws = tf.unstack(_uniform(seed, 0.0, 1.0, (6,)))
     flipped = draws[0] < config.flip
@@ -87,7 +99,7 @@ def _move(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, config: AugmentCon
 
     # A flip alone moves pixels without resampling them, which would blur the traces that count.
     still = tf.cond(flipped, mirror, lambda: (image, mask))
-    return tf.cond(moved > 0, resample, lambda: still)
+    return *tf.cond(moved > 0, resample, lambda: still), moved > 0
 
 
 def affine_transform(size: Any, angle: Any, scale: Any, shift_x: Any, shift_y: Any, flipped: Any) -> tf.Tensor:

@@ -8,6 +8,8 @@ A batch is a dict with fixed keys:
 ``mask``         float32 (B, S, S, 1)      {0, 1}; zeros where it is not known, which ``mask_weight`` tells
 ``mask_weight``  float32 (B, 1)            1 for annotated fakes and for real images, 0 for unlabelled fakes
 ``degraded``     float32 (B, S, S, 3)      in training: what may have become of ``image`` on its way
+``stored``       float32 (B, 1)            in training: 1 where ``degraded`` has the pixels that were stored, but for a
+                                           flip and colour; 0 where it was laundered, resampled, blurred and so on
 ===============  ========================  ===============================================================
 """
 
@@ -80,8 +82,10 @@ def training_dataset(
         if visits.forges:
             path = columns["path"][visit.donor]
             example = tf.cond(visit.forged, lambda: _forge(example, path, visit.draw, preprocessor), lambda: example)
-        example["image"], example["mask"] = augment(example["image"], example["mask"], visit.look, augmentation)
-        example["degraded"] = degrade(example["image"], visit.look, augmentation)
+        image, mask, untouched = augment(example["image"], example["mask"], visit.look, augmentation)
+        degraded, laundered = degrade(image, visit.look, augmentation)
+        stored = tf.cast(untouched & ~laundered, tf.float32)[None]
+        example.update(image=image, mask=mask, degraded=degraded, stored=stored)
         return _known_if_marked(example)
 
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

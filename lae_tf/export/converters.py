@@ -20,9 +20,10 @@ from lae_tf.training.run import Run
 from lae_tf.training.training_data import training_manifest
 
 CALIBRATION_IMAGES = 128
-# What stands around the convolutions: residuals of a few grey levels and their correlation, deviations from a mean, and
-# the pooling of exponentials, lose in 8 bits what decides.
+# What stands around the convolutions: residuals of a few grey levels, their correlation and statistics, deviations from
+# a mean, and the pooling of exponentials, lose in 8 bits what decides.
 _FLOAT_OPERATIONS = (
+    "ABS",
     "ADD",
     "ARG_MAX",
     "CONCATENATION",
@@ -31,6 +32,7 @@ _FLOAT_OPERATIONS = (
     "EXP",
     "FULLY_CONNECTED",
     "GATHER",
+    "LESS",
     "LOG",
     "LOGISTIC",
     "MAXIMUM",
@@ -38,6 +40,7 @@ _FLOAT_OPERATIONS = (
     "MINIMUM",
     "MIRROR_PAD",
     "MUL",
+    "PACK",
     "PAD",
     "REDUCE_MAX",
     "RESHAPE",

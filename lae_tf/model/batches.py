@@ -6,6 +6,8 @@ labels                       (B,) or (B, 1), 1 = fake, 0 = real; bool, integers 
 masks                        (B, S, S) or (B, S, S, 1), 1 = forged, 0 = not; bool, integers or floats
 mask weights                 (B,) or (B, 1), 1 = the mask is known, 0 = it is not
 degraded                     as images: what may have become of them on their way; for training alone
+stored                       (B,) or (B, 1), 1 = ``degraded`` has the pixels that were stored, 0 = not; for training
+                             alone, and where it is missing, what equals its image was stored
 ===========================  ==================================================================================
 
 They come as ``x`` and ``y``, where ``y`` is the labels, a pair (labels, masks), or a dict of ``label`` and ``mask``;
@@ -23,10 +25,13 @@ import numpy as np
 import tensorflow as tf
 
 Batch = dict[str, tf.Tensor]
-"""``image``, ``label``, ``mask`` and ``mask_weight``, as ``lae_tf.data.pipeline`` describes them, and ``degraded``."""
+"""``image``, ``label``, ``mask`` and ``mask_weight``, as ``lae_tf.data.pipeline`` describes them, and what of
+``degraded`` and ``stored`` there is."""
 
 KEYS = ("image", "label", "mask", "mask_weight")
+_TRAINING = ("degraded", "stored")
 _IMAGES = ("image", "degraded")
+_COLUMNS = ("label", "mask_weight", "stored")
 
 _ROUNDING = 1e-3
 _ROWS = 256  # of arrays that are looked at together, however large they are
@@ -46,6 +51,7 @@ _RANGES = {
     ),
     "label": "labels hold values other than 0 (real) and 1 (fake).",
     "mask": "masks hold values other than 0 and 1 (forged); divide those up to 255 by 255.",
+    "stored": "stored holds values other than 0 (degraded) and 1 (as it was stored).",
     "mask_weight": "mask weights hold values outside [0, 1].",
     "real": "masks mark pixels of real images; a real image has nothing forged, or its label is wrong.",
 }
@@ -99,6 +105,8 @@ def to_batch(data: Any, image_size: int) -> Batch:
         batch = {"image": images, "label": label, "mask": mask, "mask_weight": known}
     if "degraded" in parts:
         batch["degraded"] = to_images(parts["degraded"], image_size)
+    if "stored" in parts:
+        batch["stored"] = _column(parts["stored"], "stored")
     # The pipeline's own batches are right by construction.
     return batch if set(KEYS) <= set(parts) else _checked(batch)
 
@@ -164,7 +172,7 @@ def _parts(x: Any, y: Any) -> dict[str, Any]:
     else:
         given = {} if y is None else {"label": y}
     twice = sorted(set(parts) & set(given))
-    unknown = sorted(map(str, (set(parts) | set(given)) - {*KEYS, "degraded"}))
+    unknown = sorted(map(str, (set(parts) | set(given)) - {*KEYS, *_TRAINING}))
     if twice or unknown:
         what = f"{twice} in x and in y too" if twice else f"the unknown keys {unknown}"
         raise ValueError(f"{_EXPECTED} Found {what}.")
@@ -214,7 +222,7 @@ def _check_shape(name: str, shape: Any, size: int) -> None:
     if name == "mask" and not any(map(shape.is_compatible_with, ((None, size, size), (None, size, size, 1)))):
         remedy = "resize them like the images, but by nearest neighbour"
         raise ValueError(f"masks are of shape {shown}; this model takes [N, {size}, {size}, 1]: {remedy}.")
-    if name in ("label", "mask_weight") and not any(map(shape.is_compatible_with, ((None,), (None, 1)))):
+    if name in _COLUMNS and not any(map(shape.is_compatible_with, ((None,), (None, 1)))):
         raise ValueError(f"{name} is of shape {shown}; expected [N] or [N, 1], one number an image.")
 
 

@@ -59,18 +59,20 @@ def train_experts(encoder: keras.Model, batch: Batch) -> tuple[Batch, tf.Tensor,
     Args:
         encoder: of :func:`build_encoder`, with a trunk.
         batch: of B images, with ``degraded``, what may have become of ``image``; where it is missing, nothing has.
+            ``stored`` tells which of these the gate shall take for images as they were stored; where it is missing,
+            those that equal ``image``.
 
     Returns:
         The batch of 2 B images that the experts saw, the fine one's first; their features (2 B, h, w, C); and the
         gate's cross-entropy, a scalar.
     """
-    stored, degraded = batch["image"], batch.get("degraded", batch["image"])
+    images, degraded = batch["image"], batch.get("degraded", batch["image"])
     fine, robust, gate = (encoder.get_layer(name) for name in ("fine", "robust", "gate"))
-    features = tf.concat([fine(stored, training=True), robust(degraded, training=True)], axis=0)
-    untouched = tf.cast(tf.reduce_all(tf.equal(stored, degraded), axis=(1, 2, 3)), tf.float32)[:, None]
-    loss = gate_loss(untouched, gate(degraded, training=True))
+    features = tf.concat([fine(images, training=True), robust(degraded, training=True)], axis=0)
+    equal = tf.reduce_all(tf.equal(images, degraded), axis=(1, 2, 3))[:, None]
+    loss = gate_loss(batch.get("stored", tf.cast(equal, tf.float32)), gate(degraded, training=True))
     known: dict[str, Any] = {name: tf.concat([part, part], axis=0) for name, part in batch.items()}
-    return {**known, "image": tf.concat([stored, degraded], axis=0)}, features, loss
+    return {**known, "image": tf.concat([images, degraded], axis=0)}, features, loss
 
 
 NEGLIGIBLE = 1e-4

@@ -47,7 +47,8 @@ class LAE(keras.Model):
 
     Training batches are dicts ``image``, ``label`` (B, 1) with 1 = fake, ``mask`` (B, S, S, 1) in {0, 1},
     ``mask_weight`` (B, 1): 1 where the mask is known (annotated fakes, and real images), 0 where it is not. With
-    ``degraded``, of the shape of ``image``, training also shows what may have become of the images on their way.
+    ``degraded``, of the shape of ``image``, training also shows what may have become of the images on their way, and
+    ``stored`` (B, 1) is 1 where that still has the pixels that were stored.
     ``fit(images, labels)``, with masks or without, does as well: :mod:`lae_tf.model.batches`.
 
     Args:

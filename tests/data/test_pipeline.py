@@ -62,10 +62,9 @@ def test_keys_shapes_and_types(train_part):
         "mask_weight": ((8, 1), np.float32),
     }
     trained = batches(train_part, augmentation=EVERYTHING)
-    assert all("degraded" in batch for batch in trained)
-    for batch in [*trained, *held_out]:
-        found = {key: (tuple(value.shape), value.dtype) for key, value in batch.items()}
-        assert found.pop("degraded", expected["image"]) == expected["image"] and found == expected
+    in_training = {**expected, "degraded": expected["image"], "stored": expected["label"]}
+    for batch, keys in [*((batch, in_training) for batch in trained), *((batch, expected) for batch in held_out)]:
+        assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == keys
         assert batch["image"].min() >= 0 and batch["image"].max() <= 1
         assert set(np.unique(batch["mask"])) <= {0.0, 1.0}
 
@@ -250,7 +249,7 @@ def test_a_patch_moves_with_its_mask(seed, top, left, side):
     mask = np.zeros((SIZE, SIZE, 1), np.float32)
     mask[top : top + side, left : left + side] = 1.0
     image = np.repeat(mask, 3, axis=-1)
-    moved, moved_mask = augment(tf.constant(image), tf.constant(mask), tf.constant([seed, 1], tf.int64), MOVES)
+    moved, moved_mask, _ = augment(tf.constant(image), tf.constant(mask), tf.constant([seed, 1], tf.int64), MOVES)
     moved, moved_mask = moved.numpy()[..., 0], moved_mask.numpy()[..., 0]
     assert set(np.unique(moved_mask)) <= {0.0, 1.0}
     # A pixel inside after nearest neighbour holds at least a quarter of the patch after bilinear, one outside at
@@ -276,14 +275,14 @@ def test_appearance_leaves_the_mask_alone():
     appearance = AugmentConfig(flip=0, geometry=0, jpeg=1, blur=1, noise=1, colour=1)
     image = tf.random.stateless_uniform((SIZE, SIZE, 3), (0, 0))
     mask = tf.cast(image[..., :1] > 0.5, tf.float32)
-    changed, same = augment(image, mask, tf.constant([1, 2]), appearance)
+    changed, same, _ = augment(image, mask, tf.constant([1, 2]), appearance)
     np.testing.assert_array_equal(same, mask)
     assert np.abs(changed - image).mean() > 0.01
 
 
 def test_no_augmentation_changes_nothing():
     image, mask = tf.random.stateless_uniform((SIZE, SIZE, 3), (0, 0)), tf.ones((SIZE, SIZE, 1))
-    for found, given_ in zip(augment(image, mask, tf.constant([1, 2]), STILL), (image, mask), strict=True):
+    for found, given_ in zip(augment(image, mask, tf.constant([1, 2]), STILL), (image, mask, True), strict=True):
         np.testing.assert_array_equal(found, given_)
 
 
@@ -300,6 +299,39 @@ def test_a_training_image_is_degraded_or_stays_to_the_bit_as_it_is(train_part):
         np.testing.assert_array_equal(without["degraded"], without["image"])
         for key in ("image", "mask", "label"):
             np.testing.assert_array_equal(with_twin[key], without[key])
+
+
+def test_a_laundered_image_is_labelled_as_not_stored(train_part):
+    for batch in batches(train_part, epochs=range(4), augmentation=STILL.model_copy(update={"degrade": 0.5})):
+        # A scale of 1 changes nothing, and is a degradation all the same.
+        changed = (batch["degraded"] != batch["image"]).any(axis=(1, 2, 3))
+        assert not batch["stored"][changed].any() and (batch["stored"][:, 0] == ~changed).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "augmentation, stored",
+    [
+        ({}, 1),
+        ({"flip": 1}, 1),
+        ({"colour": 1}, 1),
+        ({"geometry": 1}, 0),
+        ({"blur": 1}, 0),
+        ({"noise": 1}, 0),
+        ({"jpeg": 1}, 0),
+        ({"degrade": 1}, 0),
+    ],
+)
+def test_what_was_resampled_or_compressed_is_labelled_as_not_stored(train_part, augmentation, stored):
+    for batch in batches(train_part, augmentation=STILL.model_copy(update=augmentation)):
+        np.testing.assert_array_equal(batch["stored"], np.full((8, 1), stored))
+
+
+def test_the_images_that_geometry_moved_are_labelled_one_by_one(train_part):
+    moved = batches(train_part, augmentation=STILL.model_copy(update={"geometry": 0.5}))
+    for batch, as_it_was in zip(moved, batches(train_part), strict=True):
+        same = (batch["image"] == as_it_was["image"]).all(axis=(1, 2, 3))
+        np.testing.assert_array_equal(batch["stored"][:, 0], same)
+    assert 0 < sum(batch["stored"].sum() for batch in moved) < 8 * len(moved)
 
 
 def test_a_forgery_and_its_source_go_the_same_way(train_part):

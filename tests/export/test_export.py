@@ -13,6 +13,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
+from skimage.data import astronaut
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -23,7 +24,9 @@ from lae_tf.export.exporting import export_run, versions
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, ParityError, check_parity
 from lae_tf.export.signatures import decide
+from lae_tf.forge.degradations import jpeg
 from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds, verdicts_of
+from lae_tf.model.gate import QualityStatistics
 from lae_tf.model.self_correlation import SelfCorrelation
 from lae_tf.predict.images import predict_files
 from lae_tf.report.panels import overlay
@@ -356,28 +359,40 @@ def test_tflite_passes_the_gate(trained_run, tmp_path, int8, tolerance):
     assert (export.path / "MODEL_CARD.md").is_file()
 
 
-def test_8_bits_leave_the_search_for_copies_exact(tmp_path):
-    images = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype(np.float32)
-    images[:, 40:56, 40:56] = images[:, 5:21, 5:21]
-    layer, kernel = SelfCorrelation(), tf.random.stateless_normal((3, 3, 4, 4), seed=(0, 1))
-    expected = layer(images)
-    assert np.max(expected) > 0.9
+def in_8_bits(layer, images, folder):
+    """Return what a layer, beside a convolution that is quantised, gives for each image once it is converted."""
+    kernel = tf.random.stateless_normal((3, 3, 3, 4), seed=(0, 1))
 
     def both(image):
-        repeated = layer(image)
-        return {
-            "repeated": repeated,
-            "convolved": tf.nn.conv2d(tf.concat([image, repeated], axis=-1), kernel, 1, "SAME"),
-        }
+        return {"found": layer(image), "convolved": tf.nn.conv2d(image, kernel, 1, "SAME")}
 
     module = tf.Module()
     module.layer = layer
-    serve = tf.function(both, input_signature=[tf.TensorSpec((1, 64, 64, 3), name="image")])
-    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["serving_default"])
+    serve = tf.function(both, input_signature=[tf.TensorSpec((1, *images.shape[1:]), name="image")])
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["serving_default"])
     interpreter = tf.lite.Interpreter(model_content=converters._convert_to_int8(converter, images))
-    found = interpreter.get_signature_runner("serving_default")(image=images[:1])["repeated"]
-    np.testing.assert_allclose(found, expected[:1], atol=1e-4)
+    runner = interpreter.get_signature_runner("serving_default")
+    found = [runner(image=image[None]) for image in images]
+    convolved = tf.nn.conv2d(images, kernel, 1, "SAME")
+    assert np.abs(np.concatenate([one["convolved"] for one in found]) - convolved).max() > 1e-3  # it was quantised
+    return np.concatenate([one["found"] for one in found])
+
+
+def test_8_bits_leave_the_search_for_copies_exact(tmp_path):
+    images = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype(np.float32)
+    images[:, 40:56, 40:56] = images[:, 5:21, 5:21]
+    expected = SelfCorrelation()(images)
+    assert np.max(expected) > 0.9
+    np.testing.assert_allclose(in_8_bits(SelfCorrelation(), images, tmp_path), expected, atol=1e-4)
+
+
+def test_8_bits_leave_the_statistics_of_the_gate_exact(tmp_path):
+    photograph = astronaut()[:64, 200:264]
+    images = np.stack([photograph, jpeg(photograph, 90)]) / np.float32(255)
+    np.testing.assert_allclose(
+        in_8_bits(QualityStatistics(), images, tmp_path), QualityStatistics()(images), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_onnx_passes_the_gate_or_names_its_extra(trained_run, tmp_path):

@@ -136,6 +136,7 @@ def changed(**parts):
         (changed(label=np.array([0, 1, 2, 1])), "labels hold values other than 0"),
         (changed(mask=255 * arrays(4)[2]), "masks hold values other than 0 and 1"),
         (changed(label=np.zeros(4)), "masks mark pixels of real images"),
+        (({"image": arrays(4)[0], "stored": np.full(4, 0.5)}, arrays(4)[1]), "stored holds values other than 0"),
     ],
 )
 def test_values_out_of_range_are_refused_as_arrays_and_in_datasets(model, data, message):

@@ -9,13 +9,10 @@ import keras
 import numpy as np
 import pytest
 from skimage import data
-from sklearn.metrics import roc_auc_score
 
 from lae_tf.errors import LAEError
-from lae_tf.forge.degradations import jpeg
 from lae_tf.model import load_model, trunk_weights
 from lae_tf.model.experts import features_of
-from lae_tf.model.gate import build_gate
 from lae_tf.model.lae import LAE
 from lae_tf.model.trunk import build_trunk
 from lae_tf.model.trunk_weights import read_state
@@ -252,28 +249,6 @@ def test_the_gate_weighs_the_experts():
     np.testing.assert_allclose(
         model.encoder.predict(images, verbose=0), share * fine + (1 - share) * robust, rtol=1e-4, atol=1e-5
     )
-
-
-def test_the_gate_learns_what_compression_leaves():
-    """Photographs and their JPEGs of quality 75, crops of two pictures to learn from and of a third one to test."""
-
-    def crops(picture):
-        grey = np.stack([picture[y : y + 64, x : x + 64] for y in range(0, 448, 64) for x in range(0, 448, 64)])
-        saved = np.stack([jpeg(one, 75) for one in grey])
-        return np.concatenate([grey, saved]) / np.float32(255), np.repeat([1.0, 0.0], len(grey))
-
-    keras.utils.set_random_seed(0)
-    gate = build_gate(64)
-    gate.compile(keras.optimizers.Adam(1e-2), loss=keras.losses.BinaryCrossentropy(from_logits=True))
-    noisy = np.random.default_rng(0)
-    first, second, third = (
-        np.clip(picture + noisy.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
-        for picture in (data.astronaut(), data.immunohistochemistry(), data.retina()[400:912, 400:912])
-    )
-    images, stored = (np.concatenate(parts) for parts in zip(crops(first), crops(second), strict=True))
-    gate.fit(images, stored[:, None], batch_size=16, epochs=12, verbose=0)
-    images, stored = crops(third)
-    assert roc_auc_score(stored, gate.predict(images, verbose=0)[:, 0]) > 0.95
 
 
 def test_its_size_is_checked():
