@@ -85,7 +85,7 @@ def check_archive(path: Path) -> str:
             config, metadata = (_parse(archive, name) for name in ("config.json", "metadata.json"))
             weights = archive.read(_WEIGHTS)
         _check_model(config)
-        _check_size(config["config"], check_hdf5(io.BytesIO(weights)))
+        check_size(config["config"], check_hdf5(io.BytesIO(weights)))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise LAEError(f"{path}: is a damaged archive ({error}); copy it anew.") from None
     except ValueError as error:
@@ -167,12 +167,15 @@ def _name(part: dict[str, Any]) -> str:
     return f"{shown(part.get('class_name'))} of {shown(part.get('module'))}"
 
 
-def _check_size(config: dict[str, Any], values: int) -> None:
+def check_size(config: dict[str, Any], values: int) -> None:
     """Check that building the model takes about the memory that its weights take.
 
     Args:
         config: arguments of the LAE.
         values: how many numbers the weights' file holds.
+
+    Raises:
+        ValueError: it takes more, or a size is none that a run's configuration may have.
     """
     model = _bounded(ModelConfig, {name: config[name] for name in ("widths", "blocks") if name in config})
     _bounded(DataConfig, {"manifest": "", "image_size": config.get("image_size", 128)})

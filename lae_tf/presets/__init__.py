@@ -1,0 +1,1 @@
+"""Ready models: the folders that hold them, and where they are found. Knows no network; lae_tf.model builds it."""
