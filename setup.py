@@ -43,6 +43,7 @@ setup(
     package_dir={f"lae_tf.{name}": name for name in NESTED},
     package_data={
         "lae_tf": ["py.typed"],
+        "lae_tf.presets": ["*/*"],  # one folder a preset
         "lae_tf.annotation": ["static/*"],
         "lae_tf.configs": ["*.yaml"],
         "lae_tf.report": ["templates/*"],
@@ -77,6 +78,7 @@ setup(
         f"pyarrow>=15; {CURRENT}",
         "pydantic>=2.7",
         "pyyaml>=6",
+        "safetensors>=0.4.3,<1",
         "scikit-image>=0.22",
         "scikit-learn>=1.4",
         "scipy>=1.11",
@@ -91,6 +93,7 @@ setup(
         "video": VIDEO,
         "gpu": GPU,
         "beam": ["apache-beam>=2.77,<3"],
+        "hub": ["huggingface_hub>=0.25,<3"],
         "wandb": ["wandb>=0.28,<1"],
         "mlflow": ["mlflow>=3,<4"],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],

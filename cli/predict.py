@@ -14,14 +14,15 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lae_tf.cli.inputs import RunPath, quoted, require_images
+from lae_tf.cli.inputs import require_images
+from lae_tf.cli.model_choice import choose_model, model_option
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
 from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
 from lae_tf.errors import UsageError
 from lae_tf.files.atomic import write_bytes, write_text
-from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
+from lae_tf.metrics.decision import MODELS_OWN, score_text
 
 FOR_IMAGES = {"heatmaps", "csv_path", "copies"}
 FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
@@ -29,6 +30,7 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 
 @click.command("predict")
 @click.argument("paths", nargs=-1, required=True, metavar="[RUN] PATHS...", type=click.Path())
+@model_option
 @click.option("--server", metavar="URL", help="Ask this server, in place of RUN; TensorFlow is not needed.")
 @click.option("--model-name", default="lae", show_default=True, help="With --server: the model's name there.")
 @click.option("--token", envvar="LAE_TF_TOKEN", show_envvar=True, help="With --server: the bearer token to send.")
@@ -52,6 +54,7 @@ FOR_VIDEOS = {"report", "annotate", "frames", "whole"}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image or video, not the table.")
 def command(
     paths: tuple[str, ...],
+    preset: str | None,
     server: str | None,
     model_name: str,
     token: str | None,
@@ -69,15 +72,17 @@ def command(
 ) -> None:
     """Score images or videos, and draw heatmaps.
 
-    PATHS are files, folders or glob patterns; in folders images are found by suffix or content, hidden ones passed
-    over. SCORE is the probability that an image is fake if as many are fake as real; LABEL is fake from 0.5 on, or
-    from another threshold that you choose. VERDICT is the label, or unsure where the model's validation says that it
+    Without RUN, a trained run, a ready model is asked: the one that --model names, or the default that `lae-tf models`
+    lists. PATHS are files, folders or glob patterns; in folders images are found by suffix or content, hidden ones
+    passed over. SCORE is the probability that an image is fake if as many are fake as real; LABEL is fake from 0.5 on,
+    or from another threshold that you choose. VERDICT is the label, or unsure where the model's validation says that it
     cannot tell at the rate of errors that it was trained for (10 %). With --copies an image is unsure, too, whose label
     changes when it is saved as JPEG 90 or scaled to 3/4; that takes three times as long. A file that cannot be read is
     reported and skipped; the exit code is then 1.
 
     \b
     Example:
+      lae-tf predict photo.jpg
       lae-tf predict runs/first photos/ --heatmaps out/
       lae-tf predict runs/first photos/ --max-false-alarms 1%
       lae-tf predict runs/first clip.mp4 --report out/ --annotate
@@ -92,40 +97,52 @@ def command(
 
     left_out: list[LeftOut] = []
     context = click.get_current_context()
-    run, paths = split_run(context, paths, server)
+    source = None
+    if server:
+        require_server(context, paths, server, preset)
+    else:
+        source, paths = choose_model(context, paths, preset)
     videos = videos_among(paths)
     if videos and server:
         raise UsageError("--server scores images; for videos name a RUN in its place.")
-    source = context.get_parameter_source
-    given = {name for name in FOR_IMAGES | FOR_VIDEOS if source(name) is ParameterSource.COMMANDLINE}
+    source_of = context.get_parameter_source
+    given = {name for name in FOR_IMAGES | FOR_VIDEOS if source_of(name) is ParameterSource.COMMANDLINE}
     for name in sorted(given & (FOR_IMAGES if videos else FOR_VIDEOS)):
         kinds = ("images", "videos") if videos else ("videos", "images")
         raise UsageError(f"--{name.removesuffix('_path')} is for {kinds[0]}; these are {kinds[1]}.")
     if copies and server:
         raise UsageError("--copies needs a RUN, whose model scores them in this process; leave --server out.")
-    chosen = chosen_threshold(None if server else run, threshold, max_false_alarms)
-    if videos:
+    chosen = chosen_threshold(source.run if source else None, threshold, max_false_alarms)
+    if videos and source:
         from lae_tf.cli.video_report import VideoRequest, predict_videos
 
         request = VideoRequest(videos, report, annotate, frames, whole, batch_size, as_json)
-        sys.exit(predict_videos(run, chosen, request))
+        sys.exit(predict_videos(source, chosen, request))
     files = find_images(paths, left_out)
-    if server:
-        predictions = ask_server(server, model_name, token, files, batch_size, explain=bool(heatmaps))
+    predictions: Iterator[Any]
+    made_by: dict[str, Any]
+    if source:
+        import_tensorflow()
+        from lae_tf.predict.images import predict_files
+
+        model = source.load(chosen)
+        predictions, made_by = predict_files(model, files, batch_size, copies), source.record(model)
+    else:
+        predictions = ask_server(str(server), model_name, token, files, batch_size, explain=bool(heatmaps))
+        made_by = dict.fromkeys(("version", "digest", "view")) | {"model": model_name}  # servers do not say more
         if chosen:
             predictions = (one.at(chosen.value) for one in predictions)
-    else:
-        predictions = ask_run(run, chosen, files, batch_size, copies)
     names = heatmap_names(files) if heatmaps else {}
     records, failures = report_left_out(left_out, as_json), len(left_out)
     with tqdm(total=len(files), desc="predict", unit=" images", file=sys.stderr) as bar:
         for prediction in predictions:
-            record = prediction.record()
+            record: dict[str, Any] = prediction.record()
             if prediction.error:
                 failures += 1
                 tqdm.write(f"Skipped: {prediction.error}", file=sys.stderr)
             else:
                 record["threshold_from"] = chosen.source if chosen else MODELS_OWN
+                record.update(made_by)
                 if heatmaps:
                     record["heatmap"] = write_heatmap(Path(heatmaps) / names[prediction.path], prediction)
             if as_json:
@@ -160,33 +177,17 @@ def report_left_out(left_out: Sequence[Any], as_json: bool) -> list[dict]:
     return records
 
 
-def split_run(context: click.Context, paths: tuple[str, ...], server: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return the run, empty where a server is asked, and the paths of images or videos.
+def require_server(context: click.Context, paths: tuple[str, ...], server: str, preset: str | None) -> None:
+    """Check what is to be scored by a server.
 
     Raises:
-        click.UsageError: what stands first is no run or, with a server, is one; or another path is no image.
+        UsageError: a model in this process is named too, or a path is no image.
     """
-    run = ""
-    if server and os.path.isdir(paths[0]) and recognise(paths[0]).kind == "run":
+    if preset is not None:
+        raise UsageError("--server and --model each name the model to ask; give one of them.")
+    if os.path.isdir(paths[0]) and recognise(paths[0]).kind == "run":
         raise UsageError(f"--server stands in place of RUN; leave {paths[0]} out.")
-    if not server:
-        run, *rest = paths
-        run = RunPath(exists=True).convert(run, None, context)
-        if not rest:
-            example = f"For example: lae-tf predict {quoted(run)} photos/"
-            raise click.UsageError(f"Missing argument 'PATHS...', images or videos after RUN. {example}", context)
-        paths = tuple(rest)
     require_images(paths, context)
-    return run, paths
-
-
-def ask_run(run: str, threshold: Threshold | None, files: list[str], batch_size: int, copies: bool) -> Iterator[Any]:
-    """Yield a prediction for each file, made in this process."""
-    import_tensorflow()
-    from lae_tf.predict.images import predict_files
-    from lae_tf.training.run import Run
-
-    return predict_files(Run.open(run).load_model(threshold), files, batch_size, copies)
 
 
 def ask_server(
@@ -214,7 +215,8 @@ def write_heatmap(path: Path, prediction: Any) -> str:
 def write_csv(path: Path, records: list[dict]) -> None:
     """Write all records, errors included, atomically; a name that is no text keeps its bytes."""
     copies = dict.fromkeys(name for record in records for name in record if name.startswith("score_"))
-    columns = ["path", "score", "label", "verdict", "logit", "threshold", *copies, "threshold_from", "heatmap", "error"]
+    scores = ["score", "label", "verdict", "logit", "threshold", *copies, "threshold_from"]
+    columns = ["path", *scores, "model", "version", "digest", "view", "heatmap", "error"]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, restval="")
     writer.writeheader()

@@ -177,8 +177,8 @@ def check_size(config: dict[str, Any], values: int) -> None:
     Raises:
         ValueError: it takes more, or a size is none that a run's configuration may have.
     """
-    model = _bounded(ModelConfig, {name: config[name] for name in ("widths", "blocks") if name in config})
-    _bounded(DataConfig, {"manifest": "", "image_size": config.get("image_size", 128)})
+    model = bounded(ModelConfig, {name: config[name] for name in ("widths", "blocks") if name in config})
+    bounded(DataConfig, {"manifest": "", "image_size": config.get("image_size", 128)})
     # Less than there are: the 3 x 3 convolutions of the encoder's stages.
     pairs = zip(model.widths, model.widths[1:], strict=False)
     least = sum(9 * (before + 2 * model.blocks * width) * width for before, width in pairs)
@@ -186,8 +186,12 @@ def check_size(config: dict[str, Any], values: int) -> None:
         raise ValueError(f"config.json asks for at least {least} weights, but there are {values}")
 
 
-def _bounded(section: type[_Section], values: dict[str, Any]) -> _Section:
-    """Return arguments of the LAE if a run's configuration may have them."""
+def bounded(section: type[_Section], values: dict[str, Any]) -> _Section:
+    """Return arguments of the LAE if a run's configuration may have them.
+
+    Raises:
+        ValueError: it may not.
+    """
     try:
         return section.model_validate(values)
     except ValidationError as error:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from lae_tf.config.sections import ModelConfig
+from lae_tf.config.sections import HardwareConfig, ModelConfig
 from lae_tf.errors import LAEError
-from lae_tf.model.archive import check_size
+from lae_tf.model.archive import bounded, check_size
 from lae_tf.model.weight_names import named_weights
 from lae_tf.presets.folder import Preset
 from lae_tf.runtime.environment import describe
 
-if TYPE_CHECKING:
-    from lae_tf.model.lae import LAE
-
 _SOFTWARE = ("lae_tf", "stack", "python", "tensorflow", "keras", "numpy")
 
 
-def preset_of(model: LAE, name: str, card: str = "") -> Preset:
+def preset_of(model: Any, name: str, card: str = "") -> Preset:
     """Return what a preset holds of a model.
 
     Args:
@@ -40,8 +37,12 @@ def preset_of(model: LAE, name: str, card: str = "") -> Preset:
     )
 
 
-def build_from(model_class: type[LAE], preset: Preset) -> LAE:
+def build_from(model_class: Any, preset: Preset) -> Any:
     """Return the model of a preset, not compiled.
+
+    Args:
+        model_class: the LAE's.
+        preset: as it was read.
 
     Raises:
         LAEError: its configuration is not an LAE's, or its weights are not those of such a model.
@@ -61,7 +62,7 @@ def build_from(model_class: type[LAE], preset: Preset) -> LAE:
     return model
 
 
-def _check_arguments(model_class: type[LAE], config: dict[str, Any]) -> None:
+def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:
     """Refuse arguments that no LAE has: Keras would make objects of some."""
     own = set(inspect.signature(model_class.__init__).parameters) - {"self", "arguments"} | {"name"}
     for name, value in config.items():
@@ -69,6 +70,7 @@ def _check_arguments(model_class: type[LAE], config: dict[str, Any]) -> None:
             continue
         if name not in own or isinstance(value, dict | list):
             raise ValueError(f"it has {name[:100]}, which no LAE has")
+    bounded(HardwareConfig, {"precision": config.get("dtype", "float32")})
 
 
 def _check_weights(preset: Preset, expected: dict[str, tuple[int, ...]]) -> None:
@@ -86,8 +88,8 @@ def _check_weights(preset: Preset, expected: dict[str, tuple[int, ...]]) -> None
             )
 
 
-def _plain_card(model: LAE, name: str) -> str:
+def _plain_card(model: Any, name: str) -> str:
     return (
-        f"# {name}\n\nA locality-aware autoencoder for images of {model.image_size} x {model.image_size} pixels; nobody "
-        "has written down what it was trained on and how well it does.\n"
+        f"# {name}\n\nA locality-aware autoencoder for images of {model.image_size} pixels a side; nobody wrote "
+        "down what it was trained on and how well it does.\n"
     )

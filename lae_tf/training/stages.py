@@ -26,7 +26,7 @@ from lae_tf.training.build import build_model, compile_model
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_model, save_start
 from lae_tf.training.distribution import Cluster, Epochs, fit, place, share_start, strategy_for
-from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, inherited, starting_model
+from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, inherited, source_of, starting_model
 from lae_tf.training.records import STAGES_FILE, STATE_FILE
 from lae_tf.training.run import Run
 
@@ -136,7 +136,7 @@ def _train_stages(job: _Job, manifest: Manifest) -> None:
         raise UsageError("nothing to train: pretrain.epochs is 0, and stage 2 has no epochs or no masks.")
     if not run.model_path.exists():
         finish(run, config, load_model(best_checkpoint(run, finished[-1]["stage"])), validation)
-    if config.start.run is not None:
+    if config.start.is_set:
         _look_back(run, config, validation)
 
 
@@ -197,18 +197,22 @@ def _look_back(run: Run, config: Config, validation: Manifest) -> None:
     digest, recorded = run.model_digest(), run.read_json(RECORD)
     if recorded is not None and recorded["model_sha256"] == digest:
         return
-    start = Run.open(str(config.start.run))
-    models = start.load_model(), run.load_model()
+    start = source_of(config.start)
+    models = start.load(), run.load_model()
     problem, old = "", None
-    try:
-        # An earlier run's images may have been moved or changed since.
-        earlier = decodable(training_manifest(start.config).select(split="val"), run.image_cache)
-        old = compare_with_start(models, validation_dataset(earlier, models[1], start.config))
-    except (LAEError, OSError) as error:
-        problem = str(error)
+    if start.run is None:
+        problem = f"the preset {start.name} keeps no validation images to look back at"
+    else:
+        settings = Run.open(start.run).config
+        try:
+            # An earlier run's images may have been moved or changed since.
+            earlier = decodable(training_manifest(settings).select(split="val"), run.image_cache)
+            old = compare_with_start(models, validation_dataset(earlier, models[1], settings))
+        except (LAEError, OSError) as error:
+            problem = f"the earlier run's images cannot be read ({str(error).partition(chr(10))[0]})"
     new = compare_with_start(models, validation_dataset(validation, models[1], config))
     facts: dict[str, Any] = {"old_validation": old, "old_validation_problem": problem, "new_validation": new}
-    about = {"run": str(start.path), "tune": config.start.tune, "model_sha256": digest}
+    about = {"run": start.name, "tune": config.start.tune, "model_sha256": digest}
     run.write_json(RECORD, {**about, **facts, "forgotten": forgotten(old)})
 
 
@@ -309,7 +313,7 @@ def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict
         return load_model(run.checkpoints / state["checkpoint"])
     if finished:
         return load_model(best_checkpoint(run, finished[-1]["stage"]), compile=False)
-    return build_model(config) if config.start.run is None else starting_model(config.start)
+    return starting_model(config.start) if config.start.is_set else build_model(config)
 
 
 def _fit(
