@@ -43,7 +43,7 @@ setup(
     package_dir={f"lae_tf.{name}": name for name in NESTED},
     package_data={
         "lae_tf": ["py.typed"],
-        "lae_tf.presets": ["*/*"],  # one folder a preset
+        "lae_tf.presets": [f"*/{name}" for name in ("config.json", "model.safetensors", "README.md", "SHA256SUMS")],
         "lae_tf.annotation": ["static/*"],
         "lae_tf.configs": ["*.yaml"],
         "lae_tf.report": ["templates/*"],

@@ -200,7 +200,8 @@ def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, 
     assert "damaged.png" in err and "Traceback" not in err
     records = [json.loads(line) for line in out.splitlines()]
     assert len(records) == 11 and set(records[-1]) == {"path", "error"}
-    assert set(records[0]) == {"path", "score", "label", "verdict", "logit", "threshold", "threshold_from", "heatmap"}
+    scored = {"path", "score", "label", "verdict", "logit", "threshold", "threshold_from", "heatmap"}
+    assert set(records[0]) == scored | {"model", "version", "digest", "view"}
     assert {(record["threshold"], record["threshold_from"]) for record in records[:-1]} == {(0.5, "model")}
     for record in records[:-1]:
         with Image.open(record["heatmap"]) as picture:
