@@ -41,6 +41,29 @@ def choose_model(
 
     Raises:
         click.UsageError: there is nothing to score, or a path is neither an image nor a video.
+        UsageError: as :func:`choose_source`.
+    """
+    if not paths:
+        raise click.MissingParameter(None, context, _argument(context))
+    source, rest = choose_source(context, paths, preset)
+    if not rest:
+        example = f"For example: {context.command_path} {quoted(paths[0])} photos/"
+        raise click.UsageError(f"Missing argument 'PATHS...', images or videos after RUN. {example}", context)
+    require_images(rest, context)
+    return source, rest
+
+
+def choose_source(
+    context: click.Context, paths: tuple[str, ...], preset: str | None
+) -> tuple[ModelSource, tuple[str, ...]]:
+    """Return the model to ask, and the paths without the run.
+
+    Args:
+        context: of the verb.
+        paths: perhaps a run, and what to score; may be empty.
+        preset: what ``--model`` says.
+
+    Raises:
         UsageError: what stands first is no run, and there is no ready model; or two models are named.
     """
     from lae_tf.training.sources import ModelSource
@@ -48,18 +71,15 @@ def choose_model(
     if preset is not None:
         if paths and os.path.isdir(paths[0]) and recognise(paths[0]).kind == "run":
             raise UsageError(f"--model stands in place of RUN; leave {paths[0]} out.")
-        source = ModelSource.of_preset(preset)
-    elif not paths or _is_scored(paths[0]):
-        source = ModelSource.of_preset(_default_preset(context, paths))
-    else:
-        run, *rest = paths
-        source, paths = ModelSource.of_run(RunPath(exists=True).convert(run, None, context)), tuple(rest)
-    if not paths:
-        words = " ".join(filter(None, (source.run and quoted(source.run), preset and f"--model {quoted(preset)}")))
-        example = f"For example: {context.command_path} {words} photos/"
-        raise click.UsageError(f"Missing argument 'PATHS...', images or videos. {example}", context)
-    require_images(paths, context)
-    return source, paths
+        return ModelSource.of_preset(preset), paths
+    if not paths or _is_scored(paths[0]):
+        return ModelSource.of_preset(_default_preset(context, paths)), paths
+    run, *rest = paths
+    return ModelSource.of_run(RunPath(exists=True).convert(run, None, context)), tuple(rest)
+
+
+def _argument(context: click.Context) -> click.Parameter:
+    return next(one for one in context.command.params if one.name == "paths")
 
 
 def _is_scored(path: str) -> bool:
@@ -72,10 +92,10 @@ def _default_preset(context: click.Context, paths: tuple[str, ...]) -> str:
 
     if DEFAULT in built_in():
         return DEFAULT
-    first = paths[0] if paths else "photos"
+    first = paths[0] if paths else ""
     steps = training_steps(first, recognise(first)) if os.path.exists(first) else ""
+    found = f"{first}: no RUN comes before it" if first else "no RUN is named"
     raise UsageError(
-        f"{first}: no RUN comes before it, and this installation has no ready model to ask. The order is "
-        f"{context.command_path} [RUN] PATHS; a preset is named with --model. To train: "
-        f"{steps or '`lae-tf train photos/ --output runs/first`'}."
+        f"{found}, and this installation has no ready model to ask. The order is {context.command_path} [RUN] PATHS; a "
+        f"preset is named with --model. To train: {steps or '`lae-tf train photos/ --output runs/first`'}."
     )
