@@ -43,8 +43,6 @@ def choose_model(
         click.UsageError: there is nothing to score, or a path is neither an image nor a video.
         UsageError: as :func:`choose_source`.
     """
-    if not paths:
-        raise click.MissingParameter(None, context, _argument(context))
     source, rest = choose_source(context, paths, preset)
     if not rest:
         example = f"For example: {context.command_path} {quoted(paths[0])} photos/"
@@ -76,10 +74,6 @@ def choose_source(
         return ModelSource.of_preset(_default_preset(context, paths)), paths
     run, *rest = paths
     return ModelSource.of_run(RunPath(exists=True).convert(run, None, context)), tuple(rest)
-
-
-def _argument(context: click.Context) -> click.Parameter:
-    return next(one for one in context.command.params if one.name == "paths")
 
 
 def _is_scored(path: str) -> bool:

@@ -118,6 +118,9 @@ def command(
 
     left_out: list[LeftOut] = []
     context = click.get_current_context()
+    if not paths and watch is None:
+        missing = next(one for one in context.command.params if one.name == "paths")
+        raise click.MissingParameter(None, context, missing)
     source = None
     if credentials is None:
         credentials = credentials_readable()

@@ -1,1 +1,1 @@
-"""Ready models: the folders that hold them, and where they are found. Knows no network; lae_tf.model builds it."""
+"""Ready models on the disk: what their folders hold, and where they are found. Knows no TensorFlow."""

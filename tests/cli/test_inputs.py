@@ -101,6 +101,8 @@ WRONG = [
     ("predict none/*.jpg", "no ready model", "`lae-tf train photos/ --output runs/first`"),
     ("predict photos run", "photos: no RUN comes before it", "order is lae-tf predict [RUN] PATHS"),
     ("predict photos/a.jpg run", "no RUN comes before it", "order is lae-tf predict [RUN] PATHS"),
+    ("predict", "Missing argument '[RUN] PATHS...'", "For example: lae-tf predict photo.jpg"),
+    ("predict --server http://localhost:1", "Missing argument '[RUN] PATHS...'", "lae-tf predict photo.jpg"),
     ("predict run", "Missing argument 'PATHS...'", "lae-tf predict run photos/"),
     ("predict runs/frist photos", "'runs/frist' does not exist", ""),
     ("predict preset photos", "no run here: it is a preset", "`lae-tf predict --model preset photos/`"),
