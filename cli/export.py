@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def command(
     run: str, out: Path, version: int | None, form: str, int8: bool, deploy: Path | None, as_json: bool
 ) -> None:
-    """Export a run for TensorFlow Serving, TFLite or ONNX, or as a preset.
+    """Export a run for serving, TFLite or ONNX, or as a preset.
 
     Writes OUT/lae/N, which `lae-tf serve` takes too; a preset is OUT itself. The export is published only if it scores
     golden images as the checkpoint does, but for a preset in a fresh process.
