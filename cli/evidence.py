@@ -13,7 +13,7 @@ from lae_tf.cli.output_path import OutputPath
 from lae_tf.errors import UsageError
 from lae_tf.files.atomic import write_bytes
 from lae_tf.predict.evidence_places import EvidencePlaces
-from lae_tf.predict.heatmap_names import heatmap_names
+from lae_tf.predict.heatmap_names import picture_names
 
 if TYPE_CHECKING:
     from lae_tf.predict.evidence import EvidenceWriter
@@ -69,17 +69,22 @@ def max_side_option(text: str) -> Callable[[Callable], Callable]:
     return click.option("--max-side", type=click.IntRange(16), metavar="PIXELS", help=text)
 
 
-def evidence_writer(places: EvidencePlaces, files: list[str], server: bool) -> EvidenceWriter | DrawnByServer:
+def evidence_writer(places: EvidencePlaces, files: list[str] | str, server: bool) -> EvidenceWriter | DrawnByServer:
     """Return what writes the evidence of predictions, one after another.
 
     Args:
         places: what is asked for.
-        files: all images.
+        files: all images, or the folder that is watched for them.
         server: a server makes the predictions.
 
     Raises:
-        UsageError: a server cannot give it, or the name of the file of regions does not say its format.
+        UsageError: a server cannot give it, the name of the file of regions does not say its format, or pictures
+            would arrive in the watched folder.
     """
+    if isinstance(files, str):
+        for place in places.all():
+            if place.resolve().is_relative_to(Path(files).resolve()):
+                raise UsageError(f"{place} lies in {files}, where pictures would be scored; choose another folder.")
     if not server:
         from lae_tf.predict.evidence import EvidenceWriter
 
@@ -98,18 +103,18 @@ class DrawnByServer:
 
     Args:
         folder: for them; None keeps none.
-        files: all images.
+        files: as for :func:`evidence_writer`.
     """
 
-    def __init__(self, folder: Path | None, files: list[str]):
+    def __init__(self, folder: Path | None, files: list[str] | str):
         self._folder = folder
-        self._names = heatmap_names(files)
+        self._name_of = picture_names(files)
 
     def add(self, prediction: Any) -> dict[str, str]:
         """Write the heatmap of a prediction, where wanted; return the field of its record."""
         if not self._folder:
             return {}
-        path = self._folder / self._names[prediction.path]
+        path = self._folder / self._name_of(prediction.path)
         write_bytes(path, prediction.heatmap_png)
         return {"heatmap": str(path)}
 

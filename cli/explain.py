@@ -10,14 +10,15 @@ from pathlib import Path
 import click
 
 from lae_tf.cli.evidence import max_side_option
-from lae_tf.cli.inputs import ManifestPath, RunPath, require_images
+from lae_tf.cli.inputs import ManifestPath
+from lae_tf.cli.model_choice import choose_model, model_option
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.quiet import import_tensorflow
 
 
 @click.command("explain")
-@click.argument("run", type=RunPath(exists=True))
-@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.argument("paths", nargs=-1, required=True, metavar="[RUN] PATHS...", type=click.Path())
+@model_option
 @click.option("-o", "--output", type=OutputPath(file_okay=False), required=True, help="Folder for panels and page.")
 @click.option("--masks", type=click.Path(exists=True, file_okay=False), help="Folder of masks named as the images.")
 @click.option("--manifest", type=ManifestPath(exists=True), help="Manifest that knows the images' labels and masks.")
@@ -27,8 +28,8 @@ from lae_tf.cli.quiet import import_tensorflow
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and the random control.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    run: str,
     paths: tuple[str, ...],
+    preset: str | None,
     output: str,
     masks: str | None,
     manifest: str | None,
@@ -40,9 +41,10 @@ def command(
 ) -> None:
     """Explain decisions by several methods, and measure each.
 
-    PATHS are files, folders or glob patterns. Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam,
-    smoothgrad, reconstruction_error, and random as a control. Each is measured by deletion and insertion, and against
-    the mask where it is known. Writes one panel per image, tables and OUTPUT/report.html; with --overlays also
+    PATHS are files, folders or glob patterns; before them stands a trained RUN, or a ready model is asked, as by
+    `lae-tf predict`. Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam, smoothgrad,
+    reconstruction_error, and random as a control. Each is measured by deletion and insertion, and against the mask
+    where it is known. Writes one panel per image, tables and OUTPUT/report.html; with --overlays also
     OUTPUT/overlays/METHOD/IMAGE.png. A file that cannot be read is reported and skipped; the exit code is then 1.
 
     \b
@@ -56,16 +58,14 @@ def command(
     from lae_tf.files.walking import LeftOut
     from lae_tf.images.files import printable
     from lae_tf.predict.heatmap_names import heatmap_names
-    from lae_tf.training.run import Run
 
     if masks and manifest:
         raise UsageError("--masks and --manifest both say what is known of an image; give one of them.")
     if max_side and not overlays:
         raise UsageError("--max-side is the size of overlays; give --overlays too.")
-    require_images(paths, click.get_current_context())
+    source, paths = choose_model(click.get_current_context(), paths, preset)
     left_out: list[LeftOut] = []
     files = find_images(paths, left_out)
-    opened = Run.open(run)
     import_tensorflow()
     from lae_tf.explain.explaining import explain_files
     from lae_tf.explain.known_masks import Lookup, nothing_known, truth_from_folder, truth_from_manifest
@@ -76,7 +76,8 @@ def command(
         truth = truth_from_folder(masks, files)
     elif manifest:
         truth = truth_from_manifest(manifest, files)
-    model = opened.load_model()
+    model = source.load()
+    made_by = source.record(model)
     writer = ExplanationWriter(Path(output), heatmap_names(files))
     wanted = [name.strip() for name in methods.split(",")] if methods else []
     images: list[dict[str, object]] = [{"path": one.path, "error": one.sentence} for one in left_out]
@@ -90,6 +91,7 @@ def command(
             problems.append(problem)
             tqdm.write(f"Skipped: {problem}", file=sys.stderr)
         if not explanation.prediction.error:
+            record.update(made_by)
             record["panel"] = str(writer.add(explanation))
             if overlays:
                 record["overlays"] = writer.add_overlays(explanation, max_side)
@@ -97,9 +99,10 @@ def command(
         images.append(record)
     if not any("panel" in image for image in images):
         raise UsageError("none of the files could be explained; the reasons stand above.")
-    shown = ["lae-tf", "explain", run, *paths[:3], *(["..."] if len(paths) > 3 else []), "-o", output]
+    asked = [source.run] if source.run else ["--model", made_by["model"]]
+    shown = ["lae-tf", "explain", *asked, *paths[:3], *(["..."] if len(paths) > 3 else []), "-o", output]
     summary = writer.finish(
-        f"Explanations of {Path(run).name}", {"command": printable(shlex.join(shown)), "seed": str(seed)}
+        f"Explanations of {made_by['model']}", {"command": printable(shlex.join(shown)), "seed": str(seed)}
     )
     page = writer.folder / "report.html"
     if as_json:

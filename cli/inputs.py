@@ -55,6 +55,8 @@ class RunPath(InputPath):
     def advice(self, path: str, found: Found) -> str:
         if found.inside and found.kind in ("runs", "model", "config", "yaml"):
             return f"Give {quoted(found.inside)}."
+        if found.kind == "preset":
+            return f"A preset is asked by {typed('predict', '--model', path, 'photos/')}."
         if found.kind in ("export", "exports"):
             asked = typed("predict", "--server", "http://localhost:8501", "photos/")
             return f"An export is served by {typed('serve', path)} and asked by {asked}."

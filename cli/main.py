@@ -32,6 +32,7 @@ VERBS = (
     "loop",
     "evaluate",
     "benchmark",
+    "models",
     "predict",
     "explain",
     "score",

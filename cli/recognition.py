@@ -30,9 +30,9 @@ class Found:
     """What a path holds.
 
     Attributes:
-        kind: of a folder: run, export, runs or exports (it holds some), data (it holds a manifest), images or videos,
-            sorted images or sorted videos (in real/ and others), folder; of a file: image, video, table, config,
-            protocol, yaml (neither for sure), model, json, archive, file.
+        kind: of a folder: run, preset, export, runs or exports (it holds some), data (it holds a manifest), images or
+            videos, sorted images or sorted videos (in real/ and others), folder; of a file: image, video, table,
+            config, protocol, yaml (neither for sure), model, json, archive, file.
         words: the same in words, as in "it is ...".
         inside: the path within that was perhaps meant, or the run that a file lies in; empty where there is none.
     """
@@ -67,9 +67,13 @@ def _yaml(path: str) -> tuple[str, str]:
 
 
 def _recognise_folder(folder: Path) -> Found:
+    from lae_tf.presets.folder import is_preset
+
     runs = [child for child in _children(folder) if _is_run(child)]
     if _is_run(folder) or ((folder / "config.yaml").is_file() and not runs):
         return Found("run", "a run")
+    if is_preset(folder):
+        return Found("preset", "a preset")
     if _is_export(folder):
         return Found("export", "an export")
     exports = [child for child in _children(folder) if _is_export(child)]

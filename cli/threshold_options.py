@@ -71,8 +71,8 @@ def chosen_threshold(run: str | None, threshold: float | None, max_false_alarms:
     if max_false_alarms is not None:
         if run is None:
             raise UsageError(
-                "--max-false-alarms needs a RUN, which keeps what its validation scored; servers and exports know "
-                "their threshold alone. Name the run, or give --threshold."
+                "--max-false-alarms needs a RUN, which keeps what its validation scored; servers, exports and "
+                "presets know their threshold alone. Name the run, or give --threshold."
             )
         from lae_tf.training.false_alarms import threshold_at_false_alarms
         from lae_tf.training.run import Run

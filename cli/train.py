@@ -15,6 +15,7 @@ from lae_tf.cli.interruption import resumable
 from lae_tf.cli.output_path import OutputPath
 from lae_tf.cli.overrides import set_option
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.recognition import recognise
 from lae_tf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SHOWN = 20
 @click.argument("source", type=TrainingPath(exists=True))
 @set_option
 @click.option("--output", type=OutputPath(file_okay=False), help="Run directory; default: the configuration's.")
-@click.option("--from", "start", type=RunPath(exists=True), help="Trained run whose model is tuned on.")
+@click.option("--from", "start", metavar="RUN", help="Trained run, or preset, whose model is tuned on.")
 @click.option(
     "--tune",
     type=click.Choice(["all", "last", "head"]),
@@ -54,7 +55,8 @@ def command(
     then forged. Its manifest and forgeries are kept in the run's data/.
 
     --from RUN begins with the model of a trained run, which decides the model and its image size. Both runs' validation
-    images are scored before and after, and a warning says where the new model has forgotten what the old one knew.
+    images are scored before and after, and a warning says where the new model has forgotten what the old one knew. A
+    preset in its place (a name, a folder or hf://user/name) keeps no such images.
 
     Stage 1 decides and reconstructs, stage 2 aligns attention with the masks. Stops and resumes at any moment; the
     run directory holds everything it made. Several machines train together if TF_CONFIG names them
@@ -76,7 +78,7 @@ def command(
     if is_folder:
         settings = _with_manifest_of(source, settings)
     if start:
-        begun = {"run": os.path.abspath(start), "tune": tune or "all"}
+        begun = {**_beginning(start), "tune": tune or "all"}
         settings = settings.model_copy(update={"start": settings.start.model_copy(update=begun)})
     elif tune:
         raise UsageError("--tune says which weights of a trained run are tuned; name the run with --from.")
@@ -108,6 +110,18 @@ def command(
         click.echo(json.dumps({"chief": chief}) if as_json else f"Done; {chief} wrote the run.")
         return
     _say_done(run, prepared, as_json)
+
+
+def _beginning(start: str) -> dict[str, str | None]:
+    """Return the keys of the configuration that name the model to begin with."""
+    from lae_tf.presets.finding import SCHEME, built_in
+
+    if start in built_in() or start.startswith(SCHEME):
+        return {"run": None, "preset": start}
+    if recognise(start).kind == "preset":
+        return {"run": None, "preset": os.path.abspath(start)}
+    run = RunPath(exists=True).convert(start, None, click.get_current_context())
+    return {"run": os.path.abspath(run), "preset": None}
 
 
 def _with_manifest_of(folder: str, settings: Config) -> Config:
@@ -196,8 +210,7 @@ def _say_what_was_kept(tuned: dict[str, Any]) -> None:
             cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
             click.echo(f"{title:<20}{found['images']:>8}{cells[0]:>15}{cells[1]:>8}{cells[2]:>18}{cells[3]:>8}")
     if tuned["old_validation"] is None:
-        problem = tuned["old_validation_problem"].partition("\n")[0]
-        click.echo(f"What was forgotten is not known: the earlier run's images cannot be read ({problem}).", err=True)
+        click.echo(f"What was forgotten is not known: {tuned['old_validation_problem']}.", err=True)
     if tuned["forgotten"]:
         click.echo(
             f"Warning: the model has forgotten part of what {tuned['run']} knew; tune less of it (--tune last or "

@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.errors import UsageError, VideoError
 from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
+
+if TYPE_CHECKING:
+    from lae_tf.training.sources import ModelSource
 
 
 class VideoRequest(NamedTuple):
@@ -27,11 +30,11 @@ class VideoRequest(NamedTuple):
     as_json: bool
 
 
-def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest) -> int:
+def predict_videos(source: ModelSource, threshold: Threshold | None, request: VideoRequest) -> int:
     """Score videos and write what was asked for; return the exit code, 1 if a video was skipped.
 
     Args:
-        run: the run to score with.
+        source: the model to score with.
         threshold: of a video's mean score, in place of the model's.
         request: what to score and to write.
 
@@ -46,11 +49,11 @@ def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest)
 
     from lae_tf.predict.heatmap_names import heatmap_names
     from lae_tf.predict.videos import annotate_video, predict_video, write_report
-    from lae_tf.training.run import Run
     from lae_tf.video.crops import find_track
     from lae_tf.video.frames import Selection
 
-    model = Run.open(run).load_model(threshold)
+    model = source.load(threshold)
+    made_by = source.record(model)
     names = heatmap_names(list(files))
     selection = Selection(count=frames)
     failures = 0
@@ -58,7 +61,7 @@ def predict_videos(run: str, threshold: Threshold | None, request: VideoRequest)
         try:
             track = None if whole else find_track(path, selection)
             prediction = predict_video(model, path, selection, track, batch_size)
-            record = {**prediction.record(), "threshold_from": threshold.source if threshold else MODELS_OWN}
+            record = {**prediction.record(), "threshold_from": threshold.source if threshold else MODELS_OWN, **made_by}
             if report:
                 folder = Path(report) / Path(names[path]).stem
                 written = write_report(model, prediction, track, folder)

@@ -273,8 +273,23 @@ class StartConfig(Section):
     run: str | None = None
     """Trained run whose model is tuned on; null begins anew. The model and image_size are that run's, learning rates
     that are not set a tenth of its. A relative path is relative to the configuration's own folder."""
+    preset: str | None = None
+    """Ready model that is tuned on, in place of a run: a name, a folder (relative to the configuration's own) or
+    hf://user/name; null for none. The model and image_size are its own, learning rates that are not set a tenth of the
+    defaults."""
     tune: Literal["all", "last", "head"] = "all"
     """Which of its weights are trained: all, those from the encoder's last stage on, or the head's alone."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StartConfig:
+        if self.run is not None and self.preset is not None:
+            raise ValueError("run and preset each name the model to begin with; give one of them")
+        return self
+
+    @property
+    def is_set(self) -> bool:
+        """Whether training begins with a trained model."""
+        return self.run is not None or self.preset is not None
 
 
 class HardwareConfig(Section):
@@ -328,6 +343,8 @@ class Config(Section):
         placed: dict[str, Section] = {"data": config.data.model_copy(update={"manifest": str(manifest)})}
         if config.start.run is not None:
             placed["start"] = config.start.model_copy(update={"run": str((path.parent / config.start.run).resolve())})
+        elif config.start.preset is not None and (folder := path.parent / config.start.preset).is_dir():
+            placed["start"] = config.start.model_copy(update={"preset": str(folder.resolve())})
         return config.model_copy(update=placed)
 
     @classmethod

@@ -70,6 +70,11 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
 def write_model_card(card: dict[str, Any], folder: Path) -> None:
     """Write ``model_card.json`` and ``MODEL_CARD.md``."""
     (folder / "model_card.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(card_page(card), encoding="utf-8")
+
+
+def card_page(card: dict[str, Any]) -> str:
+    """Return a card as Markdown."""
     environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -77,8 +82,7 @@ def write_model_card(card: dict[str, Any], folder: Path) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page = environment.get_template("MODEL_CARD.md.j2").render(card, metrics=_METRICS, cell=_cell)
-    (folder / "MODEL_CARD.md").write_text(page, encoding="utf-8")
+    return environment.get_template("MODEL_CARD.md.j2").render(card, metrics=_METRICS, cell=_cell)
 
 
 def _evaluation(run: Run) -> dict[str, Any] | None:

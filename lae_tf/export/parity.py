@@ -75,12 +75,28 @@ def check_parity(model_path: Path, golden: Path) -> Parity:
         ParityError: a score differs by more than the set's tolerance; names the image.
         LAEError: the export cannot be loaded or run there.
     """
-    record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
     answer = _rescore(model_path, golden)
+    return _compare(golden, {"alone": answer["single"]["score"], "in a batch": answer["batch"]["score"]})
+
+
+def check_reloaded(model: LAE, golden: Path) -> Parity:
+    """Score the golden images with a model that was saved and loaded again, and compare.
+
+    Raises:
+        ParityError: a score differs by more than the set's tolerance; names the image.
+    """
+    record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
+    paths = [str(golden / image["file"]) for image in record["images"]]
+    ways = {"alone": 1, "in a batch": len(paths)}
+    return _compare(golden, {way: [one.score for one in predict_files(model, paths, n)] for way, n in ways.items()})
+
+
+def _compare(golden: Path, answers: dict[str, list[float]]) -> Parity:
+    record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
     names = [image["file"] for image in record["images"]]
     expected = np.array([image["score"] for image in record["images"]])
     worst = 0.0
-    for way, scores in (("alone", answer["single"]["score"]), ("in a batch", answer["batch"]["score"])):
+    for way, scores in answers.items():
         # A score that is not a number differs by all there is.
         differences = np.nan_to_num(np.abs(np.array(scores) - expected), nan=1.0)
         worst = max(worst, float(differences.max()))

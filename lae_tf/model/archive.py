@@ -85,7 +85,7 @@ def check_archive(path: Path) -> str:
             config, metadata = (_parse(archive, name) for name in ("config.json", "metadata.json"))
             weights = archive.read(_WEIGHTS)
         _check_model(config)
-        _check_size(config["config"], check_hdf5(io.BytesIO(weights)))
+        check_size(config["config"], check_hdf5(io.BytesIO(weights)))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise LAEError(f"{path}: is a damaged archive ({error}); copy it anew.") from None
     except ValueError as error:
@@ -167,15 +167,18 @@ def _name(part: dict[str, Any]) -> str:
     return f"{shown(part.get('class_name'))} of {shown(part.get('module'))}"
 
 
-def _check_size(config: dict[str, Any], values: int) -> None:
+def check_size(config: dict[str, Any], values: int) -> None:
     """Check that building the model takes about the memory that its weights take.
 
     Args:
         config: arguments of the LAE.
         values: how many numbers the weights' file holds.
+
+    Raises:
+        ValueError: it takes more, or a size is none that a run's configuration may have.
     """
-    model = _bounded(ModelConfig, {name: config[name] for name in ("widths", "blocks") if name in config})
-    _bounded(DataConfig, {"manifest": "", "image_size": config.get("image_size", 128)})
+    model = bounded(ModelConfig, {name: config[name] for name in ("widths", "blocks") if name in config})
+    bounded(DataConfig, {"manifest": "", "image_size": config.get("image_size", 128)})
     # Less than there are: the 3 x 3 convolutions of the encoder's stages.
     pairs = zip(model.widths, model.widths[1:], strict=False)
     least = sum(9 * (before + 2 * model.blocks * width) * width for before, width in pairs)
@@ -183,8 +186,12 @@ def _check_size(config: dict[str, Any], values: int) -> None:
         raise ValueError(f"config.json asks for at least {least} weights, but there are {values}")
 
 
-def _bounded(section: type[_Section], values: dict[str, Any]) -> _Section:
-    """Return arguments of the LAE if a run's configuration may have them."""
+def bounded(section: type[_Section], values: dict[str, Any]) -> _Section:
+    """Return arguments of the LAE if a run's configuration may have them.
+
+    Raises:
+        ValueError: it may not.
+    """
     try:
         return section.model_validate(values)
     except ValidationError as error:

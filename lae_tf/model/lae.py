@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,9 +21,12 @@ from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, 
 from lae_tf.model.networks import build_decoder
 from lae_tf.model.objective import DEFAULT_WEIGHTS, Objective
 from lae_tf.model.preprocessing import Preprocessor
+from lae_tf.model.preset import build_from, preset_of
 from lae_tf.model.shapes import Shape
 from lae_tf.model.tuning import set_tuned
 from lae_tf.model.window_pooling import WindowPooling
+from lae_tf.presets.finding import open_preset
+from lae_tf.presets.folder import write_preset
 from lae_tf.runtime import addons
 
 VIEWS = ("whole", "faces", "windows", "stretched")
@@ -345,6 +350,32 @@ class LAE(keras.Model):
             "tuned": self.tuned,
             "view": self.view,
         }
+
+    @classmethod
+    def from_preset(cls, source: str | os.PathLike[str]) -> LAE:
+        """Return a ready model, not compiled: to predict, or to compile and train on. Nothing of a preset is run.
+
+        Args:
+            source: the name of a preset that is installed (``lae-tf models``), a folder, or ``hf://user/name``, with
+                ``@revision`` if need be, which takes the extra ``hub``.
+
+        Raises:
+            LAEError: there is none, or it is damaged; says which file.
+        """
+        return build_from(cls, open_preset(source))
+
+    def save_to_preset(self, folder: str | os.PathLike[str], card: str = "") -> None:
+        """Write a preset: configuration, weights and calibration, which either stack opens; without the optimizer.
+
+        Args:
+            folder: is made.
+            card: Markdown for README.md, which says what the model was trained on and how well it does.
+
+        Raises:
+            UsageError: the folder exists.
+        """
+        folder = Path(folder)
+        write_preset(folder, preset_of(self, folder.resolve().name, card))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LAE:

@@ -13,7 +13,7 @@ from lae_tf.images.files import read_image, write_png
 from lae_tf.images.scaled_map import ScaledMap
 from lae_tf.masks.regions import find_regions, marked
 from lae_tf.predict.evidence_places import EvidencePlaces
-from lae_tf.predict.heatmap_names import heatmap_names
+from lae_tf.predict.heatmap_names import picture_names
 from lae_tf.predict.regions_file import RegionsFile
 from lae_tf.report.panels import overlay_at_size
 
@@ -26,15 +26,16 @@ class EvidenceWriter:
 
     Args:
         places: what to write, and where.
-        files: all images; those of one stem get names of their own.
+        files: all images, those of one stem getting names of their own; or the folder that they lie in, below which
+            their places are their names.
 
     Raises:
         UsageError: the name of the file of regions does not say its format.
     """
 
-    def __init__(self, places: EvidencePlaces, files: list[str]):
+    def __init__(self, places: EvidencePlaces, files: list[str] | str):
         self._places = places
-        self._names = heatmap_names(files)
+        self._name_of = picture_names(files)
         self._regions_file = RegionsFile(places.regions) if places.regions else None
 
     def add(self, prediction: Prediction) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class EvidenceWriter:
         mask = marked(attention)
         regions = find_regions(attention, mask)
         record = {"width": width, "height": height, "regions": [region.record() for region in regions]}
-        places, name = self._places, self._names[prediction.path]
+        places, name = self._places, self._name_of(prediction.path)
         if places.heatmaps:
             picture = overlay_on_file(prediction.path, prediction.attention, places.max_side)
             record["heatmap"] = _written(places.heatmaps / name, picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -19,3 +20,12 @@ def heatmap_names(files: list[str]) -> dict[str, str]:
         taken.add(name.lower())
         names[file] = name
     return names
+
+
+def picture_names(files: list[str] | str) -> Callable[[str], str]:
+    """Return a function from a file to its picture's name: one of :func:`heatmap_names`, or, where ``files`` is the
+    folder that they lie in, the file's place below it with ``.png`` after it.
+    """
+    if isinstance(files, str):
+        return lambda file: f"{Path(file).relative_to(files)}.png"
+    return heatmap_names(files).__getitem__

@@ -37,6 +37,7 @@ __all__ = [
     "policy_scope",
     "scale_loss",
     "synchronize_normalization",
+    "weight_name",
 ]
 
 KERAS_MAJOR = keras.__version__.partition(".")[0]
@@ -138,6 +139,14 @@ def synchronize_normalization(layer: Any) -> None:
     layer.synchronized = True
     if not KERAS_3:
         layer.fused = False
+
+
+def weight_name(variable: Any) -> str:
+    """Return a variable's own name within its layer, as Keras 3 calls it; Keras 2 has ``LAYER/NAME:0``."""
+    if KERAS_3:
+        return str(variable.name)
+    name = str(variable.name).rpartition("/")[2].partition(":")[0]
+    return name.removeprefix("depthwise_")  # of a depthwise convolution's kernel
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Beginning with a trained run: what it decides about the new one, and whether what it knew was kept."""
+"""Beginning with a trained run or a preset: what it decides about the new run, and whether what it knew was kept."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from lae_tf.config.sections import Config, ModelConfig, Section, StartConfig
+from lae_tf.config.sections import (
+    Config,
+    DataConfig,
+    HardwareConfig,
+    LossConfig,
+    ModelConfig,
+    Section,
+    StartConfig,
+)
+from lae_tf.data.views import WHOLE_VIEWS
 from lae_tf.errors import UsageError
 from lae_tf.metrics.detection import detection_metrics
-from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.model.tuning import set_tuned
 from lae_tf.training.run import Run
+from lae_tf.training.sources import ModelSource
 
 RECORD = "fine_tuning.json"
 """In the run: scores on both validations, before and after."""
@@ -33,22 +42,21 @@ _FIXED = {
 
 
 def inherited(config: Config) -> Config:
-    """Return a configuration with what the run that it begins with decides; unchanged where it begins anew.
+    """Return a configuration with what it begins with decides; unchanged where it begins anew.
 
-    Model, size of the images, precision and kinds of losses are that run's, and its weights of the losses where none
-    are set. Learning rates that are not set are a tenth of that run's.
+    Model, size of the images, precision and kinds of losses are the earlier run's, and its weights of the losses where
+    none are set. Learning rates that are not set are a tenth of that run's. A preset tells the model alone; for the
+    rest it has the defaults.
 
     Raises:
-        UsageError: there is no trained run, or the configuration sets something that the run decides otherwise.
+        UsageError: there is no trained run or no preset, or the configuration sets something that is decided otherwise.
     """
-    if config.start.run is None:
+    if config.start.run is not None:
+        place, old = _settings_of_run(config.start.run, config.output)
+    elif config.start.preset is not None:
+        place, old = config.start.preset, _settings_of_preset(config.start.preset, config.data.manifest)
+    else:
         return config
-    run = Run.open(config.start.run)
-    if not run.model_path.is_file():
-        raise UsageError(f"{run.path}: not trained yet (no model.keras); finish that run before beginning with it.")
-    if run.path.resolve() == Path(config.output).resolve():
-        raise UsageError(f"{run.path} cannot begin with itself; choose another output.")
-    old = run.config
     sections: dict[str, Section] = {}
     conflicts = []
     for name, keys in _FIXED.items():
@@ -59,7 +67,7 @@ def inherited(config: Config) -> Config:
                 conflicts.append(f"{name}.{key} is {here!r} here and {there!r} there")
         sections[name] = ours.model_copy(update={key: getattr(theirs, key) for key in keys})
     if conflicts:
-        raise UsageError(f"{run.path} decides what begins with it, but {'; '.join(conflicts)}: leave it out.")
+        raise UsageError(f"{place} decides what begins with it, but {'; '.join(conflicts)}: leave it out.")
     sections["losses"] = old.losses.model_copy(update=_given(config.losses))
     for name in ("pretrain", "align"):
         stage = getattr(config, name)
@@ -68,13 +76,39 @@ def inherited(config: Config) -> Config:
     return config.model_copy(update=sections)
 
 
+def _settings_of_run(path: str, output: str) -> tuple[str, Config]:
+    run = Run.open(path)
+    if not run.model_path.is_file():
+        raise UsageError(f"{run.path}: not trained yet (no model.keras); finish that run before beginning with it.")
+    if run.path.resolve() == Path(output).resolve():
+        raise UsageError(f"{run.path} cannot begin with itself; choose another output.")
+    return str(run.path), run.config
+
+
+def _settings_of_preset(preset: str, manifest: str) -> Config:
+    """Return the settings that a preset's model goes with, by which it could be trained on a manifest."""
+    model = LAE.from_preset(preset)
+    view = "whole" if model.view in WHOLE_VIEWS else model.view
+    return Config(
+        data=DataConfig(manifest=manifest, image_size=model.image_size, view=view),
+        model=model.hyperparameters,
+        losses=LossConfig(decision="activation" if model.hyperparameters.head == "split" else "bce"),
+        hardware=HardwareConfig(precision=model.dtype_policy.name),
+    )
+
+
+def source_of(start: StartConfig) -> ModelSource:
+    """Return the model that a configuration begins with."""
+    return ModelSource.of_run(str(start.run)) if start.preset is None else ModelSource.of_preset(start.preset)
+
+
 def _given(section: Section) -> dict[str, Any]:
     return {key: getattr(section, key) for key in section.model_fields_set}
 
 
 def starting_model(start: StartConfig) -> LAE:
     """Return the trained model to begin with, not compiled, its weights frozen but for the part to be tuned."""
-    model = load_model(Run.open(str(start.run)).model_path, compile=False)
+    model = source_of(start).load()
     set_tuned(model, start.tune)
     return model
 

@@ -14,7 +14,7 @@ from lae_tf.files.atomic import write_text
 from lae_tf.model.lae import LAE
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import save_model
-from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten
+from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, source_of
 from lae_tf.training.run import Run
 from lae_tf.training.training_data import training_manifest, validation_dataset
 from lae_tf.training.window_calibration import calibrate_windows
@@ -46,16 +46,20 @@ def look_back(run: Run, config: Config, validation: Manifest) -> None:
     digest, recorded = run.model_digest(), run.read_json(RECORD)
     if recorded is not None and recorded["model_sha256"] == digest:
         return
-    start = Run.open(str(config.start.run))
-    models = start.load_model(), run.load_model()
+    start = source_of(config.start)
+    models = start.load(), run.load_model()
     problem, old = "", None
-    try:
-        # An earlier run's images may have been moved or changed since.
-        earlier = decodable(training_manifest(start.config).select(split="val"), run.image_cache)
-        old = compare_with_start(models, validation_dataset(earlier, models[1], start.config))
-    except (LAEError, OSError) as error:
-        problem = str(error)
+    if start.run is None:
+        problem = f"the preset {start.name} keeps no validation images to look back at"
+    else:
+        settings = Run.open(start.run).config
+        try:
+            # An earlier run's images may have been moved or changed since.
+            earlier = decodable(training_manifest(settings).select(split="val"), run.image_cache)
+            old = compare_with_start(models, validation_dataset(earlier, models[1], settings))
+        except (LAEError, OSError) as error:
+            problem = f"the earlier run's images cannot be read ({str(error).partition(chr(10))[0]})"
     new = compare_with_start(models, validation_dataset(validation, models[1], config))
     facts: dict[str, Any] = {"old_validation": old, "old_validation_problem": problem, "new_validation": new}
-    about = {"run": str(start.path), "tune": config.start.tune, "model_sha256": digest}
+    about = {"run": start.name, "tune": config.start.tune, "model_sha256": digest}
     run.write_json(RECORD, {**about, **facts, "forgotten": forgotten(old)})

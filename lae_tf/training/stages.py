@@ -144,7 +144,7 @@ def _train_stages(job: _Job, manifest: Manifest) -> None:
     if not run.model_path.exists():
         best = load_model(best_checkpoint(run, finished[-1]["stage"]))
         finish(run, config, best, validation, manifest.select(split="val"))
-    if config.start.run is not None:
+    if config.start.is_set:
         look_back(run, config, validation)
 
 
@@ -208,7 +208,7 @@ def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict
         return load_model(run.checkpoints / state["checkpoint"])
     if finished:
         return load_model(best_checkpoint(run, finished[-1]["stage"]), compile=False)
-    return build_model(config) if config.start.run is None else starting_model(config.start)
+    return starting_model(config.start) if config.start.is_set else build_model(config)
 
 
 def _fit(

@@ -66,7 +66,7 @@ def test_help_lists_every_verb_with_its_summary(lae_tf_command):
         assert summary.endswith(".") and len(summary) <= 64, "a summary fits into one line"
 
 
-WITHOUT_ARGUMENTS = {"config", "serve", "info", "masks"}
+WITHOUT_ARGUMENTS = {"config", "serve", "info", "models", "masks"}
 
 
 @pytest.mark.parametrize("words", [*([verb] for verb in VERBS if verb not in WITHOUT_ARGUMENTS), ["masks", "diff"]])

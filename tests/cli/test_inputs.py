@@ -9,6 +9,7 @@ import pytest
 from lae_tf.cli.inputs import RealImagesPath, require_images
 from lae_tf.cli.main import VERBS, cli
 from lae_tf.cli.recognition import recognise
+from lae_tf.presets import finding
 
 FILES = (
     "run/config.yaml",
@@ -30,6 +31,8 @@ FILES = (
     "data/manifest.csv",
     "data/real/a.png",
     "notes/a.txt",
+    "preset/config.json",
+    "preset/model.safetensors",
     "m.csv",
     "m.parquet",
     "photos.zip",
@@ -46,6 +49,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "swap.yml").write_text("title: t\ntrain_methods: [a]\n")
     (tmp_path / "other.yaml").write_text("a: 1\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(finding, "DEFAULT", "none is installed")
     return tmp_path
 
 
@@ -57,6 +61,7 @@ def place(tmp_path, monkeypatch):
         ("started", "runs", "started/run"),
         ("run/model.keras", "model", "run"),
         ("run/config.yaml", "yaml", "run"),
+        ("preset", "preset", ""),
         ("exports", "exports", "exports/lae"),
         ("exports/lae", "export", ""),
         ("exports/lae/1", "export", ""),
@@ -85,22 +90,33 @@ def test_what_a_path_holds(path, kind, inside):
 
 
 WRONG = [
-    # no run where a run belongs
-    ("predict photos", "photos: no run here: it is a folder of images", "order is lae-tf predict [RUN] PATHS"),
+    # no run where a run belongs, and no preset in its place
+    ("predict photos", "photos: no RUN comes before it", "order is lae-tf predict [RUN] PATHS"),
+    ("predict photos", "this installation has no ready model", "a preset is named with --model"),
     ("predict photos", "`lae-tf train photos --output runs/first`", "sort them into real/ and fake/ first"),
-    ("predict sorted", "no run here", "`lae-tf train sorted --output runs/first`"),
+    ("predict sorted", "no ready model", "`lae-tf train sorted --output runs/first`"),
     ("predict methods", "`lae-tf manifest pairs methods -o manifest.csv`", "`lae-tf train manifest.csv"),
-    ("predict clips", "it is a folder of videos", "`lae-tf frames clips frames --layout folders`"),
+    ("predict clips", "no ready model", "`lae-tf frames clips frames --layout folders`"),
     ("predict films", "`lae-tf frames films frames --layout folders`", "`lae-tf train frames/manifest.csv"),
-    ("predict photos run", "photos: no run here", "order is lae-tf predict [RUN] PATHS"),
-    ("predict photos/a.jpg run", "it is an image", "order is lae-tf predict [RUN] PATHS"),
+    ("predict none/*.jpg", "no ready model", "`lae-tf train photos/ --output runs/first`"),
+    ("predict photos run", "photos: no RUN comes before it", "order is lae-tf predict [RUN] PATHS"),
+    ("predict photos/a.jpg run", "no RUN comes before it", "order is lae-tf predict [RUN] PATHS"),
+    ("predict", "Missing argument '[RUN] PATHS...'", "For example: lae-tf predict photo.jpg"),
+    ("predict --server http://localhost:1", "Missing argument '[RUN] PATHS...'", "lae-tf predict photo.jpg"),
     ("predict run", "Missing argument 'PATHS...'", "lae-tf predict run photos/"),
+    ("predict runs/frist photos", "'runs/frist' does not exist", ""),
+    ("predict preset photos", "no run here: it is a preset", "`lae-tf predict --model preset photos/`"),
+    ("predict --model nowhere photos", "nowhere: no such preset", "a folder, or hf://user/name"),
+    ("predict --model preset run photos", "--model stands in place of RUN", "leave run out"),
+    ("predict --model preset --server http://localhost:1 photos", "--server and --model", "give one of them"),
+    ("train photos --from photos", "photos: no run here", "it is a folder of images"),
+    ("export run preset --format preset --int8", "--int8 do not go with --format preset", ""),
     ("predict started photos", "it is a folder that holds a run", "Give started/run."),
     ("predict run/model.keras photos", "it is a model's file", "Give run."),
     ("predict run/config.yaml photos", "no run here", "Give run."),
     ("predict exports photos", "`lae-tf serve exports`", "`lae-tf predict --server http://localhost:8501 photos/`"),
     ("evaluate m.csv run", "m.csv: no run here: it is a CSV table", "order is lae-tf evaluate RUN MANIFESTS"),
-    ("explain photos run -o out", "it is a folder of images", "order is lae-tf explain RUN PATHS"),
+    ("explain photos run -o out", "no RUN comes before it", "order is lae-tf explain [RUN] PATHS"),
     ("select m.csv", "it is a CSV table", "`lae-tf train m.csv --output runs/first`"),
     ("annotate settings.yaml", "it is a configuration", "`lae-tf train settings.yaml --output runs/first`"),
     ("export photos out", "no run here", "`lae-tf train photos --output runs/first`"),

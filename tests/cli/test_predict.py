@@ -204,7 +204,8 @@ def test_json_csv_heatmaps_and_a_bad_file(trained_run, model, photos, tmp_path, 
     records = [json.loads(line) for line in out.splitlines()]
     assert len(records) == 11 and set(records[-1]) == {"path", "error"}
     decision = {"path", "score", "label", "verdict", "logit", "threshold", "threshold_from"}
-    assert set(records[0]) == {*decision, "width", "height", "regions", "heatmap"}
+    about = {"model", "version", "digest", "view"}
+    assert set(records[0]) == {*decision, *about, "width", "height", "regions", "heatmap"}
     assert {(record["threshold"], record["threshold_from"]) for record in records[:-1]} == {(0.5, "model")}
     for record in records[:-1]:
         with Image.open(record["heatmap"]) as picture:

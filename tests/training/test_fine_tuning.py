@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_dataset import write_dataset
 
-from lae_tf.config.sections import Config
+from lae_tf.config.sections import Config, ConfigError
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.model import load_model
@@ -186,3 +186,50 @@ def test_the_command_shows_both_validations_and_warns(trained_run, tmp_path, lae
 def test_a_part_to_tune_needs_a_run(tiny_manifest, lae_tf_command, tmp_path):
     code, _, err = lae_tf_command("train", tiny_manifest, "--tune", "head", "--output", tmp_path / "new")
     assert code == 2 and "name the run with --from" in err and not (tmp_path / "new").exists()
+
+
+# --- a preset in the run's place --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def preset(trained_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "mine"
+    trained_run.load_model().save_to_preset(folder)
+    return folder
+
+
+def test_a_preset_decides_the_model_and_its_size(trained_run, preset, tiny_manifest, tmp_path):
+    values = {"output": str(tmp_path / "new"), "data": {"manifest": str(tiny_manifest)}}
+    config = inherited(Config.parse({**values, "start": {"preset": str(preset)}}))
+    assert config.model == trained_run.config.model.model_copy(update={"trunk_weights": None})
+    assert config.data.image_size == 32 and config.data.manifest == str(tiny_manifest)
+    assert config.align.learning_rate == pytest.approx(RATE_SHARE * 1e-3)
+    assert inherited(config) == config
+    with pytest.raises(UsageError, match=r"mine decides what .* losses\.decision is 'focal' here and 'bce' there"):
+        inherited(Config.parse({**values, "start": {"preset": str(preset)}, "losses": {"decision": "focal"}}))
+    with pytest.raises(ConfigError, match="run and preset each name the model"):
+        Config.parse({**values, "start": {"preset": str(preset), "run": str(trained_run.path)}})
+
+
+def test_a_presets_folder_is_relative_to_the_configuration(preset):
+    path = preset.parent / "config.yaml"
+    path.write_text("data: {manifest: m.csv}\nstart: {preset: mine}\n")
+    assert Config.read(path).start.preset == str(preset.resolve())
+    path.write_text("data: {manifest: m.csv}\nstart: {preset: lae-photo}\n")
+    assert Config.read(path).start.preset == "lae-photo"
+
+
+def test_training_from_a_preset_says_what_cannot_be_looked_back_at(trained_run, preset, tmp_path, lae_tf_command):
+    manifest = write_dataset(tmp_path / "data", {"train": (8, 4, 0), "val": (6, 3, 0)}, seed=9)
+    settings = ("data.batch_size=8", "data.self_forged=0", "pretrain.epochs=1", "align.epochs=0")
+    arguments = ["train", manifest, "--from", preset, "--tune", "head", "--output", tmp_path / "new"]
+    code, out, err = lae_tf_command(*arguments, *(word for setting in settings for word in ("--set", setting)))
+    assert code == 0, err
+    assert f"What was forgotten is not known: the preset {preset.name} keeps no validation images" in err
+    assert "the earlier run" not in out and "\nthis run " in out
+    run = Run(tmp_path / "new")
+    record = run.read_json("fine_tuning.json")
+    assert record["run"] == preset.name and record["old_validation"] is None and record["forgotten"] is None
+    assert run.config.start.preset == str(preset) and run.config.start.run is None
+    for one, two in zip(trained_run.load_model().encoder.weights, run.load_model().encoder.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(two))

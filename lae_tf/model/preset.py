@@ -1,0 +1,95 @@
+"""From an LAE to what a preset holds of it, and back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from lae_tf.config.sections import HardwareConfig, ModelConfig
+from lae_tf.errors import LAEError
+from lae_tf.model.archive import bounded, check_size
+from lae_tf.model.weight_names import named_weights
+from lae_tf.presets.folder import Preset
+from lae_tf.runtime.environment import describe
+
+_SOFTWARE = ("lae_tf", "stack", "python", "tensorflow", "keras", "numpy")
+
+
+def preset_of(model: Any, name: str, card: str = "") -> Preset:
+    """Return what a preset holds of a model.
+
+    Args:
+        model: an LAE. Its discriminator, optimizer and losses are left out, and no weights are frozen.
+        name: of the preset.
+        card: Markdown; by default a few lines that say what is known of the model alone.
+    """
+    weights = {key: np.asarray(variable, np.float32) for key, variable in named_weights(model).items()}
+    software = describe()
+    return Preset(
+        name=name,
+        config={**model.get_config(), "discriminator": False, "tuned": "all"},
+        calibration={key: float(value) for key, value in weights.items() if not value.ndim},
+        software={key: str(software[key]) for key in _SOFTWARE},
+        card=card or _plain_card(model, name),
+        weights=weights,
+    )
+
+
+def build_from(model_class: Any, preset: Preset) -> Any:
+    """Return the model of a preset, not compiled.
+
+    Args:
+        model_class: the LAE's.
+        preset: as it was read.
+
+    Raises:
+        LAEError: its configuration is not an LAE's, or its weights are not those of such a model.
+    """
+    try:
+        _check_arguments(model_class, preset.config)
+        check_size(preset.config, sum(value.size for value in preset.weights.values()))
+        model = model_class.from_config({**preset.config, "trunk_weights": None})
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise LAEError(f"{preset.name}: the preset's config.json does not describe an LAE: {reason}.") from None
+    variables = named_weights(model)
+    _check_weights(preset, {name: tuple(variable.shape) for name, variable in variables.items()})
+    for name, variable in variables.items():
+        variable.assign(preset.weights[name])
+    model.jit_compile = False  # as ``LAE.compile`` has it
+    return model
+
+
+def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:
+    """Refuse arguments that no LAE has: Keras would make objects of some."""
+    own = set(inspect.signature(model_class.__init__).parameters) - {"self", "arguments"} | {"name"}
+    for name, value in config.items():
+        if name in ModelConfig.model_fields:
+            continue
+        if name not in own or isinstance(value, dict | list):
+            raise ValueError(f"it has {name[:100]}, which no LAE has")
+    bounded(HardwareConfig, {"precision": config.get("dtype", "float32")})
+
+
+def _check_weights(preset: Preset, expected: dict[str, tuple[int, ...]]) -> None:
+    found = {name: value.shape for name, value in preset.weights.items()}
+    for kind, names in (
+        ("lack", expected.keys() - found.keys()),
+        ("also hold", found.keys() - expected.keys()),
+        ("have another shape for", {name for name in expected if found.get(name, expected[name]) != expected[name]}),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise LAEError(
+                f"{preset.name}: the preset's weights {kind} {min(names)[:100]}{more}, unlike the model that its "
+                "config.json describes; fetch or make the preset anew."
+            )
+
+
+def _plain_card(model: Any, name: str) -> str:
+    return (
+        f"# {name}\n\nA locality-aware autoencoder for images of {model.image_size} pixels a side; nobody wrote "
+        "down what it was trained on and how well it does.\n"
+    )
