@@ -3,7 +3,7 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv-$(VERSION)/bin
 
-.PHONY: quickstart test test-beam lint docs site clean
+.PHONY: quickstart test test-beam lint docs site presets clean
 
 quickstart: $(BIN)/.installed
 	$(BIN)/lae-tf quickstart quickstart-out
@@ -30,6 +30,10 @@ site: $(BIN)/.installed-docs
 docs: $(BIN)/.installed-dev
 	$(BIN)/python -m lae_tf.cli.reference > docs/reference/cli.md
 	$(BIN)/python -m lae_tf.cli.config_reference > docs/reference/config.md
+
+# The ready model, from photographs that may be used for it; an hour of one core.
+presets: $(BIN)/.installed
+	$(BIN)/python benchmarks/lae_photo.py build/presets
 
 clean:
 	rm -rf .venv-* build dist *.egg-info quickstart-out
