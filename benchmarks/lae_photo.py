@@ -116,7 +116,7 @@ def card(evaluation, photographs: int) -> str:
 
         rows = evaluation.table[evaluation.table["level"] == "image"]
         measured = (
-            f"Measured on {photographs} photographs of another collection, forged by methods that training did not have, "
+            f"Measured on {photographs} photographs of another collection, forged by methods that training lacks, "
             f"all saved as JPEG 75 to 95:\n\n{markdown_table(rows)}"
         )
     return (HERE / "lae_photo_card.md").read_text().format(measured=measured, authors=authors, licence=LICENCE)
