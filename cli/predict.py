@@ -260,9 +260,9 @@ def prepared(source: Any, threshold: Threshold | None, request: ImageRequest) ->
     model = source.load(threshold)
     if request.seconds and model.view != "windows":
         raise UsageError(f"--seconds is for models of the view 'windows'; this one's is '{model.view}'.")
-    if request.whole and model.view == "windows":
-        raise UsageError("--whole is for models of the view 'faces'; this one's is 'windows'.")
-    if request.whole and model.view == "faces":
+    if request.whole and model.view != "faces":
+        raise UsageError(f"--whole is for models of the view 'faces', and for videos; this one's is '{model.view}'.")
+    if request.whole:
         model.view = "whole"
     return model
 
