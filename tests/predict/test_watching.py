@@ -144,7 +144,7 @@ def test_the_command_prints_a_line_each_until_it_is_interrupted(trained_run, tmp
     "more, said",
     [
         (["--csv", "x.csv"], "--watch never ends"),
-        (["--heatmaps", "INBOX/maps"], "where they would be scored"),
+        (["--heatmaps", "INBOX/maps"], "where pictures would be scored"),
         (["--whole"], "--whole is for videos"),
         (["INBOX"], "says what to score"),
     ],
