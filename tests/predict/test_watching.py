@@ -145,7 +145,7 @@ def test_the_command_prints_a_line_each_until_it_is_interrupted(trained_run, tmp
     [
         (["--csv", "x.csv"], "--watch never ends"),
         (["--heatmaps", "INBOX/maps"], "where pictures would be scored"),
-        (["--whole"], "--whole is for videos"),
+        (["--whole"], "--whole is for models of the view 'faces'"),
         (["INBOX"], "says what to score"),
     ],
 )
