@@ -39,10 +39,11 @@ def load_model(path: str | Path, compile: bool = True) -> LAE:
     except LAEError:  # names the weights of a perceptual loss
         raise
     except Exception as error:  # whatever values that do not fit the model raise, in Keras, TensorFlow or HDF5
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0].rstrip(":.") or type(error).__name__
         if version.partition(".")[0] != addons.KERAS_MAJOR:
             reason += f"; it was saved by Keras {version}, and this is {keras.__version__}: open it where it was made"
-        raise LAEError(f"{path}: cannot be read as a Keras model ({reason}).") from error
+        remedy = "a model of an earlier lae_tf, whose parts had other shapes, is opened by that or trained anew"
+        raise LAEError(f"{path}: cannot be read as a Keras model ({reason}); {remedy}.") from error
     if not isinstance(model, LAE):
         raise LAEError(f"{path}: holds a {type(model).__name__}, expected an LAE.")
     if not compile:

@@ -18,7 +18,7 @@ _ZERO = 1.0  # grey levels; rounding pixels leaves about 0.3 of a coefficient th
 _YCBCR = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # JPEG's planes, of RGB
 _STATISTICS = (2 * _BLOCK + 10) + 3 + 2 * 5
 _SHARPNESS = 5.0  # a short training, whose steps are right for convolutions, would leave the gate half open
-_STORED_WEIGHT = 0.5
+_STORED_WEIGHT = 0.25
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -63,7 +63,7 @@ def build_gate(image_size: int) -> keras.Model:
 
 
 def gate_loss(stored: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
-    """Return the gate's cross-entropy, a scalar, in which a degraded image weighs twice as much as a stored one.
+    """Return the gate's cross-entropy, a scalar, in which a degraded image weighs four times as much as a stored one.
 
     The fine expert is far off on what it was not trained on, the robust one nearly as good on stored images.
 
