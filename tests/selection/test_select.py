@@ -54,7 +54,7 @@ def test_a_round_writes_everything(run: Run) -> None:
     assert settings["allow_over_budget"] is True
     for rank in (1, 2, 3):
         with Image.open(folder / "attention" / f"{rank:04d}.png") as picture:
-            assert (picture.mode, picture.size) == ("L", (32, 32))
+            assert (picture.mode, picture.size) == ("L", (8, 8))  # a value for each cell of the features
     with Image.open(folder / "contact_sheet.png") as sheet:
         assert sheet.size[0] > 100
     assert "Channel gallery" in (folder / "channels.html").read_text(encoding="utf-8")
