@@ -165,11 +165,12 @@ class LAE(keras.Model):
             The logits, float32 (B,), and those of the attention, (B, h, w), on the grid of the features.
         """
         if self._decision is None:
-            self._decision = tf.function(self._decision_of, reduce_retracing=True)
+            self._decision = tf.function(self.decision_of, reduce_retracing=True)
         logit, map_logits = self._decision(tf.convert_to_tensor(images))
         return np.asarray(logit)[:, 0], np.asarray(map_logits)
 
-    def _decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Say the same within a graph: the logits (B, 1) and those of the attention (B, h, w), float32."""
         images = to_images(images, self.image_size)
         if self.hyperparameters.trunk == "none":
             features = tf.cast(self.encoder(images, training=False), tf.float32)
