@@ -17,8 +17,8 @@ def golden_files(image_size: int, in_windows: bool = False) -> dict[str, bytes]:
 
     Args:
         image_size: S of the model, so that one file needs no resizing.
-        in_windows: of a model of windows, add two of many windows and odd sides, and keep all to sizes of which it looks
-            at every window.
+        in_windows: for a model of windows, with two more of many windows and odd sides, and all of sizes of which it
+            looks at every window.
     """
     crop = {name: _crop(name) for name in ("astronaut", "chelsea", "china", "coffee", "flower", "ihc", "rocket")}
     grey16 = np.asarray(crop["coffee"].convert("L")).astype(np.uint16) * 257

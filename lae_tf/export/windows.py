@@ -77,7 +77,7 @@ def _level_sizes(size: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def _windows_of_levels(sizes: tf.Tensor, model: LAE) -> tf.Tensor:
-    """Return how many windows of each level are looked at, int32 (L,): all of the coarse ones, and then what is left."""
+    """Return how many windows of each level are looked at, int32 (L,): of the coarse ones all, then what is left."""
     counts = tf.reduce_prod(_places_along(_padded(sizes, model), model.image_size), axis=1)
     coarser = tf.cumsum(counts, exclusive=True, reverse=True)
     return tf.clip_by_value(MOST_WINDOWS - coarser, 0, counts)
@@ -133,7 +133,9 @@ def _corners(size: tf.Tensor, share: tf.Tensor, model: LAE) -> tf.Tensor:
     # The middle of each of as many equal parts of the list: all of them, where the share is the whole.
     taken = tf.cast(tf.maximum(1, share), tf.int64)
     chosen = tf.cast((2 * tf.range(tf.cast(share, tf.int64)) + 1) * count // (2 * taken), tf.int32)
-    return tf.stack([tf.gather(rows, chosen // tf.size(columns)), tf.gather(columns, chosen % tf.size(columns))], axis=1)
+    return tf.stack(
+        [tf.gather(rows, chosen // tf.size(columns)), tf.gather(columns, chosen % tf.size(columns))], axis=1
+    )
 
 
 def _mirrored(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
