@@ -108,8 +108,16 @@ def pyramid(image: np.ndarray, side: int, cell: int) -> list[Level]:
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """Return an image of half the sides, at least one pixel each: means of the pixels that fall together."""
+    """Return an image of half the sides, at least one pixel each: means of four pixels, halves rounded up.
+
+    The last row and column of odd sides are left out, so that the means are the same wherever they are taken; a single
+    row or column counts twice.
+
+    Args:
+        image: uint8 (H, W) or (H, W, 3).
+    """
     height, width = (max(1, length // 2) for length in image.shape[:2])
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)).reshape(
-        height, width, *image.shape[2:]
-    )
+    below, beside = (int(length == 1) for length in image.shape[:2])
+    even = cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_REPLICATE)[: 2 * height, : 2 * width]
+    halves = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(halves).reshape(height, width, *image.shape[2:])

@@ -32,7 +32,10 @@ WHOLE_VIEWS = ("whole", "stretched")
 """Views in which an image is one input."""
 MOST_WINDOWS = 1000
 """Windows of one image that are looked at, the whole aside."""
-_BATCH = 32
+WINDOWS_AT_ONCE = 32
+"""Windows that the model looks at together."""
+FINEST_MAP = 1024
+"""Values along the longer side of a map of an image; more of them show no smaller a region."""
 
 
 class Seen(NamedTuple):
@@ -66,20 +69,22 @@ def look(model: LAE, image: np.ndarray, seconds: float | None = None) -> Seen:
     return Seen(float(logit[0]), attention_of(model, whole_map(evidence[0], image.shape[:2], model.view)))
 
 
-def require_whole(model: LAE, what: str) -> None:
-    """Refuse a model that does not take an image as one input.
+def require_view(model: LAE, what: str, views: Sequence[str] = WHOLE_VIEWS) -> None:
+    """Refuse a model of another view.
 
     Args:
         model: trained.
         what: needs it, as the beginning of a sentence.
+        views: that are taken; by default those that take an image as one input.
 
     Raises:
         UsageError: the model's view is another.
     """
-    if model.view not in WHOLE_VIEWS:
+    if model.view not in views:
+        taken = " or ".join(f"'{view}'" for view in views if view != "stretched")
         raise UsageError(
-            f"{what} takes models of the view 'whole'; this one's is '{model.view}'. lae-tf predict and lae-tf "
-            "evaluate take it; for this, train with data.view: whole."
+            f"{what} takes models of the view {taken}; this one's is '{model.view}'. lae-tf predict and lae-tf "
+            "evaluate take it; for this, train with another data.view."
         )
 
 
@@ -156,8 +161,8 @@ def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None)
     size = image.shape[:2]
     grid = [np.maximum(1, -(-length // cell)) for length in size]
     longest = max(grid)
-    if longest > _FINEST:
-        grid = [max(1, round(length * _FINEST / longest)) for length in grid]
+    if longest > FINEST_MAP:
+        grid = [max(1, round(length * FINEST_MAP / longest)) for length in grid]
     rows, columns = ((np.arange(length) + 0.5) / length for length in grid)
     maps = [sampled(evidence[0], *square_places(rows, columns, size, len(evidence[0])))]
     logits: list[np.ndarray] = []
@@ -166,10 +171,10 @@ def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None)
         chosen = _chosen(level, left, np.mean(maps, axis=0))
         left -= len(chosen)
         found: list[np.ndarray] = []
-        for start in range(0, len(chosen), _BATCH):
+        for start in range(0, len(chosen), WINDOWS_AT_ONCE):
             if seconds is not None and time.monotonic() - began > seconds:
                 break
-            batch = chosen[start : start + _BATCH]
+            batch = chosen[start : start + WINDOWS_AT_ONCE]
             scores, evidences = model.decide_on_batch(np.stack([level.cut(window) for window in batch]))
             for window, one in zip(batch, evidences, strict=True):
                 level.add(window, one)
@@ -179,9 +184,6 @@ def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None)
         # Where this level was not looked at, what coarser ones say holds.
         maps.append(np.where(np.isnan(here), np.mean(maps, axis=0), here))
     return WindowLogits(logits, float(logit[0])), np.mean(maps, axis=0)
-
-
-_FINEST = 1024  # values along the longer side of a map; more of them show no smaller a region
 
 
 def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:

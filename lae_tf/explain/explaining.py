@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lae_tf.data.views import require_whole, without_mirrors
+from lae_tf.data.views import require_view, without_mirrors
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
@@ -92,7 +92,7 @@ def explain_files(
     Raises:
         UsageError: a method that does not exist, or a model of another view than the whole.
     """
-    require_whole(model, "lae-tf explain")
+    require_view(model, "lae-tf explain")
     explainer = Explainer(model, methods)
     for index, prediction in enumerate(predict_files(model, list(paths), batch_size=1)):
         yield _explain(explainer, prediction, truth(prediction.path), (seed, index))

@@ -54,13 +54,10 @@ def decode_images(preprocessor: Preprocessor, data: tf.Tensor) -> tf.Tensor:
 
     def decode(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
         one = data[position]
-
-        def prepare() -> tf.Tensor:
-            orientation = tf.cond(jpeg[position], lambda: exif_orientation(one), lambda: tf.constant(1))
-            return preprocessor.resize(turn_upright(preprocessor.decode(one), orientation))
-
         size = tf.cond(jpeg[position], lambda: _jpeg_pixels(one), lambda: pixels[position])
-        image = tf.cond(known[position] & (size <= MAX_PIXELS), prepare, lambda: blank)
+        image = tf.cond(
+            known[position] & (size <= MAX_PIXELS), lambda: preprocessor.resize(decode_upright(one)), lambda: blank
+        )
         return position, size, image
 
     # A file that cannot be decoded is missing from the data set, which is how its position is known. The
@@ -85,6 +82,14 @@ def decode_images(preprocessor: Preprocessor, data: tf.Tensor) -> tf.Tensor:
     # Before the model sees that images are missing, whose complaint would not say which.
     with tf.control_dependencies(checks):
         return tf.identity(images[:-1])
+
+
+def decode_upright(data: tf.Tensor) -> tf.Tensor:
+    """Decode one file (string scalar) that is known to be fine: uint8 (H, W, 3)."""
+    orientation = tf.cond(
+        tf.strings.substr(data, 0, len(_JPEG[1])) == _JPEG[1], lambda: exif_orientation(data), lambda: tf.constant(1)
+    )
+    return turn_upright(Preprocessor.decode(data), orientation)
 
 
 def _starts_with(headers: tf.Tensor, magic: tuple[int, bytes]) -> tf.Tensor:

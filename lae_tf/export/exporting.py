@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lae_tf.data.views import require_whole
+from lae_tf.data.views import require_view
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.export.converters import calibration_images, write_onnx, write_tflite
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, check_parity, write_golden
-from lae_tf.export.signatures import write_saved_model
+from lae_tf.export.signatures import require_exportable, write_saved_model
 from lae_tf.export.warmup import write_warmup
 from lae_tf.files.atomic import building
 from lae_tf.training.run import Run
@@ -23,6 +23,7 @@ MODEL_NAME = "lae"
 # order, and 8-bit arithmetic is an approximation.
 FORMATS = {"savedmodel": (MODEL_NAME, 1e-5), "tflite": ("tflite", 1e-4), "onnx": ("onnx", 1e-4)}
 INT8_TOLERANCE = 0.05
+WINDOWS_TOLERANCE = 1e-4  # windows that stand out count by an exponential
 _WARMUP_IMAGE = "jpeg-quality-75.jpg"
 
 
@@ -68,7 +69,12 @@ def export_run(
     if target.exists():
         raise UsageError(f"{target} exists already; an export is never overwritten. Choose another --version.")
     model = run.load_model()
-    require_whole(model, "an export, whose graph has one input for an image,")
+    if form == "savedmodel":
+        require_exportable(model)
+    else:
+        require_view(model, f"an export as {form}, whose input has one size,")
+    if model.view == "windows":
+        tolerance = WINDOWS_TOLERANCE
     with _published(target) as work:
         # assets.extra is where TensorFlow Serving looks for warm-up records and leaves the rest alone.
         extra = work / "assets.extra" if form == "savedmodel" else work

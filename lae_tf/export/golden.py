@@ -12,21 +12,24 @@ from lae_tf.images.photographs import read_photograph
 _ORIENTATION_TAG = 0x0112
 
 
-def golden_files(image_size: int) -> dict[str, bytes]:
+def golden_files(image_size: int, in_windows: bool = False) -> dict[str, bytes]:
     """Return 24 image files by name: formats, colour modes, sizes and orientations that users send.
 
     Args:
         image_size: S of the model, so that one file needs no resizing.
+        in_windows: for a model of windows, with two more of many windows and odd sides, and all of sizes of which it
+            looks at every window.
     """
     crop = {name: _crop(name) for name in ("astronaut", "chelsea", "china", "coffee", "flower", "ihc", "rocket")}
     grey16 = np.asarray(crop["coffee"].convert("L")).astype(np.uint16) * 257
+    large = (8 * image_size, 6 * image_size) if in_windows else (1024, 768)
     files = {
         "jpeg-quality-95.jpg": _encode(crop["astronaut"], "JPEG", quality=95, subsampling=0),
         "jpeg-quality-75.jpg": _encode(crop["flower"], "JPEG", quality=75),
         "jpeg-progressive.jpg": _encode(crop["china"], "JPEG", quality=60, progressive=True),
         "jpeg-grey.jpg": _encode(crop["chelsea"].convert("L"), "JPEG", quality=90),
         "jpeg-cmyk.jpg": _encode(crop["rocket"].convert("CMYK"), "JPEG", quality=90),
-        "jpeg-large.jpg": _encode(crop["coffee"].resize((1024, 768)), "JPEG", quality=85),
+        "jpeg-large.jpg": _encode(crop["coffee"].resize(large), "JPEG", quality=85),
         "jpeg-narrow.jpg": _encode(crop["astronaut"].resize((301, 23)), "JPEG", quality=90),
         "png-rgb.png": _encode(crop["coffee"], "PNG"),
         "png-alpha.png": _encode(_with_alpha(crop["chelsea"]), "PNG"),
@@ -44,6 +47,10 @@ def golden_files(image_size: int) -> dict[str, bytes]:
         files[f"jpeg-orientation-{orientation}.jpg"] = _encode(
             crop[name], "JPEG", quality=92, exif=_turned(orientation)
         )
+    if in_windows:
+        tall, wide = (5 * image_size + 3, 7 * image_size + 1), (11 * image_size + 5, image_size + 9)
+        files["jpeg-windows-tall.jpg"] = _encode(crop["china"].resize(tall), "JPEG", quality=85)
+        files["png-windows-wide.png"] = _encode(crop["astronaut"].resize(wide), "PNG")
     return files
 
 

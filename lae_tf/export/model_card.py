@@ -27,7 +27,7 @@ LIMITS = (
     "On manipulations, cameras, compression or subjects unlike those of the training data it can be wrong with "
     "confidence; the rows marked 'unseen' below show how far it carries over, as far as that was measured.",
     "Real images that were edited harmlessly, scaled, screenshotted or recompressed can be called fake.",
-    "In the view 'whole' images are made as small as the model's input; traces finer than that are lost.",
+    "Unless the view is 'windows', images are scaled down to the model's input; traces finer than that are lost.",
     "It looks at single images: neither sound nor movement nor where an image comes from.",
     "Someone who knows the model can make forgeries that it does not find.",
 )

@@ -52,7 +52,7 @@ def write_golden(model: LAE, folder: Path, tolerance: float, pixels: bool = Fals
             float32 (N, S, S, 3).
     """
     folder.mkdir(parents=True)
-    files = golden_files(model.image_size)
+    files = golden_files(model.image_size, model.view == "windows")
     for name, data in files.items():
         (folder / name).write_bytes(data)
     predictions = list(predict_files(model, [str(folder / name) for name in files]))

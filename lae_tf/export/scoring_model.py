@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lae_tf.data.views import require_whole
 from lae_tf.errors import UsageError
 from lae_tf.export.exporting import versions
 from lae_tf.export.signatures import write_saved_model
@@ -25,13 +24,12 @@ def saved_model(source: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
             highest is taken. A run is exported to a temporary folder, which is removed afterwards.
 
     Raises:
-        UsageError: neither.
+        UsageError: neither, or a run of a view that no export takes.
     """
     path = Path(source)
     if (path / "config.yaml").is_file():
         run = Run.open(path)
         model = run.load_model()
-        require_whole(model, "the scoring of pools")
         with tempfile.TemporaryDirectory(prefix="lae-tf-") as folder:
             write_saved_model(model, Path(folder))
             yield folder, _digest([run.model_path])

@@ -13,15 +13,29 @@ import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.export.decoding import decode_images
+from lae_tf.data.views import FINEST_MAP, WHOLE_VIEWS, require_view
+from lae_tf.export.decoding import decode_images, decode_upright
+from lae_tf.export.windows import look_in_graph
 from lae_tf.metrics.verdict import UNSURE, ConformalBounds
 from lae_tf.model.lae import LAE
+from lae_tf.model.preprocessing import fitted
 from lae_tf.report.panels import HEATMAP, STRONGEST_OVERLAY
 
 Outputs = dict[str, tf.Tensor]
+Read = Callable[[tf.Tensor], tf.Tensor]
 Answer = Callable[[LAE, tf.Tensor], Outputs]
+AnswerInWindows = Callable[[LAE, tf.Tensor, Read], Outputs]
 _LUMINANCE = (0.299, 0.587, 0.114)
 _COLOURS = 256
+
+
+def require_exportable(model: LAE) -> None:
+    """Refuse a model of faces.
+
+    Raises:
+        UsageError: the model's view is ``faces``.
+    """
+    require_view(model, "an export, whose graph cannot find faces,", (*WHOLE_VIEWS, "windows"))
 
 
 def write_saved_model(model: LAE, path: Path) -> None:
@@ -37,25 +51,48 @@ def write_saved_model(model: LAE, path: Path) -> None:
     tensor_uint8        ``image`` uint8 (B, h, w, 3) in [0, 255]       the decision's
     ==================  =============================================  ====================================
 
+    All of them see images in the model's view; of the view ``windows`` images are looked at one by one, and floats are
+    rounded to 256 levels.
+
     ``score`` (B,) float32 is the calibrated P(fake); ``label`` (B,) string is "fake" where score >= threshold,
     else "real"; ``logit`` (B,) float32 is s before calibration; ``verdict`` (B,) string is the label, or "unsure"
     where a "real" has score >= lowest_fake or a "fake" score <= highest_real. ``threshold``, ``lowest_fake``,
     ``highest_real`` and ``error_rate`` (B,) float32 repeat what the decision goes by.
-    ``heatmap_png_bytes`` (B,) string is the attention over the grey image, S x S, as ``lae-tf predict --heatmaps``
-    draws it; ``reconstruction_error`` (B,) float32 is the mean absolute error.
-    """
+    ``heatmap_png_bytes`` (B,) string is the attention over the grey image, as ``lae-tf predict --heatmaps`` draws it:
+    S x S, or, of windows, of the image's size, at most ``FINEST_MAP`` on the longer side; ``reconstruction_error`` (B,)
+    float32 is the mean absolute error, of the whole in S x S.
 
-    def of_files(answer: Answer) -> Any:
-        spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        return trace(lambda data: answer(model, decode_images(model.preprocessor, data)), spec)
+    Raises:
+        UsageError: the model's view finds faces, which no graph does.
+    """
+    require_exportable(model)
+    in_windows = model.view == "windows"
+
+    def of_files(answer: Answer, answer_in_windows: AnswerInWindows) -> Any:
+        def serve(data: tf.Tensor) -> Outputs:
+            wholes = decode_images(model.preprocessor, data)
+            if not in_windows:
+                return answer(model, wholes)
+            with tf.control_dependencies([wholes]):  # so that only files are decoded again that were found fine
+                files = tf.identity(data)
+            return answer_in_windows(model, wholes, lambda position: decode_upright(files[position]))
+
+        return trace(serve, tf.TensorSpec((None,), tf.string, name="image_bytes"))
 
     def of_pixels(dtype: tf.DType) -> Any:
-        spec = tf.TensorSpec((None, None, None, 3), dtype, name="image")
-        return trace(lambda images: decide(model, model.preprocessor.resize(_checked(images))), spec)
+        def serve(images: tf.Tensor) -> Outputs:
+            images = _checked(images)
+            if not in_windows:
+                return decide(model, model.preprocessor.resize(images))
+            if not dtype.is_integer:
+                images = tf.saturate_cast(tf.round(images * 255), tf.uint8)
+            return decide_in_windows(model, model.preprocessor.resize(images), lambda position: images[position])
+
+        return trace(serve, tf.TensorSpec((None, None, None, 3), dtype, name="image"))
 
     endpoints = {
-        "serving_default": of_files(decide),
-        "explain": of_files(explain),
+        "serving_default": of_files(decide, decide_in_windows),
+        "explain": of_files(explain, explain_in_windows),
         "tensor": of_pixels(tf.float32),
         "tensor_uint8": of_pixels(tf.uint8),
     }
@@ -68,6 +105,8 @@ def write_archive(model: LAE, path: Path, endpoints: dict[str, Any]) -> None:
     # Not the whole model: a discriminator and an optimizer have no place in an export.
     for part in (model.encoder, model.head, model.decoder, model.calibration, model.attention_scale):
         archive.track(part)
+    if model.view == "windows":
+        archive.track(model.window_pooling)
     for name, function in endpoints.items():
         archive.add_endpoint(name, function)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras lists the endpoints there
@@ -89,13 +128,69 @@ def decide(model: LAE, images: tf.Tensor) -> Outputs:
 def explain(model: LAE, images: tf.Tensor) -> Outputs:
     """Return :func:`decide`'s outputs, the attention as PNG files and the reconstruction error."""
     outputs = model(images, training=False)
-    error = tf.reduce_mean(tf.abs(images - outputs["reconstruction"]), axis=(1, 2, 3))
     heatmaps = tf.map_fn(tf.io.encode_png, overlay(images, outputs["attention"]), fn_output_signature=tf.string)
+    error = _reconstruction_error(images, outputs)
     return {**_decision(model, outputs), "heatmap_png_bytes": heatmaps, "reconstruction_error": error}
 
 
+def decide_in_windows(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
+    """Return the decision's outputs (B,) of a model of windows.
+
+    Args:
+        model: of the view ``windows``.
+        wholes: the whole images, float32 (B, S, S, 3).
+        read: gives the image at a position of the batch at its own size.
+    """
+    logits, maps = model.decision_of(wholes)
+
+    def look(position: tf.Tensor) -> tf.Tensor:
+        return look_in_graph(model, read(position), (logits[position, 0], maps[position])).logit
+
+    return _decision(model, _scored(model, _for_each(look, wholes, tf.TensorSpec((), tf.float32))))
+
+
+def explain_in_windows(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
+    """Return what :func:`explain` returns, of a model of windows; arguments are :func:`decide_in_windows`'."""
+    logits, maps = model.decision_of(wholes)
+
+    def look(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = read(position)
+        seen = look_in_graph(model, image, (logits[position, 0], maps[position]))
+        return seen.logit, tf.io.encode_png(overlay(*_at_one_size(image, seen.attention)))
+
+    found, heatmaps = _for_each(look, wholes, (tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.string)))
+    error = _reconstruction_error(wholes, model(wholes, training=False))
+    return {
+        **_decision(model, _scored(model, found)),
+        "heatmap_png_bytes": heatmaps,
+        "reconstruction_error": error,
+    }
+
+
+def _for_each(look: Callable[[tf.Tensor], Any], wholes: tf.Tensor, spec: Any) -> Any:
+    """Call a function with each position of a batch, one after the other, so that one image is in memory."""
+    return tf.map_fn(look, tf.range(tf.shape(wholes)[0]), fn_output_signature=spec, parallel_iterations=1)
+
+
+def _scored(model: LAE, logits: tf.Tensor) -> Outputs:
+    return {"logit": logits[:, None], "score": model.calibration(logits[:, None])}
+
+
+def _at_one_size(image: tf.Tensor, attention: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Bring an image, uint8 (H, W, 3), as floats in [0, 1], and its attention to one size, at most ``FINEST_MAP``."""
+    size = tf.shape(image)[:2]
+    size = tf.where(tf.reduce_max(size) > FINEST_MAP, fitted(size, FINEST_MAP), size)
+    shown = tf.image.resize(image, size, antialias=True) / 255.0
+    heat = tf.image.resize(attention[..., None], size)[..., 0]
+    return tf.clip_by_value(shown, 0.0, 1.0), tf.clip_by_value(heat, 0.0, 1.0)
+
+
+def _reconstruction_error(images: tf.Tensor, outputs: Outputs) -> tf.Tensor:
+    return tf.reduce_mean(tf.abs(images - outputs["reconstruction"]), axis=(1, 2, 3))
+
+
 def overlay(images: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
-    """Lay attention (B, S, S) over grey images, uint8 (B, S, S, 3): ``evaluation.panels.overlay`` in the graph."""
+    """Lay attention (..., h, w) over grey images, uint8 (..., h, w, 3): ``report.panels.overlay`` in the graph."""
     colours = tf.constant(matplotlib.colormaps[HEATMAP](np.arange(_COLOURS))[:, :3], tf.float32)
     heat = tf.gather(colours, tf.minimum(tf.cast(attention * _COLOURS, tf.int32), _COLOURS - 1))
     alpha = STRONGEST_OVERLAY * attention[..., None]

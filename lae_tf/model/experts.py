@@ -94,7 +94,8 @@ def features_of(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     fine, robust, gate = (encoder.get_layer(name) for name in ("fine", "robust", "gate"))
     weight = tf.sigmoid(gate(images, training=False))
     asked = ((fine, weight), (robust, 1.0 - weight))
-    return tf.add_n([_weighted(expert, images, share) for expert, share in asked])
+    features = tf.add_n([_weighted(expert, images, share) for expert, share in asked])
+    return tf.ensure_shape(features, encoder.output_shape)  # graphs that loop over windows ask for it
 
 
 def _weighted(expert: keras.Model, images: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

@@ -164,10 +164,15 @@ class LAE(keras.Model):
         Returns:
             The logits, float32 (B,), and those of the attention, (B, h, w), on the grid of the features.
         """
+        logit, map_logits = self.decision_of(tf.convert_to_tensor(images))
+        return np.asarray(logit)[:, 0], np.asarray(map_logits)
+
+    def decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Say the same in tensors, the logits as (B, 1): a call of one function, however often it stands in a graph."""
         if self._decision is None:
             self._decision = tf.function(self._decision_of, reduce_retracing=True)
-        logit, map_logits = self._decision(tf.convert_to_tensor(images))
-        return np.asarray(logit)[:, 0], np.asarray(map_logits)
+        found: tuple[tf.Tensor, tf.Tensor] = self._decision(images)
+        return found
 
     def _decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = to_images(images, self.image_size)

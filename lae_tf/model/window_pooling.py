@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from scipy.special import logsumexp
 
 from lae_tf.model.shapes import Shape
@@ -94,6 +95,38 @@ class WindowPooling(keras.layers.Layer):
         fitted = self.fitted
         constant = float(fitted.weights[2])
         return float(np.float32(features(logits, fitted) @ fitted.weights[:2] + constant))
+
+    # --- the same within a graph ---------------------------------------------------------------------
+
+    def level_mean(self, logits: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        """Return the logarithm of a level's mean of 1 / p, a float64 scalar that means nothing without windows.
+
+        Args:
+            logits: of its windows, float32 (N,).
+            number: of the level, int32 scalar, 0 for the finest.
+        """
+        centre, spread, *_ = self._doubles()
+        place = tf.minimum(number, LEVELS - 1)
+        u = (tf.cast(logits, tf.float64) - centre[place]) / spread[place]
+        return tf.reduce_logsumexp(tf.nn.softplus(u)) - tf.math.log(tf.cast(tf.size(u), tf.float64))
+
+    def join(self, means: tf.Tensor, windows: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
+        """Return the logit of the image, a float32 scalar.
+
+        Args:
+            means: float64 (L,), those of the levels with windows; L may be 0.
+            windows: how many there were, int32 scalar.
+            whole: logit of the whole image, float32 scalar.
+        """
+        centre, spread, growth, weights = self._doubles()
+        pooled = tf.reduce_logsumexp(means) - tf.math.log(tf.cast(tf.size(means), tf.float64))
+        expected = growth[0] + growth[1] * tf.math.log1p(tf.cast(windows, tf.float64))
+        found = tf.where(windows > 0, pooled - expected, tf.zeros_like(pooled))
+        seen = (tf.cast(whole, tf.float64) - centre[-1]) / spread[-1]
+        return tf.cast(weights[0] * found + weights[1] * seen + weights[2], tf.float32)
+
+    def _doubles(self) -> list[tf.Tensor]:
+        return [tf.cast(part, tf.float64) for part in self._parts]
 
 
 def features(logits: WindowLogits, fitted: PoolingWeights) -> np.ndarray:

@@ -41,6 +41,13 @@ def test_halving_takes_the_mean_of_four_pixels():
     assert halved(np.full((1, 9), 7, np.uint8)).tolist() == [[7] * 4]
 
 
+def test_halves_are_rounded_up_and_odd_sides_lose_their_last_pixel():
+    assert halved(np.array([[1, 1, 255], [0, 0, 255], [255, 255, 255]], np.uint8)).tolist() == [[1]]  # 2 / 4
+    assert halved(np.array([[0, 0], [0, 1]], np.uint8)).tolist() == [[0]]  # 1 / 4
+    assert halved(np.array([[2, 3]], np.uint8)).tolist() == [[3]]  # a single row counts twice: 10 / 4
+    assert halved(np.array([[2, 3]], np.uint8).T).tolist() == [[3]]
+
+
 def test_beyond_the_border_an_image_is_mirrored():
     image = np.arange(4, dtype=np.uint8)[:, None, None].repeat(40, axis=1).repeat(3, axis=2)
     rows = Level(image, 1, 8, 4).cut(Window(0, 0))[:, 0, 0]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lae_tf.data import views
-from lae_tf.data.views import look, look_in_windows, require_whole, whole_map, without_mirrors
+from lae_tf.data.views import look, look_in_windows, require_view, whole_map, without_mirrors
 from lae_tf.errors import UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
@@ -206,6 +206,7 @@ def test_an_unknown_view_is_refused():
 
 
 def test_what_needs_the_whole_says_so():
-    require_whole(model_of("whole"), "this")
+    require_view(model_of("whole"), "this")
+    require_view(model_of("windows"), "this", ("whole", "windows"))
     with pytest.raises(UsageError, match="this takes models of the view 'whole'; this one's is 'windows'"):
-        require_whole(model_of("windows"), "this")
+        require_view(model_of("windows"), "this")
