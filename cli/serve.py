@@ -59,7 +59,7 @@ def _not_grpc(context: click.Context, option: click.Parameter, value: str | None
     "Repeat it for more.",
 )
 @click.option("--token-file", type=_FILE, help="Ask every request for the bearer token in this file.")
-@click.option("--demo", is_flag=True, help="Also serve a page at /demo: drop an image, see score and heatmap.")
+@click.option("--demo", is_flag=True, help="Also serve a page at /demo: drop images, see verdicts and where.")
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="JSON lines on stderr.")
 @click.option(
     "--check",

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -33,7 +34,7 @@ LARGEST_BODY = 64 * 2**20
 _STATIC = {
     "index.html": "text/html",
     "style.css": "text/css",
-    **dict.fromkeys(("app.js", "mask.js", "server.js", "view.js"), "text/javascript"),
+    **dict.fromkeys(("app.js", "clock.js", "encoder.js", "mask.js", "server.js", "view.js"), "text/javascript"),
 }
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -57,6 +58,7 @@ def create_app(items: Sequence[Item], folder: Path, host: str = "127.0.0.1") -> 
     GET, PUT /api/masks/I       the mask, PNG of the image's size, white where forged; an empty one ends it.
                                 ETag is its revision; with If-Match, another one is kept and 412 the answer
     PUT /api/verdicts/I         ``{"verdict": "done" | "skipped" | "not_fake" | null}``
+    POST /api/seconds/I         ``{"seconds": 4.2}``: for so long the image was open once more
     ==========================  =======================================================================
 
     Args:
@@ -78,6 +80,7 @@ def create_app(items: Sequence[Item], folder: Path, host: str = "127.0.0.1") -> 
         Route("/api/masks/{index:int}", page.mask),
         Route("/api/masks/{index:int}", page.save_mask, methods=["PUT"]),
         Route("/api/verdicts/{index:int}", page.save_verdict, methods=["PUT"]),
+        Route("/api/seconds/{index:int}", page.add_seconds, methods=["POST"]),
     ]
     handlers: Any = {LAEError: _refusal}
     return Starlette(routes=routes, middleware=[Middleware(_SameSite, host=host)], exception_handlers=handlers)
@@ -157,15 +160,14 @@ class _Page:
         return JSONResponse(answer, headers={"ETag": f'"{self._store.revision(item)}"'})
 
     async def save_verdict(self, request: Request) -> Response:
-        item = self._item(request)
-        if request.headers.get("content-type") != "application/json":
-            return PlainTextResponse("a verdict is sent as application/json", 415)
-        try:
-            verdict = json.loads(await _body(request))["verdict"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return PlainTextResponse('expected {"verdict": ...}', 400)
+        item, verdict = self._item(request), await _field(request, "verdict")
         await run_in_threadpool(self._store.save_verdict, item, verdict)
         return JSONResponse({"verdict": self._store.verdict(item)})
+
+    async def add_seconds(self, request: Request) -> Response:
+        item, seconds = self._item(request), await _field(request, "seconds")
+        await run_in_threadpool(self._store.add_seconds, item, seconds)
+        return JSONResponse({"seconds": self._store.seconds(item)})
 
 
 def decode_mask(data: bytes, height: int, width: int) -> np.ndarray:
@@ -192,6 +194,16 @@ def decode_mask(data: bytes, height: int, width: int) -> np.ndarray:
         return (np.asarray(image.convert("L")) > 127).astype(np.uint8)
     except Exception as error:
         raise ImageError(f"the mask is damaged: {error}") from None
+
+
+async def _field(request: Request, name: str) -> Any:
+    """Return the one field that a request sends as JSON."""
+    if request.headers.get("content-type") != "application/json":
+        raise HTTPException(415, f"{name}: is sent as application/json")
+    try:
+        return json.loads(await _body(request))[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise HTTPException(400, f'expected {{"{name}": ...}}') from None
 
 
 async def _body(request: Request) -> bytes:

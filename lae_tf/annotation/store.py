@@ -1,4 +1,4 @@
-"""The folder that the page in the browser draws into: one PNG per image and ``verdicts.json``.
+"""The folder that the page in the browser draws into: one PNG per image, ``verdicts.json`` and ``seconds.json``.
 
 Every change is on disk, atomically and durably, when its method returns. A mask on disk is never empty.
 """
@@ -6,9 +6,11 @@ Every change is on disk, atomically and durably, when its method returns. A mask
 from __future__ import annotations
 
 import json
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,10 @@ from lae_tf.files.json_files import read_json
 from lae_tf.images.files import read_mask, write_png
 
 VERDICTS_FILE = "verdicts.json"
+SECONDS_FILE = "seconds.json"
 DONE, SKIPPED, NOT_FAKE = "done", "skipped", "not_fake"
 VERDICTS = (DONE, SKIPPED, NOT_FAKE)
+_DAY = 86400.0
 
 
 class StaleMaskError(LAEError):
@@ -35,14 +39,18 @@ class AnnotationStore:
         items: the selected images.
 
     Raises:
-        UsageError: the folder's verdicts are damaged, or of images that are not in the selection.
+        UsageError: the folder's verdicts or seconds are damaged, or of images that are not in the selection.
     """
 
     def __init__(self, folder: Path, items: Sequence[Item]):
         self.folder = folder
         self.items = items
         self._lock = threading.Lock()
-        self._verdicts = _read_verdicts(folder / VERDICTS_FILE, {item.name for item in items})
+        names = {item.name for item in items}
+        self._verdicts: dict[str, str] = _read(
+            folder / VERDICTS_FILE, names, lambda verdict: verdict in VERDICTS, f"a verdict ({', '.join(VERDICTS)})"
+        )
+        self._seconds: dict[str, float] = _read(folder / SECONDS_FILE, names, _are_seconds, "a number of seconds")
 
     def mask_path(self, item: Item) -> Path:
         """Return where the mask of an image is, or would be."""
@@ -97,6 +105,23 @@ class AnnotationStore:
                 raise UsageError("nothing is drawn: draw the forged region, skip the image, or call it not a fake")
             self._set(item, verdict)
 
+    def seconds(self, item: Item) -> float:
+        """Return for how long an image has been open on the page, in a tab that could be seen."""
+        return self._seconds.get(item.name, 0.0)
+
+    def add_seconds(self, item: Item, seconds: float) -> None:
+        """Add to the time that an image has been open.
+
+        Raises:
+            UsageError: no number from 0 to a day.
+        """
+        if not _are_seconds(seconds) or seconds > _DAY:
+            raise UsageError(f"seconds: expected a number from 0 to {_DAY:.0f}, found {seconds!r}")
+        with self._lock:
+            total = {**self._seconds, item.name: round(self.seconds(item) + seconds, 1)}
+            self._write(SECONDS_FILE, total)
+            self._seconds = total
+
     def drawings(self, problems: list[str]) -> Iterator[Drawing]:
         """Yield what is decided: masks marked as done, and images judged not to be fakes.
 
@@ -117,18 +142,25 @@ class AnnotationStore:
         verdicts = {name: kept for name, kept in self._verdicts.items() if name != item.name}
         if verdict is not None:
             verdicts[item.name] = verdict
-        text = json.dumps(dict(sorted(verdicts.items())), indent=2)
-        write_bytes(self.folder / VERDICTS_FILE, text.encode("utf-8"), durable=True)
+        self._write(VERDICTS_FILE, verdicts)
         self._verdicts = verdicts
 
+    def _write(self, name: str, values: Mapping[str, object]) -> None:
+        text = json.dumps(dict(sorted(values.items())), indent=2)
+        write_bytes(self.folder / name, text.encode("utf-8"), durable=True)
 
-def _read_verdicts(path: Path, names: set[str]) -> dict[str, str]:
+
+def _are_seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _read(path: Path, names: set[str], is_sound: Callable[[Any], bool], expected: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    verdicts = read_json(path)
-    if not isinstance(verdicts, dict) or not all(verdict in VERDICTS for verdict in verdicts.values()):
-        raise UsageError(f"{path}: is damaged; expected a verdict ({', '.join(VERDICTS)}) for each name.")
-    strangers = sorted(set(verdicts) - names)
+    values = read_json(path)
+    if not isinstance(values, dict) or not all(map(is_sound, values.values())):
+        raise UsageError(f"{path}: is damaged; expected {expected} for each name.")
+    strangers = sorted(set(values) - names)
     if strangers:
         raise UsageError(f"{path}: belongs to another selection ('{strangers[0]}' is not in this one).")
-    return verdicts
+    return values

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 from starlette.responses import Response
 
+from lae_tf.masks.regions import LEVEL, SMALLEST_SHARE
+
 DEMO_PATH = "/demo"
 _STATIC = Path(__file__).parent / "static"
+_SCRIPTS = ("demo_server.js", "demo_verdict.js", "demo_heat.js", "demo.js")
+_COLOURS = 256  # of the heatmaps that an export draws
 
 
 class DemoPage:
@@ -23,9 +28,11 @@ class DemoPage:
     """
 
     def __init__(self, models: Sequence[str], asks_token: bool):
-        style, script = ((_STATIC / name).read_text(encoding="utf-8") for name in ("demo.css", "demo.js"))
+        style = _static("demo.css")
+        script = "\n".join(['"use strict";', *map(_static, _SCRIPTS)])
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_STATIC), autoescape=True)
-        values = {"style": style, "script": script, "models": models, "asks_token": asks_token}
+        values = {"style": style, "script": script, "scale": json.dumps(_scale())}
+        values |= {"models": models, "asks_token": asks_token}
         self._page = environment.get_template("demo.html").render(values).encode()
         # Nothing but the page's own code runs, and it talks to this server alone.
         policy = (
@@ -42,6 +49,21 @@ class DemoPage:
     def response(self) -> Response:
         """Return the page as an answer."""
         return Response(self._page, 200, self._headers, media_type="text/html")
+
+
+def _static(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")
+
+
+def _scale() -> dict[str, object]:
+    """Return how heatmaps are coloured, by which the page finds the attention in them, and what is a region."""
+    # Only servers with the page load matplotlib.
+    import matplotlib
+
+    from lae_tf.report.panels import HEATMAP, STRONGEST_OVERLAY
+
+    colours = matplotlib.colormaps[HEATMAP](range(_COLOURS), bytes=True)[:, :3].tolist()
+    return {"colours": colours, "strongest": STRONGEST_OVERLAY, "level": LEVEL, "smallest": SMALLEST_SHARE}
 
 
 def _digest(text: str) -> str:

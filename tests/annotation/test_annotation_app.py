@@ -283,3 +283,29 @@ def test_a_mask_that_another_tab_has_changed_is_kept(client, folder, drawn):
     assert read_mask(kept).sum() == 4 * 7
     after = {**PNG, "If-Match": saved.headers["etag"]}
     assert client.put("/api/masks/0", content=png(0 * drawn), headers=after).status_code == 200
+
+
+# --- For how long an image was open ---------------------------------------------------------------------------
+
+
+def test_seconds_add_up_and_survive(client, items, folder):
+    for index, seconds in ((0, 12.34), (1, 3), (0, 7.5)):
+        assert client.post(f"/api/seconds/{index}", json={"seconds": seconds}).status_code == 200
+    assert json.loads((folder / "seconds.json").read_text()) == {items[0].name: 19.8, items[1].name: 3}
+    store = AnnotationStore(folder, items)
+    assert [store.seconds(item) for item in items] == [19.8, 3, 0]
+
+
+@pytest.mark.parametrize("seconds", ["-1", "1e9", "NaN", "Infinity", "true", '"5"', "null"])
+def test_what_is_no_time_is_refused(client, folder, seconds):
+    content = f'{{"seconds": {seconds}}}'.encode()
+    answer = client.post("/api/seconds/0", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 422 and "from 0 to 86400" in answer.text
+    assert not folder.exists()
+
+
+def test_damaged_seconds_are_said(items, folder):
+    folder.mkdir()
+    (folder / "seconds.json").write_text(json.dumps({items[0].name: "long"}))
+    with pytest.raises(UsageError, match=r"seconds\.json: is damaged; expected a number of seconds"):
+        create_app(items, folder)

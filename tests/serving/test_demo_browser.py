@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+
+from lae_tf.data.views import without_mirrors
+from lae_tf.metrics.verdict import ConformalBounds, verdict_of
+from lae_tf.predict.images import predict_files
+from lae_tf.report.panels import STRONGEST_OVERLAY
 
 pytestmark = pytest.mark.browser
 
@@ -26,35 +33,52 @@ class Page:
     def find(self, name):
         return self.driver.find_element(By.ID, name)
 
-    def text(self, name):
-        return self.find(name).text
+    @property
+    def cards(self):
+        return [Card(element) for element in self.driver.find_elements(By.TAG_NAME, "article")]
 
-    def is_shown(self, name):
-        return self.find(name).is_displayed()
-
-    def choose(self, path):
-        """Choose a file, and wait for what the page makes of it."""
-        self.find("file").send_keys(str(path))
+    def choose(self, *paths):
+        """Choose files, and return their cards once each has its verdict or error."""
+        before = len(self.cards)
+        self.find("file").send_keys("\n".join(map(str, paths)))
         # The browser tells the page after it has told the test.
-        taken = WebDriverWait(self.driver, 10)
-        taken.until(lambda _: self.find("busy-name").get_attribute("textContent") == path.name)
-        self.wait()
-
-    def wait(self):
-        WebDriverWait(self.driver, 30).until(
-            lambda _: not self.is_shown("busy") and (self.is_shown("result") or self.is_shown("error"))
+        WebDriverWait(self.driver, 60).until(
+            lambda _: len(self.cards) == before + len(paths) and all(card.is_settled for card in self.cards)
         )
+        return self.cards[before:]
 
-    def natural_size(self, name):
-        WebDriverWait(self.driver, 10).until(
-            lambda driver: driver.execute_script("return arguments[0].complete", self.find(name))
-        )
-        return self.driver.execute_script(
-            "return [arguments[0].naturalWidth, arguments[0].naturalHeight]", self.find(name)
+    def choose_one(self, path):
+        (card,) = self.choose(path)
+        return card
+
+    def slide(self, name, value):
+        self.driver.execute_script(
+            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))", self.find(name), value
         )
 
     def log(self):
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+class Card:
+    """What the page shows of one file."""
+
+    def __init__(self, element):
+        self.element = element
+
+    def find(self, name):
+        return self.element.find_element(By.CLASS_NAME, name)
+
+    def text(self, name):
+        return self.find(name).text
+
+    @property
+    def state(self):
+        return self.element.get_attribute("data-state")
+
+    @property
+    def is_settled(self):
+        return self.state in ("done", "failed")
 
 
 @pytest.fixture
@@ -63,101 +87,121 @@ def page(driver, export_server):
     return Page(driver, export_server.facts["demo"].removesuffix("/demo"))
 
 
-def test_an_image_is_scored_and_explained(page, golden, trained_run):
+def test_images_are_scored_each_on_its_card(page, golden):
     folder, records = golden
-    assert not page.is_shown("result") and not page.is_shown("error") and not page.is_shown("settings")
-    for name in ("png-rgb.png", "jpeg-orientation-6.jpg", "bmp-rgb.bmp"):
-        page.choose(folder / name)
-        assert not page.is_shown("error"), page.text("error")
-        assert float(page.text("score")) == pytest.approx(records[name]["score"], abs=6e-4)
-        assert page.text("label").lower() == records[name]["verdict"]
-        assert page.is_shown("doubt") == (records[name]["verdict"] == "unsure")
-    size = trained_run.load_model().image_size
-    assert page.natural_size("heatmap") == [size, size]
-    assert page.natural_size("image") == list(Image.open(folder / "bmp-rgb.bmp").size)
-    # A square heatmap is laid out in the shape of the image, 180 by 240.
-    frame = page.find("heatmap").rect
-    assert frame["width"] / frame["height"] == pytest.approx(180 / 240, abs=0.01)
+    assert not page.cards and not page.find("settings").is_displayed() and not page.find("sliders").is_displayed()
+    names = ("png-rgb.png", "jpeg-orientation-6.jpg", "bmp-rgb.bmp")
+    for name, card in zip(names, page.choose(*(folder / name for name in names)), strict=True):
+        record = records[name]
+        assert (card.state, card.text("name")) == ("done", name)
+        assert float(card.text("score")) == pytest.approx(record["score"], abs=6e-4)
+        assert card.text("label").lower() == record["verdict"]
+        assert card.text("reason").startswith(f"The score {card.text('score')} ")
     assert page.log() == [], "the page asked for something it may not have"
+
+
+def test_the_attention_lies_on_its_place_in_the_image(page, golden, trained_run):
+    """The upright image is 180 by 240: of the square that the model saw, an eighth on either side are mirrors."""
+    folder, _ = golden
+    card = page.choose_one(folder / "jpeg-orientation-6.jpg")
+    image, heat = card.find("image").rect, card.find("heat").rect
+    assert image["width"] / image["height"] == pytest.approx(180 / 240, abs=0.01)
+    assert heat["width"] == pytest.approx(heat["height"], abs=1) and heat["height"] == pytest.approx(
+        image["height"], abs=1
+    )
+    assert image["x"] - heat["x"] == pytest.approx(heat["width"] / 8, abs=1)
+    assert heat["y"] == pytest.approx(image["y"], abs=1)
+    size = trained_run.load_model().image_size
+    assert card.find("heat").get_property("width") == size
+    assert card.text("size") == "180 × 240 pixels"
+    # It is the attention of the model itself, in the opacity of the canvas.
+    (one,) = predict_files(trained_run.load_model(), [str(folder / "jpeg-orientation-6.jpg")])
+    drawn = page.driver.execute_script(
+        "const c = arguments[0]; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "return Array.from(d.filter((_, i) => i % 4 === 3))", card.find("heat"),
+    )  # fmt: skip
+    drawn = without_mirrors(np.reshape(drawn, (size, size)) / (255 * STRONGEST_OVERLAY), (240, 180))
+    expected = cv2.resize(one.attention, drawn.shape[::-1])
+    assert np.abs(drawn - expected).mean() < 0.03 and expected.std() > 0.03
+    card.find("own-size").click()
+    assert (card.find("image").rect["width"], card.find("image").rect["height"]) == (180, 240)
 
 
 def test_the_meter_stands_where_the_score_is(page, golden):
     folder, records = golden
-    page.choose(folder / "png-rgb.png")
-    meter, needle, tick = (page.find(name).rect for name in ("meter", "needle", "tick"))
-    for part, value in ((needle, records["png-rgb.png"]["score"]), (tick, float(page.text("threshold")))):
+    card = page.choose_one(folder / "png-rgb.png")
+    meter, needle, tick = (card.find(name).rect for name in ("meter", "needle", "tick"))
+    threshold = float(page.find("threshold-value").text)
+    for part, value in ((needle, records["png-rgb.png"]["score"]), (tick, threshold)):
         assert (part["x"] + part["width"] / 2 - meter["x"]) / meter["width"] == pytest.approx(value, abs=0.01)
-    assert float(page.find("meter").get_attribute("aria-valuenow")) == float(page.text("score"))
+    assert float(card.find("meter").get_attribute("aria-valuenow")) == pytest.approx(
+        float(card.text("score")), abs=6e-4
+    )
 
 
-@pytest.mark.parametrize(
-    ("decision", "verdict", "zone"),
-    [
-        ({"verdict": "unsure", "lowest_fake": 0.3, "highest_real": 0.75, "error_rate": 0.1}, "unsure", (0.3, 0.75)),
-        # As JSON of float32 numbers has it; the threshold belongs to what is unsure.
-        ({"verdict": "fake", "lowest_fake": 0.3, "highest_real": 0.4, "error_rate": 0.05}, "fake", (0.3, 0.5)),
-        ({"verdict": ["fake"], "lowest_fake": [0.8], "highest_real": [0.2], "error_rate": [0.1]}, "fake", None),
-        ({}, "fake", None),  # of an older version
-    ],
-)
-def test_what_the_model_is_unsure_of_is_shown(page, golden, decision, verdict, zone):
+def test_another_threshold_labels_anew_without_asking(page, golden):
+    folder, records = golden
+    names = ["png-rgb.png", "bmp-rgb.bmp"]
+    cards = page.choose(*(folder / name for name in names))
+    page.driver.execute_script("window.fetch = () => { throw new Error('asked again'); }")
+    for threshold in (0.02, 0.98):
+        page.slide("threshold", threshold)
+        for name, card in zip(names, cards, strict=True):
+            record = records[name]
+            bounds = ConformalBounds(*(record[field] for field in ConformalBounds._fields))
+            assert card.text("label").lower() == verdict_of(record["score"], threshold, bounds)
+            assert f"your threshold {threshold:.3f}" in card.text("reason")
+    page.find("reset").click()
+    assert [card.text("label").lower() for card in cards] == [records[name]["verdict"] for name in names]
+    assert not page.find("reset").is_enabled()
+
+
+def test_the_overlay_can_be_faded(page, golden):
     folder, _ = golden
-    page.choose(folder / "png-rgb.png")
-    prediction = {"label": "fake", "threshold": 0.5, **decision}
-    assert page.driver.execute_script("return showVerdict(arguments[0])", prediction) == verdict
-    assert page.text("label").lower() == page.find("label").get_attribute("class") == verdict
-    assert page.text("doubt") == ("This model cannot tell at 10 % errors." if verdict == "unsure" else "")
-    assert contrast(page, "label") >= 4.5
-    assert page.is_shown("zone") == (zone is not None)
-    if zone:
-        meter, drawn = page.find("meter").rect, page.find("zone").rect
-        edges = [(x - meter["x"]) / meter["width"] for x in (drawn["x"], drawn["x"] + drawn["width"])]
-        assert edges == pytest.approx(zone, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("score", "threshold", "text"),
-    [(0.49996, 0.5, "0.49996"), (0.4994, 0.5, "0.499"), (0.5, 0.5, "0.500"), (0.731, 0.7312, "0.731")],
-)
-def test_a_score_is_written_on_its_side_of_the_threshold(page, score, threshold, text):
-    assert page.driver.execute_script("return beside(arguments[0], arguments[1])", score, threshold) == text
+    card = page.choose_one(folder / "png-rgb.png")
+    page.slide("opacity", 0)
+    assert card.find("heat").value_of_css_property("opacity") == "0"
+    assert card.find("image").value_of_css_property("filter") == "grayscale(0)"
+    page.slide("opacity", 1)
+    assert card.find("heat").value_of_css_property("opacity") == "1"
 
 
 def test_a_format_that_the_graph_does_not_decode_is_converted(page, golden, tmp_path):
     folder, records = golden
     with Image.open(folder / "png-rgb.png") as image:
         image.save(tmp_path / "photo.webp", lossless=True)
-    page.choose(tmp_path / "photo.webp")
-    assert float(page.text("score")) == pytest.approx(records["png-rgb.png"]["score"], abs=6e-4)
-    assert page.text("name") == "photo.webp"
+    card = page.choose_one(tmp_path / "photo.webp")
+    assert float(card.text("score")) == pytest.approx(records["png-rgb.png"]["score"], abs=6e-4)
 
 
-def test_what_is_no_image_is_said_and_the_next_one_works(page, golden, tmp_path):
+def test_errors_stand_at_their_files(page, golden, tmp_path):
     folder, _ = golden
     (tmp_path / "notes.txt").write_text("no image")
-    page.choose(tmp_path / "notes.txt")
-    assert page.text("error") == "notes.txt is not an image that this browser can read."
     data = (folder / "jpeg-quality-95.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
-    page.choose(tmp_path / "cut.jpg")
-    assert "position 0 of the batch: damaged" in page.text("error") and not page.is_shown("result")
-    page.choose(folder / "jpeg-quality-95.jpg")
-    assert page.is_shown("result") and not page.is_shown("error")
+    notes, cut, sound = page.choose(tmp_path / "notes.txt", tmp_path / "cut.jpg", folder / "jpeg-quality-95.jpg")
+    assert (notes.state, cut.state, sound.state) == ("failed", "failed", "done")
+    assert notes.text("error") == "notes.txt is not an image that this browser can read."
+    assert "position 0 of the batch: damaged" in cut.text("error")
+    assert "2 without a verdict" in page.find("summary").text
+    page.find("clear").click()
+    assert not page.cards
 
 
-def test_an_image_can_be_dropped_anywhere(page, golden):
+def test_images_can_be_dropped_anywhere(page):
     page.driver.execute_script(
         """
         const canvas = document.createElement("canvas");
         canvas.width = canvas.height = 40;
         canvas.toBlob((blob) => {
           const data = new DataTransfer();
-          data.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          for (const name of ["one.png", "two.png"]) data.items.add(new File([blob], name, { type: "image/png" }));
           document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
         });
         """
     )
-    WebDriverWait(page.driver, 30).until(lambda _: page.text("name") == "dropped.png")
+    WebDriverWait(page.driver, 30).until(lambda _: [card.state for card in page.cards] == ["done", "done"])
+    assert [card.text("name") for card in page.cards] == ["one.png", "two.png"]
 
 
 def test_the_keyboard_reaches_the_choice_first_and_it_shows(page):
@@ -179,16 +223,20 @@ def test_it_fits_and_can_be_read_in_both_schemes(page, golden, scheme, width):
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
     try:
-        page.choose(folder / "png-rgb.png")
+        card = page.choose_one(folder / "png-rgb.png")
         assert page.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-        for name in ("hint", "name", "score", "label", "threshold"):
-            assert contrast(page, name) >= 4.5, name
+        texts = [page.find(name) for name in ("hint", "threshold-value", "summary")]
+        for element in (*texts, *(card.find(name) for name in ("name", "score", "reason", "size", "regions"))):
+            assert contrast(page, element) >= 4.5, element.get_attribute("class")
+        for verdict in ("real", "fake", "unsure"):
+            page.driver.execute_script("arguments[0].dataset.verdict = arguments[1]", card.element, verdict)
+            assert contrast(page, card.find("label")) >= 4.5, verdict
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def contrast(page, name):
+def contrast(page, element):
     """Contrast of an element's text by WCAG 2.2, against the nearest background that is not transparent."""
     colours = page.driver.execute_script(
         """
@@ -197,7 +245,7 @@ def contrast(page, name):
         while (getComputedStyle(element).backgroundColor === "rgba(0, 0, 0, 0)") element = element.parentElement;
         return [text, getComputedStyle(element).backgroundColor].map((colour) => colour.match(/[0-9.]+/g).map(Number));
         """,
-        page.find(name),
+        element,
     )
     lights = []
     for colour in colours:
@@ -216,12 +264,14 @@ def test_a_token_is_asked_for_and_sent(driver, start_server):
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     page = Page(driver, server.url)
     assert [option.text for option in page.find("model").find_elements(By.TAG_NAME, "option")] == ["half", "<b>"]
-    page.driver.execute_script("take(new File([new Uint8Array([0xff, 0xd8, 0xff])], 'a.jpg'))")
-    page.wait()
-    assert page.text("error") == "This server asks for an access token; enter it above."
+    page.driver.execute_script("take([new File([new Uint8Array([0xff, 0xd8, 0xff])], 'a.jpg')])")
+    (card,) = page.cards
+    wait = WebDriverWait(driver, 10)
+    wait.until(lambda _: card.is_settled)
+    assert card.text("error") == "This server asks for an access token; enter it above, then try again."
     page.find("token").send_keys("secret")
-    page.driver.execute_script("take(new File([new Uint8Array([0xff, 0xd8, 0xff])], 'a.jpg'))")
-    WebDriverWait(driver, 10).until(lambda _: 'signature name: "explain" not found' in page.text("error"))
+    card.find("again").click()
+    wait.until(lambda _: 'signature name: "explain" not found' in card.text("error"))
 
 
 def test_without_the_option_there_is_no_page(server):

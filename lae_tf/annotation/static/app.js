@@ -1,20 +1,23 @@
 // Ties the page together: the image at hand, the tools, the verdicts and the keys.
 
+import { Clock } from "/static/clock.js";
 import { Mask } from "/static/mask.js";
-import { Saver, getBitmap, getItems, getMask, putVerdict } from "/static/server.js";
+import { Saver, addSeconds, getBitmap, getItems, getMask, putVerdict } from "/static/server.js";
 import { View } from "/static/view.js";
 
 const $ = (id) => document.getElementById(id);
 const CLOSING_DISTANCE = 10; // CSS pixels from a polygon's first point
+const LARGEST_MAP = 1024; // pixels of its longer side: a larger map of attention would show no more
 const VERDICT_WORDS = { done: "Done", not_fake: "Not a fake", skipped: "Skipped" };
 
 const view = new View($("view"), $("mask"));
 const saver = new Saver(reportSaving, maskSaved, maskRefused);
+const clock = new Clock(addSeconds);
 const pointers = new Map(); // pointers that are down, by id
 let items = [];
 let index = -1;
 let mask = null;
-let attention = null; // Uint8Array of the image's size
+let attention = null; // { bitmap, width, height, pixels }: the map as it came, and the bytes that are shown
 let wanted = 0.5; // the threshold that the person set, in [0, 1]
 let threshold = wanted; // the one that serves this image
 let tool = "brush";
@@ -115,20 +118,22 @@ async function open(wanted) {
   try {
     if (await leave()) index = wanted; // else this image once more, with what is on disk
     mask = attention = null;
+    clock.stop();
     view.open(null);
     const item = items[index];
     $("name").textContent = item.name;
     $("reason").textContent = item.reason;
     const image = await getBitmap("images", index);
     const drawn = await getMask(index);
-    const pixels = drawn.bitmap && values(drawn.bitmap, image);
+    const pixels = drawn.bitmap && values(drawn.bitmap, image).map((value) => (value > 127 ? 1 : 0));
     saver.revision = drawn.revision;
     item.mask = Boolean(drawn.bitmap);
-    attention = item.attention ? values(await getBitmap("attention", index), image) : null;
+    attention = item.attention ? mapOver(image, await getBitmap("attention", index)) : null;
     setThreshold();
     view.open(image, await surroundingsOf(item));
-    mask = new Mask(image.width, image.height, pixels?.map((value) => (value > 127 ? 1 : 0)));
+    mask = new Mask(image.width, image.height, pixels);
     view.paint(mask);
+    clock.start(index);
     fitSize(image);
     if (!item.mask && !item.verdict) showAttention(true);
   } catch (error) {
@@ -158,12 +163,21 @@ async function leave() {
   return saver.flush();
 }
 
-// Returns the first channel of a picture, brought to the image's size bilinearly, as bytes.
+// Returns a map of the image's shape, and of its size where that is small.
+function mapOver(image, bitmap) {
+  const scale = Math.min(1, LARGEST_MAP / Math.max(image.width, image.height));
+  const [width, height] = [image.width, image.height].map((length) => Math.max(1, Math.round(scale * length)));
+  return { bitmap, width, height, pixels: values(bitmap, { width, height }) };
+}
+
+// Returns the first channel of a picture, brought to a size bilinearly, as bytes.
 function values(bitmap, { width, height }) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
-  return Uint8Array.from({ length: width * height }, (_, i) => data[4 * i]);
+  const bytes = new Uint8Array(width * height);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = data[4 * i];
+  return bytes;
 }
 
 function nextUndecided(after) {
@@ -304,7 +318,7 @@ function setThreshold() {
 }
 
 function peak() {
-  return attention ? attention.reduce((most, value) => Math.max(most, value), 0) / 255 : 0;
+  return attention ? attention.pixels.reduce((most, value) => Math.max(most, value), 0) / 255 : 0;
 }
 
 function showAttention(shown) {
@@ -323,7 +337,7 @@ function useAttention() {
   }
   if (highest <= threshold) setThreshold();
   mask.begin();
-  mask.addAbove(attention, 255 * threshold);
+  mask.addAbove(values(attention.bitmap, mask), 255 * threshold);
   changed(mask.commit());
   showAttention(false);
   if (threshold !== wanted) {

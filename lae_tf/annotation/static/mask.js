@@ -1,5 +1,7 @@
 // A binary mask with strokes, polygons and undo. Pixels are exact: nothing is anti-aliased.
 
+const MOST_REMEMBERED = 256e6; // bytes of undo; of the oldest actions no more is known then
+
 export class Mask {
   constructor(width, height, pixels) {
     this.width = width;
@@ -27,8 +29,11 @@ export class Mask {
     const after = rectangle && this.#cut(this.pixels, rectangle);
     this.before = null;
     if (!rectangle || before.every((value, i) => value === after[i])) return null;
-    this.actions.push({ rectangle, before, after });
+    this.actions.push({ rectangle, other: before });
     this.undone = [];
+    let remembered = 0;
+    const old = this.actions.findLastIndex(({ other }) => (remembered += other.length) > MOST_REMEMBERED);
+    this.actions.splice(0, old + 1);
     return rectangle;
   }
 
@@ -41,19 +46,21 @@ export class Mask {
   }
 
   undo() {
-    const action = this.actions.pop();
-    if (!action) return null;
-    this.undone.push(action);
-    this.#paste(action.before, action.rectangle);
-    return action.rectangle;
+    return this.#exchange(this.actions, this.undone);
   }
 
   redo() {
-    const action = this.undone.pop();
+    return this.#exchange(this.undone, this.actions);
+  }
+
+  // Takes an action from one list to the other; it remembers the pixels that are not on the mask.
+  #exchange(from, to) {
+    const action = from.pop();
     if (!action) return null;
-    this.actions.push(action);
-    this.#paste(action.after, action.rectangle);
-    return action.rectangle;
+    const { rectangle, other } = action;
+    to.push({ rectangle, other: this.#cut(this.pixels, rectangle) });
+    this.#paste(other, rectangle);
+    return rectangle;
   }
 
   // Sets the pixels whose centre is within size / 2 of a segment, and those it begins and ends in.

@@ -26,6 +26,13 @@ export async function putVerdict(index, verdict) {
   return (await answer.json()).verdict;
 }
 
+// Adds to the seconds that an image was open. That may be the last thing a page does, and nobody waits for it.
+export function addSeconds(index, seconds) {
+  const headers = { "Content-Type": "application/json" };
+  const body = JSON.stringify({ seconds });
+  fetch(`/api/seconds/${index}`, { method: "POST", headers, body, keepalive: true }).catch(() => null);
+}
+
 export class Saver {
   // `report(state, problem)` hears "saving", "saved" and "failed"; `saved(index, answer)` each success;
   // `refused(index, problem)` what the server will never take, which is then given up.
@@ -98,12 +105,13 @@ async function bitmapOf(answer) {
   return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
 }
 
-// PNG, white on black, opaque: a canvas would not keep colours under transparency.
-async function encode({ width, height, pixels }) {
-  const canvas = new OffscreenCanvas(width, height);
-  const data = new ImageData(width, height);
-  const words = new Uint32Array(data.data.buffer);
-  for (let i = 0; i < pixels.length; i++) words[i] = pixels[i] ? 0xffffffff : 0xff000000;
-  canvas.getContext("2d").putImageData(data, 0, 0);
-  return canvas.convertToBlob({ type: "image/png" });
+const encoder = new Worker("/static/encoder.js");
+
+// Returns a mask as a PNG file; one at a time.
+function encode(mask) {
+  return new Promise((resolve, reject) => {
+    encoder.onmessage = ({ data }) => (data.blob ? resolve(data.blob) : reject(new Error(data.problem)));
+    encoder.onerror = () => reject(new Error("the mask cannot be encoded"));
+    encoder.postMessage(mask);
+  });
 }

@@ -1,7 +1,7 @@
 // What is seen: the image with the mask and the attention over it, enlarged with crisp pixels.
 
-const MASK_COLOUR = [255, 55, 95];
-const ATTENTION_COLOUR = [53, 214, 242];
+const MASK_COLOUR = 0x5f37ff; // blue, green, red: as in the words of ImageData
+const ATTENTION_COLOUR = 0xf2d635;
 const LINE = 1.5; // CSS pixels: lines are as thin on a few large pixels as on a photograph
 
 // A region of the image on the screen: a transparent area with a line around it, kept until it changes.
@@ -12,23 +12,24 @@ class Region {
     this.stale = true;
   }
 
-  // Draws an opaque canvas of the image's size; `place` brings its pixels to the screen, moved by CSS pixels.
-  draw(source, { width, height }, place) {
+  // Draws an opaque canvas over the image; `place` brings the image's pixels to the screen, moved by CSS pixels.
+  draw(source, image, { width, height }, place) {
     if (!this.stale) return;
     this.stale = false;
+    const whole = [source, 0, 0, image.width, image.height];
     Object.assign(this.canvas, { width, height }); // clears it
     const context = this.canvas.getContext("2d");
     // The line is what the area covers when it is moved a little, without the area.
     for (const [dx, dy] of [[-LINE, -LINE], [LINE, -LINE], [-LINE, LINE], [LINE, LINE]]) {
       place(context, dx, dy);
-      context.drawImage(source, 0, 0);
+      context.drawImage(...whole);
     }
     place(context, 0, 0);
     context.globalCompositeOperation = "destination-out";
-    context.drawImage(source, 0, 0);
+    context.drawImage(...whole);
     context.globalCompositeOperation = "source-over";
     context.globalAlpha = this.opacity;
-    context.drawImage(source, 0, 0);
+    context.drawImage(...whole);
   }
 }
 
@@ -72,9 +73,10 @@ export class View {
   paint(mask, [left, top, right, bottom] = [0, 0, mask.width, mask.height]) {
     const { width, pixels } = mask;
     const data = this.maskContext.createImageData(right - left, bottom - top);
+    const words = new Uint32Array(data.data.buffer);
     for (let y = top, at = 0; y < bottom; y++) {
-      for (let x = left; x < right; x++, at += 4) {
-        if (pixels[y * width + x]) data.data.set([...MASK_COLOUR, 255], at);
+      for (let x = left; x < right; x++, at++) {
+        if (pixels[y * width + x]) words[at] = MASK_COLOUR | (255 << 24);
       }
     }
     this.maskContext.putImageData(data, left, top);
@@ -82,13 +84,13 @@ export class View {
     this.redraw();
   }
 
-  // Shows attention values of the image's size, outlined above the threshold; null hides them.
-  paintAttention(values, threshold) {
+  // Shows a map of attention, { width, height, pixels }, over the image, outlined above the threshold; null hides it.
+  paintAttention(map, threshold) {
     this.attention = null;
-    if (values) {
+    if (map) {
       this.attention = {
-        above: this.#canvas(values, (value) => (value > threshold ? 255 : 0)),
-        below: this.#canvas(values, (value) => (value > threshold ? 0 : value * 0.2)),
+        above: this.#canvas(map, (value) => (value > threshold ? 255 : 0)),
+        below: this.#canvas(map, (value) => (value > threshold ? 0 : value * 0.2)),
       };
       this.attentionRegion.stale = true;
     }
@@ -96,11 +98,11 @@ export class View {
   }
 
   // Returns a canvas in the attention's colour, of an opacity in [0, 255] for each value.
-  #canvas(values, opacity) {
-    const { width, height } = this.image;
+  #canvas({ width, height, pixels }, opacity) {
     const canvas = new OffscreenCanvas(width, height);
     const data = new ImageData(width, height);
-    values.forEach((value, i) => data.data.set([...ATTENTION_COLOUR, opacity(value)], 4 * i));
+    const words = new Uint32Array(data.data.buffer);
+    for (let i = 0; i < pixels.length; i++) words[i] = ATTENTION_COLOUR | (opacity(pixels[i]) << 24);
     canvas.getContext("2d").putImageData(data, 0, 0);
     return canvas;
   }
@@ -169,7 +171,7 @@ export class View {
     if (this.surroundings && this.showSurroundings) this.#drawSurroundings();
     context.drawImage(this.image, 0, 0);
     if (this.attention) {
-      context.drawImage(this.attention.below, 0, 0);
+      context.drawImage(this.attention.below, 0, 0, this.image.width, this.image.height);
       this.#drawRegion(this.attentionRegion, this.attention.above);
     }
     if (this.showMask) this.#drawRegion(this.maskRegion, this.maskCanvas);
@@ -204,7 +206,7 @@ export class View {
   }
 
   #drawRegion(region, source) {
-    region.draw(source, this.canvas, (context, dx, dy) => this.#place(context, dx, dy));
+    region.draw(source, this.image, this.canvas, (context, dx, dy) => this.#place(context, dx, dy));
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     this.context.drawImage(region.canvas, 0, 0);
     this.#place(this.context);

@@ -1,158 +1,177 @@
-"use strict";
+// The page: one card for each image, asked one after the other, and the sliders that all cards go by.
 
 const $ = (id) => document.getElementById(id);
-let running = null; // the request in flight, and whatever waits for it
-let shown = null; // object URL of the image on the page
+const SCALE = JSON.parse($("scale").textContent);
+const cards = [];
+let chosen = null; // the threshold that the person set; null: the model's own
+let asking = Promise.resolve();
+let stop = new AbortController();
 
-/** Tell whether the model decodes a file as it stands; the browser turns the others into PNG. */
-async function isSentAsItIs(file) {
-  const head = new Uint8Array(await file.slice(0, 8).arrayBuffer());
-  const starts = (...bytes) => bytes.every((byte, index) => head[index] === byte);
-  return starts(0xff, 0xd8, 0xff) || starts(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
-}
-
-async function toPng(file) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    throw new Error(`${file.name} is not an image that this browser can read.`);
+class Card {
+  constructor(file) {
+    this.file = file;
+    this.prediction = null;
+    this.element = $("card").content.firstElementChild.cloneNode(true);
+    this.part("name").textContent = file.name;
+    this.image = this.part("image");
+    this.image.addEventListener("load", () => this.part("figure").hidden = false);
+    this.image.src = URL.createObjectURL(file);
+    this.part("again").addEventListener("click", () => this.queue());
+    this.part("own-size").addEventListener("click", () => this.toggleSize());
+    this.setState("waiting");
+    $("cards").append(this.element);
   }
-  const canvas = document.createElement("canvas");
-  canvas.width = bitmap.width;
-  canvas.height = bitmap.height;
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return new Promise((resolve, reject) =>
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(`${file.name} is too large.`))), "image/png")
-  );
-}
 
-function toBase64(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(new Error("The file cannot be read."));
-    reader.readAsDataURL(blob);
-  });
-}
-
-/** Ask the model for score and heatmap of one image. */
-async function explain(file, signal) {
-  const data = await toBase64((await isSentAsItIs(file)) ? file : await toPng(file));
-  const headers = { "Content-Type": "application/json" };
-  if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
-  const body = JSON.stringify({ signature_name: "explain", instances: [{ b64: data }] });
-  const url = `/v1/models/${encodeURIComponent($("model").value)}:predict`;
-  let response;
-  try {
-    response = await fetch(url, { method: "POST", headers, body, signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server cannot be reached. Is it still running?");
+  part(name) {
+    return this.element.querySelector(`.${name}`);
   }
-  const text = await response.text();
-  let answer;
-  try {
-    answer = JSON.parse(text);
-  } catch {
-    answer = {};
+
+  setState(state) {
+    this.element.dataset.state = state;
+    this.part("label").textContent = { waiting: "Waiting", asking: "Looking", failed: "No verdict" }[state] ?? "";
   }
-  if (response.ok && answer.predictions) return answer.predictions[0];
-  const reasons = {
-    401: "This server asks for an access token; enter it above.",
-    413: `${file.name} is too large for this server.`,
-    429: "The server is busy. Try again in a moment.",
-    503: "The server is busy. Try again in a moment.",
-  };
-  throw new Error(reasons[response.status] || `The server refused the image: ${answer.error || response.status}`);
-}
 
-/** Write a number so that rounding does not take it to the other side of the threshold. */
-function beside(value, threshold) {
-  let digits = 3;
-  while (Number(value.toFixed(digits)) >= threshold !== value >= threshold) digits += 1;
-  return value.toFixed(digits);
-}
+  queue() {
+    const { signal } = stop;
+    this.setState("waiting");
+    asking = asking.then(() => signal.aborted || this.ask(signal));
+  }
 
-const first = (value) => (Array.isArray(value) ? value[0] : value);
-const place = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
-
-/** Show the verdict and, on the meter, between which scores it is unsure; models of older versions have a label alone. */
-function showVerdict(prediction) {
-  const verdict = first(prediction.verdict ?? prediction.label);
-  const [threshold, fake, real] = ["threshold", "lowest_fake", "highest_real"].map((name) => first(prediction[name]));
-  const [from, to] = [Math.min(threshold, fake ?? threshold), Math.max(threshold, real ?? threshold)];
-  $("label").textContent = verdict;
-  $("label").className = verdict;
-  $("doubt").hidden = verdict !== "unsure";
-  const percent = Number((100 * first(prediction.error_rate)).toPrecision(3));
-  $("doubt").textContent = `This model cannot tell at ${percent} % errors.`;
-  $("zone").hidden = from === to;
-  $("zone").style.left = place(from);
-  $("zone").style.right = place(1 - to);
-  return verdict;
-}
-
-function show(file, prediction, milliseconds) {
-  const [score, threshold] = ["score", "threshold"].map((name) => first(prediction[name]));
-  const verdict = showVerdict(prediction);
-  if (shown) URL.revokeObjectURL(shown);
-  shown = URL.createObjectURL(file);
-  $("image").src = shown;
-  $("heatmap").src = `data:image/png;base64,${first(prediction.heatmap_png_bytes).b64}`;
-  $("name").textContent = file.name;
-  const text = beside(score, threshold);
-  $("score").textContent = text;
-  $("threshold").textContent = threshold.toFixed(3);
-  $("meter").setAttribute("aria-valuenow", text);
-  $("meter").setAttribute("aria-valuetext", `${text}, ${verdict}`);
-  $("needle").style.left = place(score);
-  $("tick").style.left = place(threshold);
-  $("logit").textContent = first(prediction.logit).toFixed(3);
-  $("reconstruction").textContent = first(prediction.reconstruction_error).toFixed(4);
-  $("time").textContent = `${Math.round(milliseconds)} ms`;
-  $("result").hidden = false;
-}
-
-/** Give the heatmap, which the model made of a square, the shape of the image. */
-$("image").addEventListener("load", () => {
-  const ratio = $("image").naturalWidth / $("image").naturalHeight;
-  $("heatmap").style.width = `${100 * Math.min(1, ratio)}%`;
-  $("heatmap").style.height = `${100 * Math.min(1, 1 / ratio)}%`;
-});
-
-async function take(file) {
-  if (!file) return;
-  if (running) running.abort();
-  const mine = (running = new AbortController());
-  const began = performance.now();
-  $("error").hidden = true;
-  $("busy-name").textContent = file.name;
-  $("busy").hidden = false;
-  $("result").classList.add("stale");
-  try {
-    const prediction = await explain(file, mine.signal);
-    if (running === mine) show(file, prediction, performance.now() - began);
-  } catch (error) {
-    if (running === mine) {
-      $("result").hidden = true;
-      $("error").textContent = error.message;
-      $("error").hidden = false;
+  async ask(signal) {
+    this.setState("asking");
+    const began = performance.now();
+    try {
+      const prediction = await explain(this.file, $("model").value, $("token").value, signal);
+      await this.show(prediction, performance.now() - began);
+    } catch (error) {
+      this.part("error").textContent = error.message;
+      this.setState("failed");
     }
+    refresh();
   }
-  if (running === mine) {
-    running = null;
-    $("busy").hidden = true;
-    $("result").classList.remove("stale");
+
+  async show(prediction, milliseconds) {
+    await this.image.decode().catch(() => null); // what the browser cannot show has a verdict all the same
+    const { naturalWidth: width, naturalHeight: height } = this.image;
+    if (width) await this.showHeat(prediction, width, height);
+    this.part("logit").textContent = first(prediction.logit).toFixed(3);
+    this.part("reconstruction").textContent = first(prediction.reconstruction_error).toFixed(4);
+    this.part("time").textContent = `${Math.round(milliseconds)} ms`;
+    this.prediction = prediction;
+    this.setState("done");
+    this.decide();
   }
+
+  async showHeat(prediction, width, height) {
+    const bytes = Uint8Array.from(atob(first(prediction.heatmap_png_bytes).b64), (letter) => letter.charCodeAt(0));
+    const bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none" });
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    const attention = attentionOf(context.getImageData(0, 0, bitmap.width, bitmap.height).data, SCALE);
+    paintAttention(this.part("heat"), attention, SCALE);
+    layOver(this.part("heat"), width, height);
+    this.part("stack").style.setProperty("--ratio", width / height);
+    this.part("stack").style.setProperty("--width", `${width}px`);
+    this.part("size").textContent = `${width} × ${height} pixels`;
+    this.showRegions(regionsOf(attention, width, height, SCALE), width, height);
+  }
+
+  showRegions(regions, width, height) {
+    this.part("boxes").replaceChildren();
+    this.part("regions").replaceChildren();
+    this.part("no-regions").hidden = regions.length > 0;
+    regions.forEach(({ box: [x, y, across, down], share, score }, i) => {
+      const frame = document.createElement("div");
+      frame.textContent = i + 1;
+      Object.assign(frame.style, {
+        left: `${(100 * x) / width}%`, top: `${(100 * y) / height}%`,
+        width: `${(100 * across) / width}%`, height: `${(100 * down) / height}%`,
+      });
+      this.part("boxes").append(frame);
+      const line = document.createElement("li");
+      line.textContent = `${across} × ${down} at (${x}, ${y}), ${(100 * share).toFixed(1)} % of the image, attention ${score.toFixed(2)}`;
+      this.part("regions").append(line);
+    });
+  }
+
+  toggleSize() {
+    const isOwn = this.part("figure").classList.toggle("own");
+    this.part("own-size").textContent = isOwn ? "Fit" : "Own size";
+  }
+
+  /** Label the image anew; nothing is asked. */
+  decide() {
+    if (!this.prediction) return;
+    const { verdict, reason, from, to } = decide(this.prediction, chosen);
+    const score = first(this.prediction.score);
+    const threshold = chosen ?? first(this.prediction.threshold);
+    const place = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
+    this.element.dataset.verdict = verdict;
+    this.part("label").textContent = verdict;
+    this.part("reason").textContent = reason;
+    [this.part("score").textContent] = beside(score, threshold);
+    this.part("meter").setAttribute("aria-valuenow", score);
+    this.part("meter").setAttribute("aria-valuetext", `${score.toFixed(3)}, ${verdict}`);
+    this.part("needle").style.left = place(score);
+    this.part("tick").style.left = place(threshold);
+    this.part("zone").hidden = from === to;
+    this.part("zone").style.left = place(from);
+    this.part("zone").style.right = place(1 - to);
+  }
+}
+
+/** Show what all cards together say, and the threshold that they go by. */
+function refresh() {
+  const answered = cards.filter(({ prediction }) => prediction);
+  const own = answered.length ? first(answered[0].prediction.threshold) : 0.5;
+  $("threshold").value = chosen ?? own;
+  $("threshold-value").textContent = (chosen ?? own).toFixed(3);
+  $("reset").disabled = chosen === null;
+  for (const card of cards) card.decide();
+  const counted = ["fake", "unsure", "real"].map((verdict) => [
+    answered.filter(({ element }) => element.dataset.verdict === verdict).length, verdict,
+  ]);
+  const failed = cards.filter(({ element }) => element.dataset.state === "failed").length;
+  const parts = [...counted, [failed, "without a verdict"]].filter(([count]) => count);
+  $("summary").textContent = parts.map(([count, what]) => `${count} ${what}`).join(", ");
+  $("sliders").hidden = !cards.length;
+}
+
+function take(files) {
+  for (const file of files) {
+    const card = new Card(file);
+    cards.push(card);
+    card.queue();
+  }
+  refresh();
+}
+
+function clear() {
+  stop.abort();
+  stop = new AbortController();
+  for (const { image } of cards) URL.revokeObjectURL(image.src);
+  cards.length = 0;
+  $("cards").replaceChildren();
+  refresh();
 }
 
 $("file").addEventListener("change", () => {
-  take($("file").files[0]);
+  take($("file").files);
   $("file").value = ""; // so that the same file can be chosen again
 });
-$("settings").addEventListener("submit", (event) => event.preventDefault());
+$("threshold").addEventListener("input", () => {
+  chosen = Number($("threshold").value);
+  refresh();
+});
+$("reset").addEventListener("click", () => {
+  chosen = null;
+  refresh();
+});
+$("opacity").addEventListener("input", () =>
+  document.documentElement.style.setProperty("--opacity", $("opacity").value)
+);
+$("clear").addEventListener("click", clear);
+for (const id of ["settings", "sliders"]) $(id).addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   $("drop").classList.add("over");
@@ -163,6 +182,6 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
-  take(event.dataTransfer.files[0]);
+  take(event.dataTransfer.files);
 });
-document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
+document.addEventListener("paste", (event) => take(event.clipboardData.files));
