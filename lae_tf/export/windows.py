@@ -62,10 +62,10 @@ def look_in_graph(model: LAE, image: tf.Tensor, whole: tuple[tf.Tensor, tf.Tenso
 
 def halved_in_graph(image: tf.Tensor) -> tf.Tensor:
     """Return what :func:`lae_tf.data.pyramid.halved` returns for an image (H, W, 3), to the bit."""
-    for axis in (0, 1):  # a single row or column counts twice
-        image = tf.cond(tf.shape(image)[axis] == 1, lambda axis=axis: tf.repeat(image, 2, axis), lambda: image)  # noqa: B023
-    height, width = (2 * (tf.shape(image)[axis] // 2) for axis in (0, 1))
-    corners = [image[row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
+    size = tf.shape(image)[:2]
+    height, width = (2 * tf.maximum(1, size[axis] // 2) for axis in (0, 1))
+    rows, columns = ((0, tf.minimum(1, size[axis] - 1)) for axis in (0, 1))  # a single one counts twice
+    corners = [image[row:height:2, column:width:2] for row in rows for column in columns]
     total = tf.add_n([tf.cast(corner, tf.int16) for corner in corners])
     return tf.cast(tf.bitwise.right_shift(total + 2, 2), tf.uint8)
 

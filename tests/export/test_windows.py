@@ -68,10 +68,15 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def signatures(model, tmp_path_factory):
+def saved(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("windows")
     write_saved_model(model, folder)
-    loaded = tf.saved_model.load(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def signatures(saved):
+    loaded = tf.saved_model.load(saved)
     yield loaded.signatures  # whose variables are freed with what was loaded
 
 
@@ -127,6 +132,15 @@ def test_a_reconstruction_error_is_that_of_the_whole(model, signatures):
 def test_a_large_heatmap_is_bounded(signatures):
     file = ask(signatures, "explain", [png(picture(40, 1500))])["heatmap_png_bytes"][0]
     assert Image.open(io.BytesIO(file)).size == (1024, 27)  # 40 / 1500 of 1024 is 27.3
+
+
+def test_it_runs_in_a_session_as_in_the_server(model, saved):
+    images = [picture(101, 77), picture(20, 30)]
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], saved).signature_def["explain"]
+        feed = {signature.inputs["image_bytes"].name: [png(image) for image in images]}
+        logits = session.run(signature.outputs["logit"].name, feed)
+    np.testing.assert_allclose(logits, [expected(model, image) for image in images], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["serving_default", "explain"])

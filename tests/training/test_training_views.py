@@ -85,7 +85,8 @@ def test_prediction_and_evaluation_say_the_same(run, manifest, tmp_path):
 
 def test_what_takes_the_whole_alone_says_so(run, manifest, tmp_path):
     out = str(tmp_path / "out")
-    for arguments in (["export", str(run), out], ["explain", str(run), str(manifest.parent / "test-0.png"), "-o", out]):
+    photo = str(manifest.parent / "test-0.png")
+    for arguments in (["export", str(run), out, "--format", "tflite"], ["explain", str(run), photo, "-o", out]):
         result = CliRunner().invoke(cli, arguments)
         assert isinstance(result.exception, UsageError)
         assert "takes models of the view 'whole'; this one's is 'windows'" in str(result.exception)
