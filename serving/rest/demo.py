@@ -31,9 +31,10 @@ class DemoPage:
         style = _static("demo.css")
         script = "\n".join(['"use strict";', *map(_static, _SCRIPTS)])
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_STATIC), autoescape=True)
-        values = {"style": style, "script": script, "scale": json.dumps(_scale())}
-        values |= {"models": models, "asks_token": asks_token}
-        self._page = environment.get_template("demo.html").render(values).encode()
+        parts = {"style": style, "script": script, "scale": json.dumps(_scale())}
+        self._page = (
+            environment.get_template("demo.html").render(**parts, models=models, asks_token=asks_token).encode()
+        )
         # Nothing but the page's own code runs, and it talks to this server alone.
         policy = (
             f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
