@@ -31,8 +31,8 @@ class DemoPage:
         style = _static("demo.css")
         script = "\n".join(['"use strict";', *map(_static, _SCRIPTS)])
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_STATIC), autoescape=True)
-        values = {"style": style, "script": script, "scale": json.dumps(_scale())}
-        values |= {"models": models, "asks_token": asks_token}
+        texts = {"style": style, "script": script, "scale": json.dumps(_scale())}
+        values = {**texts, "models": models, "asks_token": asks_token}
         self._page = environment.get_template("demo.html").render(values).encode()
         # Nothing but the page's own code runs, and it talks to this server alone.
         policy = (
