@@ -31,10 +31,9 @@ class DemoPage:
         style = _static("demo.css")
         script = "\n".join(['"use strict";', *map(_static, _SCRIPTS)])
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_STATIC), autoescape=True)
-        parts = {"style": style, "script": script, "scale": json.dumps(_scale())}
-        self._page = (
-            environment.get_template("demo.html").render(**parts, models=models, asks_token=asks_token).encode()
-        )
+        texts = {"style": style, "script": script, "scale": json.dumps(_scale())}
+        values = {**texts, "models": models, "asks_token": asks_token}
+        self._page = environment.get_template("demo.html").render(values).encode()
         # Nothing but the page's own code runs, and it talks to this server alone.
         policy = (
             f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "

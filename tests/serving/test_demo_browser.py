@@ -25,6 +25,12 @@ def golden(exported):
     return folder, {image["file"]: image for image in json.loads((folder / "golden.json").read_text())["images"]}
 
 
+@pytest.fixture(scope="module")
+def bounds(golden):
+    facts = json.loads((golden[0] / "golden.json").read_text())
+    return ConformalBounds(*(facts[field] for field in ConformalBounds._fields))
+
+
 class Page:
     def __init__(self, driver, url):
         self.driver = driver
@@ -101,9 +107,9 @@ def test_images_are_scored_each_on_its_card(page, golden):
 
 
 def test_the_attention_lies_on_its_place_in_the_image(page, golden, trained_run):
-    """The upright image is 180 by 240: of the square that the model saw, an eighth on either side are mirrors."""
+    """The image is 180 by 240: of the square that the model saw, an eighth on either side are mirrors."""
     folder, _ = golden
-    card = page.choose_one(folder / "jpeg-orientation-6.jpg")
+    card = page.choose_one(folder / "bmp-rgb.bmp")
     image, heat = card.find("image").rect, card.find("heat").rect
     assert image["width"] / image["height"] == pytest.approx(180 / 240, abs=0.01)
     assert heat["width"] == pytest.approx(heat["height"], abs=1) and heat["height"] == pytest.approx(
@@ -115,7 +121,7 @@ def test_the_attention_lies_on_its_place_in_the_image(page, golden, trained_run)
     assert card.find("heat").get_property("width") == size
     assert card.text("size") == "180 × 240 pixels"
     # It is the attention of the model itself, in the opacity of the canvas.
-    (one,) = predict_files(trained_run.load_model(), [str(folder / "jpeg-orientation-6.jpg")])
+    (one,) = predict_files(trained_run.load_model(), [str(folder / "bmp-rgb.bmp")])
     drawn = page.driver.execute_script(
         "const c = arguments[0]; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         "return Array.from(d.filter((_, i) => i % 4 === 3))", card.find("heat"),
@@ -139,7 +145,7 @@ def test_the_meter_stands_where_the_score_is(page, golden):
     )
 
 
-def test_another_threshold_labels_anew_without_asking(page, golden):
+def test_another_threshold_labels_anew_without_asking(page, golden, bounds):
     folder, records = golden
     names = ["png-rgb.png", "bmp-rgb.bmp"]
     cards = page.choose(*(folder / name for name in names))
@@ -147,9 +153,7 @@ def test_another_threshold_labels_anew_without_asking(page, golden):
     for threshold in (0.02, 0.98):
         page.slide("threshold", threshold)
         for name, card in zip(names, cards, strict=True):
-            record = records[name]
-            bounds = ConformalBounds(*(record[field] for field in ConformalBounds._fields))
-            assert card.text("label").lower() == verdict_of(record["score"], threshold, bounds)
+            assert card.text("label").lower() == verdict_of(records[name]["score"], threshold, bounds)
             assert f"your threshold {threshold:.3f}" in card.text("reason")
     page.find("reset").click()
     assert [card.text("label").lower() for card in cards] == [records[name]["verdict"] for name in names]

@@ -90,6 +90,19 @@ def test_the_attention_of_a_heatmap_is_found_again(run, driver):
     assert difference.max() < 0.06 and difference[attention > 0.1].max() < 0.02
 
 
+def square(values):
+    """Return a map as the page holds it."""
+    return {"attention": values.ravel().tolist(), "columns": values.shape[1]}
+
+
+def test_regions_of_a_map_of_the_images_shape_lie_all_over_it(run):
+    """A map of 2 by 4 values of an image of 40 by 20: a value is 10 by 10 pixels, and there are no mirrors."""
+    values = np.zeros((2, 4))
+    values[0, 3] = 0.9
+    (region,) = run("regionsOf", square(values), 40, 20, {"level": 0.5, "smallest": 0.02})
+    assert region["box"] == [30, 0, 10, 10] and region["share"] == 1 / 8
+
+
 def test_regions_are_in_pixels_of_the_image(run):
     """An image of 80 by 40 in a square of 8 by 8: rows 2 to 5 are the image, one value is 10 by 10 pixels."""
     values = np.zeros((8, 8))
@@ -99,16 +112,16 @@ def test_regions_are_in_pixels_of_the_image(run):
     values[3, 6] = 0.8
     values[2, 0] = 0.5  # not above the level
     scale = {"level": 0.5, "smallest": 0.02}
-    first, second = run("regionsOf", values.ravel().tolist(), 80, 40, scale)
+    first, second = run("regionsOf", square(values), 80, 40, scale)
     assert first["box"] == [10, 10, 30, 30] and first["share"] == 5 / 32 and first["score"] == pytest.approx(0.85)
     assert second["box"] == [60, 10, 10, 10] and second["share"] == 1 / 32
-    (only,) = run("regionsOf", values.ravel().tolist(), 80, 40, {**scale, "smallest": 0.05})
+    (only,) = run("regionsOf", square(values), 80, 40, {**scale, "smallest": 0.05})
     assert only == first
 
 
 def test_values_belong_to_the_image_where_their_centres_are_in_it(run):
     """An image of 30 by 90 in a square of 8: its 2.67 columns lie on the two whose centres are inside."""
-    (region,) = run("regionsOf", [0.75] * 64, 30, 90, {"level": 0.5, "smallest": 0.02})
+    (region,) = run("regionsOf", square(np.full((8, 8), 0.75)), 30, 90, {"level": 0.5, "smallest": 0.02})
     assert region["box"] == [4, 0, 22, 90] and region["share"] == pytest.approx(0.75)
 
 

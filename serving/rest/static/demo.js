@@ -68,12 +68,12 @@ class Card {
     const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
     context.drawImage(bitmap, 0, 0);
     const attention = attentionOf(context.getImageData(0, 0, bitmap.width, bitmap.height).data, SCALE);
-    paintAttention(this.part("heat"), attention, SCALE);
+    paintAttention(this.part("heat"), attention, bitmap.width, SCALE);
     layOver(this.part("heat"), width, height);
     this.part("stack").style.setProperty("--ratio", width / height);
     this.part("stack").style.setProperty("--width", `${width}px`);
     this.part("size").textContent = `${width} × ${height} pixels`;
-    this.showRegions(regionsOf(attention, width, height, SCALE), width, height);
+    this.showRegions(regionsOf({ attention, columns: bitmap.width }, width, height, SCALE), width, height);
   }
 
   showRegions(regions, width, height) {
