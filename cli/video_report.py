@@ -64,7 +64,7 @@ def predict_videos(source: ModelSource, threshold: Threshold | None, request: Vi
             record = {**prediction.record(), "threshold_from": threshold.source if threshold else MODELS_OWN, **made_by}
             if report:
                 folder = Path(report) / Path(names[path]).stem
-                written = write_report(model, prediction, track, folder)
+                written = write_report(prediction, track, folder)
                 if annotate:
                     written.append(folder / "annotated.mp4")
                     annotate_video(prediction, track, written[-1])

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from lae_tf.data.views import whole_map
 from lae_tf.errors import UsageError, VideoError
 from lae_tf.files.atomic import replacing, write_bytes
 from lae_tf.metrics.decision import label_of, score_text
@@ -43,7 +44,7 @@ class VideoPrediction:
         indices: int (N,), numbers of the scored frames.
         times: float64 (N,), seconds.
         scores: float64 (N,), calibrated P(fake) of each.
-        attention: float16 (N, S, S) in [0, 1].
+        attention: float16 (N, h, w) in [0, 1], of the crops or frames, with their aspect.
         threshold: of the decision.
         without_face: selected frames that show no face, and so have no score.
         bounds: of the verdict.
@@ -136,7 +137,8 @@ def predict_video(
         indices += [crop.frame.index for crop, _ in seen]
         times += [crop.frame.time for crop, _ in seen]
         scores += np.asarray(outputs["score"], np.float64)[:, 0].tolist()
-        attention += list(np.asarray(outputs["attention"]).astype(np.float16))
+        for (crop, _), one in zip(seen, np.asarray(outputs["attention"]), strict=True):
+            attention.append(whole_map(one, np.shape(crop.image)[:2], model.view).astype(np.float16))
     if not scores:
         raise VideoError(f"{path}: shows no face in {without} frames; --whole scores frames without faces")
     return VideoPrediction(
@@ -176,11 +178,10 @@ def mean_interval(scores: np.ndarray, level: float = 0.95, seed: int = 0) -> tup
     return float(low), float(high)
 
 
-def write_report(model: LAE, prediction: VideoPrediction, track: Track | None, folder: Path) -> list[Path]:
+def write_report(prediction: VideoPrediction, track: Track | None, folder: Path) -> list[Path]:
     """Write the table, the plot of scores over time, and the contact sheet of the most suspicious frames.
 
     Args:
-        model: that made the prediction.
         prediction: of the video.
         track: as for :func:`predict_video`.
         folder: made if it is missing.
@@ -194,7 +195,7 @@ def write_report(model: LAE, prediction: VideoPrediction, track: Track | None, f
     writer.writerows(zip(prediction.indices, prediction.times.round(3), prediction.scores, strict=True))
     write_bytes(folder / "scores.csv", table.getvalue().encode())
     write_bytes(folder / "scores.png", plots.png(scores_over_time(prediction)))
-    write_bytes(folder / "suspicious.png", plots.png(_contact_sheet(model, prediction, track)))
+    write_bytes(folder / "suspicious.png", plots.png(_contact_sheet(prediction, track)))
     return [folder / name for name in ("scores.csv", "scores.png", "suspicious.png")]
 
 
@@ -248,15 +249,17 @@ def annotate_video(prediction: VideoPrediction, track: Track | None, path: Path)
         raise VideoError(f"{path}: cannot be written: {error}") from error
 
 
-def _contact_sheet(model: LAE, prediction: VideoPrediction, track: Track | None) -> Figure:
+def _contact_sheet(prediction: VideoPrediction, track: Track | None) -> Figure:
     chosen = prediction.most_suspicious()
     wanted = {int(prediction.indices[position]): position for position in chosen}
     pictures: dict[int, np.ndarray] = {}
     # read again: to keep all frames until the highest scores are known would take too much memory
     for crop in read_crops(prediction.path, Selection(indices=tuple(sorted(wanted))), track):
-        image, position = model_input(model, crop), wanted[crop.frame.index]
-        if image is not None:
-            pictures[position] = panels.overlay(image, prediction.attention[position])
+        if crop.image is not None:
+            position = wanted[crop.frame.index]
+            heat = prediction.attention[position]
+            small = cv2.resize(crop.image, heat.shape[::-1], interpolation=cv2.INTER_AREA)
+            pictures[position] = panels.overlay(small / np.float32(255), heat)
     captions = [f"{prediction.times[position]:.2f} s: {prediction.scores[position]:.2f}" for position in chosen]
     legend = (
         "Attention over the frame in grey, from none to full. Above each frame its time and its score, P(fake); "

@@ -71,6 +71,7 @@ class TestPredict:
         model = trained_run.load_model()
         result = predict_video(model, path, Selection(count=3), None, batch_size=2)
         assert result.indices.tolist() == [1, 5, 9] and result.without_face == 0
+        assert result.attention.shape == (3, 24, 32)  # of frames of 48 by 64 pixels, without the mirrors
         extract(tmp_path / "v", tmp_path / "out", Selection(count=3), Cropping(whole=True), progress=False)
         code, output, _ = lae_tf_command("predict", trained_run.path, tmp_path / "out/a", "--json")
         records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
