@@ -154,8 +154,9 @@ def command(
         kinds = ("images", "videos") if videos else ("videos", "images")
         option = name.removesuffix("_path").replace("_", "-")
         raise UsageError(f"--{option} is for {kinds[0]}; these are {kinds[1]}.")
-    if copies and server:
-        raise UsageError("--copies needs a RUN, whose model scores them in this process; leave --server out.")
+    for option, is_given in (("copies", copies), ("seconds", seconds), ("whole", whole)):
+        if is_given and server:
+            raise UsageError(f"--{option} needs a RUN, whose model scores in this process; leave --server out.")
     chosen = chosen_threshold(source.run if source else None, threshold, max_false_alarms)
     if videos and source:
         from lae_tf.cli.video_report import VideoRequest, predict_videos

@@ -47,12 +47,14 @@ def predict_videos(source: ModelSource, threshold: Threshold | None, request: Vi
     import_tensorflow()
     from tqdm import tqdm
 
+    from lae_tf.data.views import WHOLE_VIEWS, require_view
     from lae_tf.predict.heatmap_names import heatmap_names
     from lae_tf.predict.videos import annotate_video, predict_video, write_report
     from lae_tf.video.crops import find_track
     from lae_tf.video.frames import Selection
 
     model = source.load(threshold)
+    require_view(model, "a video", (*WHOLE_VIEWS, "faces"))
     made_by = source.record(model)
     names = heatmap_names(list(files))
     selection = Selection(count=frames)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from lae_tf.errors import LAEError
 from lae_tf.files.atomic import write_text
 from lae_tf.files.json_files import read_json
 from lae_tf.forge.methods import generator
-from lae_tf.images.files import read_image, read_mask, write_png
+from lae_tf.images.files import read_image, read_mask_of, write_png
 from lae_tf.video.faces import detect
 
 WINDOWS = 6000
@@ -121,14 +122,16 @@ def _cut(row: dict[str, str], view: str, windows: _Windows, stem: Path) -> list[
     if view == "windows" and is_fake and not row["mask"]:
         return []
     image = read_image(row["path"])
-    mask = read_mask(row["mask"]) * np.uint8(255) if is_fake and row["mask"] else None
+    mask = read_mask_of(row["mask"], image.shape[:2]) * np.uint8(255) if is_fake and row["mask"] else None
     rng = generator(windows.seed, "parts", Path(row["path"]).name, *image.shape)
     whole = Part(image, mask)
     parts = _cut_windows(whole, windows, rng) if view == "windows" else _cut_faces(whole, is_fake)
     cells: list[dict[str, str]] = []
     for number, part in enumerate(parts):
-        forged = 0.0 if part.mask is None else float((part.mask > 0).mean())
-        if 0 < forged < LEAST_FORGED:
+        # Made smaller, a mask is grey where pixels that are forged and others fall together.
+        marked = np.zeros((1, 1), bool) if part.mask is None else part.mask > 127
+        forged = float(marked.mean())
+        if part.mask is not None and part.mask.any() and forged < LEAST_FORGED:
             continue
         if is_fake and (forged or part.mask is None):
             cell = {"path": f"{stem.name}-{number}.png", "mask": "", "label": "fake"}
@@ -137,7 +140,7 @@ def _cut(row: dict[str, str], view: str, windows: _Windows, stem: Path) -> list[
         write_png(stem.with_name(cell["path"]), part.image)
         if forged:
             cell["mask"] = f"{stem.name}-{number}-mask.png"
-            write_png(stem.with_name(cell["mask"]), np.asarray(part.mask))
+            write_png(stem.with_name(cell["mask"]), marked * np.uint8(255))
         cells.append(cell)
     return cells
 
@@ -153,13 +156,17 @@ def _cut_windows(whole: Part, windows: _Windows, rng: np.random.Generator) -> It
             yield _window(level, side, rng)
         if max(height, width) <= 2 * side:
             break
-        smaller = None if level.mask is None else ((halved(level.mask) > 127) * np.uint8(255))
-        level = Part(halved(level.image), smaller)
+        level = Part(halved(level.image), None if level.mask is None else halved(level.mask))
     yield level
 
 
 def _window(level: Part, side: int, rng: np.random.Generator) -> Part:
-    """Cut a square at a random place, often one about a forged pixel; it may be smaller where the level is."""
+    """Cut a square at a random place, often one about a forged pixel; a smaller level goes on as its mirror image."""
+    below, beside = (max(0, side - length) for length in level.image.shape[:2])
+    if below or beside:  # as ``Level`` has it
+        borders = (0, below, 0, beside, cv2.BORDER_REFLECT)
+        mask = None if level.mask is None else np.asarray(cv2.copyMakeBorder(level.mask, *borders))
+        level = Part(np.asarray(cv2.copyMakeBorder(level.image, *borders)), mask)
     size = level.image.shape[:2]
     place = [int(rng.integers(0, max(1, length - side + 1))) for length in size]
     if level.mask is not None and level.mask.any() and rng.random() < _ABOUT_THE_FORGERY:

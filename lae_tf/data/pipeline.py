@@ -29,7 +29,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.sampling import Sampling, Visit, Visits
 from lae_tf.forge.degradations import launder
 from lae_tf.forge.on_the_fly import self_forge
-from lae_tf.images.files import read_mask
+from lae_tf.images.files import read_mask_of
 from lae_tf.runtime.graph_calls import call_python
 
 
@@ -202,23 +202,27 @@ def _columns(manifest: Manifest, use_masks: bool) -> dict[str, tf.Tensor]:
 Change = Callable[[Any], Any]
 
 
-def _load_image(path: Any, preprocessor: Decoder, change: Change | None = None) -> Any:
+def _load_image(path: Any, preprocessor: Decoder) -> Any:
+    return _resized(preprocessor.decode(tf.io.read_file(path)), preprocessor)
+
+
+def _resized(image: Any, preprocessor: Decoder) -> Any:
     size = preprocessor.image_size
-    image = preprocessor.decode(tf.io.read_file(path))
-    if change is not None:
-        image = tf.ensure_shape(change(image), (None, None, 3))
     return tf.ensure_shape(preprocessor.resize(image), (size, size, 3))
 
 
 def _load(row: dict[str, Any], preprocessor: Decoder, change: Change | None = None) -> dict[str, Any]:
     size = preprocessor.image_size
+    image = preprocessor.decode(tf.io.read_file(row["path"]))
+    if change is not None:
+        image = tf.ensure_shape(change(image), (None, None, 3))
     mask = tf.cond(
         tf.strings.length(row["mask"]) > 0,
-        lambda: _load_mask(row["mask"], preprocessor),
+        lambda: _load_mask(row["mask"], tf.shape(image)[:2], preprocessor),
         lambda: tf.zeros((size, size, 1), tf.float32),
     )
     return {
-        "image": _load_image(row["path"], preprocessor, change),
+        "image": _resized(image, preprocessor),
         "label": row["label"],
         "mask": tf.ensure_shape(mask, (size, size, 1)),
         "mask_weight": row["mask_weight"],
@@ -231,10 +235,14 @@ def _known_if_marked(example: dict[str, Any]) -> dict[str, Any]:
     return {**example, "mask_weight": example["mask_weight"] * tf.maximum(1.0 - example["label"], marked)}
 
 
-def _load_mask(path: Any, preprocessor: Decoder) -> tf.Tensor:
-    """Read a mask and bring it to where its image is brought; it stays binary."""
+def _load_mask(path: Any, size: Any, preprocessor: Decoder) -> tf.Tensor:
+    """Read the mask of an image of ``size`` and bring it to where its image is brought; it stays binary."""
+
     # Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
-    binary = call_python(lambda name: read_mask(os.fsdecode(name))[..., None], [path], tf.uint8)
+    def read(name: bytes, size: np.ndarray) -> np.ndarray:
+        return read_mask_of(os.fsdecode(name), tuple(size))[..., None]
+
+    binary = call_python(read, [path, size], tf.uint8)
     binary.set_shape((None, None, 1))
     return preprocessor.resize_mask(binary)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 WHOLE_VIEWS = ("whole", "stretched")
 """Views in which an image is one input."""
+NO_FACE = -50.0
+"""Logit of an image without a face where it has to have one (ours): nothing in it is called fake."""
 MOST_WINDOWS = 1000
 """Windows of one image that are looked at, the whole aside."""
 WINDOWS_AT_ONCE = 32
@@ -189,8 +191,8 @@ def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None)
 def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:
     """Return a level's windows, or so many of them: by turns the most suspicious and the most textured ones left."""
     windows = level.windows()
-    if len(windows) <= most:
-        return windows
+    if len(windows) <= most or most <= 0:
+        return windows[: max(0, most)]
     height, width = level.size
     rows, columns = evidence.shape
 

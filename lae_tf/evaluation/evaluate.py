@@ -17,6 +17,7 @@ from lae_tf.evaluation.scoring import Conditions, score_manifest
 from lae_tf.evaluation.tables import evaluation_table, method_statistic
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
 from lae_tf.metrics.verdict import ConformalBounds, verdicts_of
+from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
 from lae_tf.training.training_data import training_manifest
 
@@ -102,7 +103,7 @@ def evaluate_run(
         )
     seen = tuple(run.require_json("data.json")["methods"])
     model = run.load_model()
-    prior, no_prior = _prior(run, trained, model.preprocessor.image_size)
+    prior, no_prior = _prior(run, trained, model)
     conditions = Conditions(prior)
     frame, localisation = score_manifest(model, manifest, run.image_cache, batch_size, conditions=conditions)
     threshold = threshold or Threshold(float(model.calibration.threshold), MODELS_OWN)
@@ -174,12 +175,12 @@ def _trained_on(run: Run) -> Manifest | None:
         return None
 
 
-def _prior(run: Run, trained: Manifest | None, size: int) -> tuple[Array | None, str]:
+def _prior(run: Run, trained: Manifest | None, model: LAE) -> tuple[Array | None, str]:
     """Return the position prior of the run's masks, or why there is none."""
     if trained is None:
         return None, f"There is no position prior: {run.config.data.manifest} cannot be read any more."
     try:
-        prior = position_prior(trained, size)
+        prior = position_prior(trained, model.image_size, model.view)
     except ImageError as error:
         return None, f"There is no position prior: {error}"
     return prior, "" if prior is not None else "There is no position prior: training had no masks."

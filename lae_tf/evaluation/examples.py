@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
-from lae_tf.data.views import WHOLE_VIEWS, look
-from lae_tf.images.files import printable, read_image, read_mask
+from lae_tf.data.views import NO_FACE, WHOLE_VIEWS, look
+from lae_tf.images.files import printable, read_image, read_mask_of
 from lae_tf.metrics.decision import label_of, score_text
 from lae_tf.model.lae import LAE
 from lae_tf.report.page import Example, Shot
@@ -90,13 +90,13 @@ def _look_at_parts(model: LAE, readable: Manifest, own: pd.DataFrame, row: int) 
     size = (max(1, round(share * width)), max(1, round(share * height)))
     mask_file = readable.frame["mask"][row]
     is_fake = own["label"][row] == "fake"
-    mask = read_mask(mask_file) if mask_file else np.zeros((height, width), np.uint8)
+    mask = read_mask_of(mask_file, (height, width)) if mask_file else np.zeros((height, width), np.uint8)
     return Look(
         image=cv2.resize(image, size, interpolation=cv2.INTER_AREA) / np.float32(255),
         reconstruction=None,
         attention=cv2.resize(seen.attention, size, interpolation=cv2.INTER_LINEAR),
         mask=cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) if mask_file or not is_fake else None,
-        score=float(model.calibration(np.float32(seen.logit))),
+        score=float(model.calibration(np.float32(NO_FACE if np.isnan(seen.logit) else seen.logit))),
         label=int(is_fake),
         name=own["method"][row] or "real",
         path=own["path"][row],

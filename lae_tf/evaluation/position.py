@@ -22,12 +22,13 @@ BLUR = 1 / 32
 """Standard deviation of the prior's Gaussian blur, as a share of the map's side (ours): few masks make a rough mean."""
 
 
-def position_prior(trained: Manifest, size: int) -> Array | None:
+def position_prior(trained: Manifest, size: int, view: str = "whole") -> Array | None:
     """Return the mean mask of the annotated training fakes, blurred.
 
     Args:
         trained: what a run trains and validates on; images of other splits than ``train`` do not count.
         size: S of the map.
+        view: of the model; in ``whole`` maps have the image between its mirrors, in the others it fills them.
 
     Returns:
         float64 (S, S) in [0, 1], or None where no training fake has a mask.
@@ -41,7 +42,13 @@ def position_prior(trained: Manifest, size: int) -> Array | None:
         return None
     total = np.zeros((size, size))
     for path in masks:
-        total += cv2.resize(read_mask(path).astype(np.float64), (size, size), interpolation=cv2.INTER_AREA)
+        mask = read_mask(path).astype(np.float64)
+        height, width = (size, size)
+        if view == "whole":
+            height, width = (max(1, round(size * length / max(mask.shape))) for length in mask.shape)
+        small = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA))
+        borders = [((size - length) // 2, -(-(size - length) // 2)) for length in (height, width)]
+        total += np.pad(small, borders, mode="reflect")
     return cv2.GaussianBlur(total / len(masks), (0, 0), BLUR * size).astype(np.float64)
 
 

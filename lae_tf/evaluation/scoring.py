@@ -16,15 +16,15 @@ from tqdm import tqdm
 from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
-from lae_tf.data.views import WHOLE_VIEWS, look
-from lae_tf.errors import ProblemsError
+from lae_tf.data.views import NO_FACE, WHOLE_VIEWS, look
 from lae_tf.evaluation.localisation import POSITION_COLUMNS, LocalisationMeter
 from lae_tf.evaluation.position import Array, PositionMeter
 from lae_tf.forge.degradations import DEGRADATIONS
-from lae_tf.images.files import read_image, read_mask
+from lae_tf.images.files import read_image, read_mask_of
 from lae_tf.model.lae import LAE
 
 EXAMPLES_PER_METHOD = 2
+_LONGEST_MAP = 2048  # pixels; of 64 megapixels the measures would take gigabytes
 
 Columns = dict[str, np.ndarray]
 
@@ -149,28 +149,26 @@ def _whole_images(
 
 
 def _looks(model: LAE, manifest: Manifest, conditions: Conditions) -> Iterator[tuple[Columns, Maps]]:
-    """Score images one by one in a view of parts; maps are of the image's own size."""
-    without: list[str] = []
+    """Score images one by one in a view of parts; maps are of the image's own size, ``_LONGEST_MAP`` pixels at most.
+
+    An image without a face counts as real: nothing in it is called fake.
+    """
     columns_of = (manifest.frame["path"], manifest.is_fake, manifest.frame["mask"])
     for place, (path, is_fake, mask_path) in enumerate(zip(*columns_of, strict=True)):
         image = read_image(path)
         seen = look(model, image if conditions.degrade is None else conditions.degrade(image, place))
-        if np.isnan(seen.logit):
-            without.append(f"{path}: shows no face; take it out of the manifest")
-            continue
-        logit = np.array([seen.logit], np.float32)
+        logit = np.array([NO_FACE if np.isnan(seen.logit) else seen.logit], np.float32)
         columns = {
             "label": np.array([int(is_fake)]),
             "logit": logit,
             "score": np.asarray(model.calibration(logit)),
         }
-        height, width = image.shape[:2]
+        share = min(1.0, _LONGEST_MAP / max(image.shape[:2]))
+        height, width = (max(1, round(share * length)) for length in image.shape[:2])
         attention = cv2.resize(seen.attention, (width, height), interpolation=cv2.INTER_LINEAR)
-        mask = read_mask(mask_path) if mask_path else np.zeros((height, width), np.uint8)
+        mask = read_mask_of(mask_path, (height, width)) if mask_path else np.zeros((height, width), np.uint8)
         known = np.array([not is_fake or bool(mask.any())])
         yield columns, Maps(attention[None], mask[None], known, _squares(attention, mask, known, model.image_size))
-    if without:
-        raise ProblemsError("images", without)
 
 
 def _squares(attention: np.ndarray, mask: np.ndarray, known: np.ndarray, side: int) -> Maps:

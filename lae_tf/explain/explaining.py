@@ -102,7 +102,7 @@ def _explain(explainer: Explainer, prediction: Prediction, truth: Truth, seed: t
     image = prediction.image
     if image is None:
         return Explanation(prediction, truth)
-    mask, mask_error = _mask(truth, explainer.model.preprocessor)
+    mask, mask_error = _mask(truth, explainer.model.preprocessor, prediction.size or image.shape[:2])
     maps = explainer.maps(image, seed)
     baseline = blurred(image)
     rng = np.random.default_rng((*seed, 1))  # not the control's, or ties would be broken as it orders them
@@ -127,12 +127,12 @@ def _explain(explainer: Explainer, prediction: Prediction, truth: Truth, seed: t
     )
 
 
-def _mask(truth: Truth, preprocessor: Preprocessor) -> tuple[NDArray[np.uint8] | None, str]:
+def _mask(truth: Truth, preprocessor: Preprocessor, size: tuple[int, int]) -> tuple[NDArray[np.uint8] | None, str]:
     if not truth.mask:
-        size = preprocessor.image_size
-        return (np.zeros((size, size), np.uint8) if truth.label == 0 else None), ""
+        side = preprocessor.image_size
+        return (np.zeros((side, side), np.uint8) if truth.label == 0 else None), ""
     try:
-        return load_mask(truth.mask, preprocessor), ""
+        return load_mask(truth.mask, preprocessor, size), ""
     except ImageError as error:
         return None, str(error)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lae_tf.data.finding import images_in
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
-from lae_tf.images.files import read_mask
+from lae_tf.images.files import read_mask_of
 from lae_tf.model.preprocessing import Preprocessor
 
 
@@ -79,10 +79,10 @@ def truth_from_manifest(path: str | os.PathLike[str], images: Sequence[str]) -> 
     return lambda path: known.get(os.path.abspath(path), Truth())
 
 
-def load_mask(path: str, preprocessor: Preprocessor) -> NDArray[np.uint8]:
+def load_mask(path: str, preprocessor: Preprocessor, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Read a mask and bring it to where a model's input shows its image, uint8 (S, S) in {0, 1}, as training does.
 
     Raises:
         ImageError: as ``lae_tf.images.files.read_mask``.
     """
-    return preprocessor.resize_mask(read_mask(path)[..., None])[..., 0].numpy().astype(np.uint8)
+    return preprocessor.resize_mask(read_mask_of(path, size)[..., None])[..., 0].numpy().astype(np.uint8)

@@ -18,6 +18,7 @@ import numpy as np
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 _INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+_LONGEST_SIDE = 16_000  # pixels; WebP and x264 take 16,383
 _MACROBLOCK = 16  # pixels; video is coded in whole ones
 _QUIET = {"libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"}}
 
@@ -28,18 +29,22 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def webp(image: np.ndarray, quality: int) -> np.ndarray:
-    """Save as lossy WebP, quality 1 to 100, and read it again."""
+    """Save as lossy WebP, quality 1 to 100, and read it again; wider images than it takes in two halves."""
+    if max(image.shape[:2]) > _LONGEST_SIDE:
+        return _in_halves(image, lambda half: webp(half, quality))
     return _saved(image, ".webp", cv2.IMWRITE_WEBP_QUALITY, quality)
 
 
 def video(image: np.ndarray, crf: int, codec: str = "libx264") -> np.ndarray:
-    """Code as the key frame of a video, colour at half resolution, and decode it.
+    """Code as the key frame of a video, colour at half resolution, and decode it; too wide images in two halves.
 
     Args:
         image: uint8 (H, W, 3).
         crf: constant rate factor, 0 to 51; 23 is x264's default.
         codec: ``libx264`` or ``libx265``.
     """
+    if max(image.shape[:2]) > _LONGEST_SIDE:
+        return _in_halves(image, lambda half: video(half, crf, codec))
     height, width = image.shape[:2]
     padded = np.pad(image, [(0, -height % _MACROBLOCK), (0, -width % _MACROBLOCK), (0, 0)], mode="edge")
     # Without a container, whose time stamps a single frame does not need.
@@ -149,3 +154,9 @@ _SHARES = np.array([share for _, share in _CHAIN])
 def _saved(image: np.ndarray, suffix: str, option: int, quality: int) -> np.ndarray:
     stored = cv2.imencode(suffix, image[..., ::-1], [option, quality])[1]
     return np.ascontiguousarray(np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))[..., ::-1])
+
+
+def _in_halves(image: np.ndarray, code: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    axis = int(np.argmax(image.shape[:2]))
+    halves = np.split(image, [image.shape[axis] // (2 * _MACROBLOCK) * _MACROBLOCK], axis=axis)
+    return np.concatenate([code(np.ascontiguousarray(half)) for half in halves], axis=axis)

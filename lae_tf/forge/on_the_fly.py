@@ -16,6 +16,8 @@ import numpy as np
 from lae_tf.forge.regions import random_region
 
 AREA = (0.03, 0.45)
+SMALLEST_SIDE = 16
+"""Pixels of a photograph that :func:`self_forge_within` can forge."""
 _SQUARE = (0.04, 0.6)  # share of a photograph within which a region of AREA is drawn
 _ATTEMPTS = 10
 _SMALLEST_CHANGE = 2.0  # mean absolute difference inside the mask, in levels of 255
@@ -54,7 +56,7 @@ def self_forge_within(image: np.ndarray, donor: np.ndarray, rng: np.random.Gener
     """Forge a region of a photograph of any size, small as those in photographs are: mostly 0.5 to 15 % of its area.
 
     Args:
-        image: uint8 (H, W, 3), at least 16 pixels a side.
+        image: uint8 (H, W, 3), at least ``SMALLEST_SIDE`` pixels a side.
         donor: uint8 (any height, any width, 3), another real image.
         rng: source of randomness.
 
@@ -63,11 +65,13 @@ def self_forge_within(image: np.ndarray, donor: np.ndarray, rng: np.random.Gener
     """
     height, width = image.shape[:2]
     side = round(np.sqrt(np.exp(rng.uniform(*np.log(_SQUARE))) * height * width))
-    side = max(16, min(side, height, width))
+    side = max(SMALLEST_SIDE, min(side, height, width))
     top, left = (int(rng.integers(0, length - side + 1)) for length in (height, width))
     place = slice(top, top + side), slice(left, left + side)
     if min(donor.shape[:2]) < side:
-        enlarged = side / min(donor.shape[:2])
+        short = min(donor.shape[:2])  # of a banner the whole would become huge
+        donor = donor[:short, :short]
+        enlarged = side / short
         donor = cv2.resize(donor, (0, 0), fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
     start = [int(rng.integers(0, max(1, length - side + 1))) for length in donor.shape[:2]]
     other = cv2.resize(donor[start[0] : start[0] + side, start[1] : start[1] + side], (side, side))

@@ -16,6 +16,7 @@ import re
 import stat
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
@@ -101,6 +102,14 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     top = values.max()
     threshold = 0 if top <= 1 else 127 if top <= 255 else 32767
     return (values > threshold).astype(np.uint8)
+
+
+def read_mask_of(path: str | os.PathLike[str], size: tuple[int, ...]) -> np.ndarray:
+    """Read a mask file as :func:`read_mask`, and bring it to its image's height and width by nearest neighbour."""
+    mask = read_mask(path)
+    if mask.shape == tuple(size):
+        return mask
+    return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST))
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray, durable: bool = False) -> None:

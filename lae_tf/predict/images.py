@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.data.views import WHOLE_VIEWS, look, whole_map
+from lae_tf.data.views import NO_FACE, WHOLE_VIEWS, look, whole_map
 from lae_tf.errors import ImageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
@@ -120,7 +120,9 @@ def _look(model: LAE, file: _Loaded, seconds: float | None) -> Prediction:
         return Prediction(
             file.known.path, error=f"{file.known.path}: shows no face; --whole scores images without faces"
         )
-    scores = np.asarray(model.calibration(np.array([one.logit for one in seen], np.float32)))
+    # A copy that shows no face any more is called real.
+    logits = np.nan_to_num(np.array([one.logit for one in seen], np.float32), nan=NO_FACE)
+    scores = np.asarray(model.calibration(logits))
     return _judged(model, file.known, (scores, seen[0].logit), seen[0].attention)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lae_tf.data.views import whole_map
-from lae_tf.errors import UsageError, VideoError
+from lae_tf.errors import VideoError
 from lae_tf.files.atomic import replacing, write_bytes
 from lae_tf.metrics.decision import label_of, score_text
 from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds, verdict_of
@@ -113,7 +113,7 @@ def predict_video(
     """Score the selected frames of a video.
 
     Args:
-        model: trained on crops of the same kind.
+        model: trained on crops of the same kind, of the view ``whole`` or ``faces``.
         path: the video.
         selection: of its frames.
         track: of the face to crop, by :func:`lae_tf.video.crops.find_track`; None takes whole frames.
@@ -121,10 +121,7 @@ def predict_video(
 
     Raises:
         VideoError: the video cannot be used, or shows no face.
-        UsageError: the model takes windows.
     """
-    if model.view == "windows":
-        raise UsageError("videos take a run of the view 'whole' or 'faces'; this one's is 'windows'.")
     crops = read_crops(path, selection, track)
     indices, times, scores, attention = [], [], [], []
     without = 0

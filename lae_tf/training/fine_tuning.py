@@ -18,10 +18,11 @@ from lae_tf.config.sections import (
     StartConfig,
 )
 from lae_tf.data.views import WHOLE_VIEWS
-from lae_tf.errors import UsageError
+from lae_tf.errors import LAEError, UsageError
 from lae_tf.metrics.detection import detection_metrics
 from lae_tf.model.lae import LAE
 from lae_tf.model.tuning import set_tuned
+from lae_tf.presets.finding import open_preset
 from lae_tf.training.run import Run
 from lae_tf.training.sources import ModelSource
 
@@ -86,15 +87,26 @@ def _settings_of_run(path: str, output: str) -> tuple[str, Config]:
 
 
 def _settings_of_preset(preset: str, manifest: str) -> Config:
-    """Return the settings that a preset's model goes with, by which it could be trained on a manifest."""
-    model = LAE.from_preset(preset)
-    view = "whole" if model.view in WHOLE_VIEWS else model.view
-    return Config(
-        data=DataConfig(manifest=manifest, image_size=model.image_size, view=view),
-        model=model.hyperparameters,
-        losses=LossConfig(decision="activation" if model.hyperparameters.head == "split" else "bce"),
-        hardware=HardwareConfig(precision=model.dtype_policy.name),
-    )
+    """Return the settings that a preset's model goes with, by which it could be trained on a manifest.
+
+    No model is built: several machines must be joined before TensorFlow begins.
+    """
+    arguments = open_preset(preset).config
+    view = arguments.get("view", "stretched")
+    try:
+        model = ModelConfig.of({name: arguments[name] for name in ModelConfig.model_fields if name in arguments})
+        return Config(
+            data=DataConfig(
+                manifest=manifest,
+                image_size=arguments["image_size"],
+                view="whole" if view in WHOLE_VIEWS else view,
+            ),
+            model=model,
+            losses=LossConfig(decision="activation" if model.head == "split" else "bce"),
+            hardware=HardwareConfig(precision=arguments["dtype"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise LAEError(f"{preset}: its config.json cannot be trained from: {error}") from None
 
 
 def source_of(start: StartConfig) -> ModelSource:

@@ -16,7 +16,7 @@ from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import save_model
 from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, source_of
 from lae_tf.training.run import Run
-from lae_tf.training.training_data import training_manifest, validation_dataset
+from lae_tf.training.training_data import seen_parts, training_manifest, validation_dataset
 from lae_tf.training.window_calibration import calibrate_windows
 
 
@@ -56,6 +56,7 @@ def look_back(run: Run, config: Config, validation: Manifest) -> None:
         try:
             # An earlier run's images may have been moved or changed since.
             earlier = decodable(training_manifest(settings).select(split="val"), run.image_cache)
+            earlier = seen_parts(run, settings, earlier)
             old = compare_with_start(models, validation_dataset(earlier, models[1], settings))
         except (LAEError, OSError) as error:
             problem = f"the earlier run's images cannot be read ({str(error).partition(chr(10))[0]})"

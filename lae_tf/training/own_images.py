@@ -77,17 +77,19 @@ def calibrate_on_folder(run: Run, folder: str | os.PathLike[str], rate: float) -
     with run.locked():
         model = load_model(run.model_path)
         scores = _scores(model, ingest(files, run.image_cache))
+        if len(scores) < needed:
+            raise UsageError(f"{asked} needs at least {needed} real images that show a face; {len(scores)} do.")
         before = float(model.calibration.threshold)
         threshold = threshold_at_fpr(scores, np.zeros(len(scores), int), rate)
         model.calibration.threshold.assign(threshold)
         threshold = float(model.calibration.threshold)
         save_model(model, run.model_path)
-        own = {"folder": os.path.abspath(folder), "images": len(files), "max_false_alarms": rate}
+        own = {"folder": os.path.abspath(folder), "images": len(scores), "max_false_alarms": rate}
         own |= {"before": {"threshold": decision["threshold"], "rule": decision["rule"]}}
-        rule = f"at most {100 * rate:g} % of {len(files)} own real images called fake"
+        rule = f"at most {100 * rate:g} % of {len(scores)} own real images called fake"
         run.write_json("calibration.json", {**decision, "threshold": threshold, "rule": rule, "own_images": own})
     alarms, alarms_before = (float((scores >= level).mean()) for level in (threshold, before))
-    return Decision(len(files), threshold, before, alarms, alarms_before, [one.sentence for one in unread])
+    return Decision(len(scores), threshold, before, alarms, alarms_before, [one.sentence for one in unread])
 
 
 def _scores(model: LAE, files: list[str]) -> np.ndarray:
@@ -95,6 +97,4 @@ def _scores(model: LAE, files: list[str]) -> np.ndarray:
     seen = (look(model, read_image(file)) for file in tqdm(files, desc="calibrate", unit=" images", file=sys.stderr))
     logits = np.array([one.logit for one in seen], np.float32)
     logits = logits[~np.isnan(logits)]
-    if not len(logits):
-        raise UsageError("none of the images shows a face, and the run's view is 'faces'.")
-    return np.asarray(model.calibration(logits))
+    return np.asarray(model.calibration(logits)) if len(logits) else logits

@@ -117,6 +117,8 @@ def _train_stages(job: _Job, manifest: Manifest) -> None:
     manifest = decodable(manifest, run.image_cache)
     parts = seen_parts(run, config, manifest)
     train_part, validation = parts.select(split="train"), parts.select(split="val")
+    for split, part in (("train", train_part), ("val", validation)):
+        require_classes(part, split, config.data.view)
 
     finished: list[dict[str, Any]] = run.read_json(STAGES_FILE) or []
     state = run.read_json(STATE_FILE)

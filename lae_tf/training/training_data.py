@@ -66,7 +66,7 @@ def validation_dataset(
     manipulations, so that neither epoch nor threshold is chosen for those alone; where it degrades images, a degraded
     copy of each.
     """
-    forge_seed = config.seed if config.data.self_forged else None
+    forge_seed = config.seed if config.data.self_forged or not validation.is_fake.any() else None
 
     def part(share: tuple[int, int]) -> tf.data.Dataset:
         return evaluation_dataset(validation, model.preprocessor, config.data.batch_size, forge_seed, share)
@@ -97,7 +97,9 @@ def seen_parts(run: Run, config: Config, manifest: Manifest) -> Manifest:
         return manifest
     parts = cut_parts(manifest, view, config.data.image_size, config.seed, run.image_cache / view)
     if parts.without:
-        why = "fakes without a mask, of whose windows nobody knows which are forged" if view == "windows" else "no face"
+        why = "no face"
+        if view == "windows":
+            why = "fakes of whose windows nobody knows which are forged, without a mask or with next to nothing marked"
         print(f"{parts.without} of {len(manifest)} images are not trained on: {why}.", file=sys.stderr)
     return parts.manifest
 

@@ -18,7 +18,7 @@ from lae_tf.data.pyramid import halved
 from lae_tf.data.views import look_in_windows
 from lae_tf.forge.degradations import launder
 from lae_tf.forge.methods import generator
-from lae_tf.forge.on_the_fly import self_forge_within
+from lae_tf.forge.on_the_fly import SMALLEST_SIDE, self_forge_within
 from lae_tf.images.files import read_image
 from lae_tf.model.lae import LAE
 from lae_tf.model.window_pooling import LEVELS, NO_WEIGHTS, PoolingWeights, WindowLogits, features, pooled_windows
@@ -33,6 +33,7 @@ class _Example(NamedTuple):
     image: np.ndarray
     is_fake: bool
     degraded: bool
+    is_halved: bool
 
 
 def calibrate_windows(
@@ -40,8 +41,8 @@ def calibrate_windows(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Fit the pooling of a model's windows on validation photographs, calibrate its scores, and store both in it.
 
-    Beside every photograph stands one of half its sides; beside every real one a forgery made from it; and beside each
-    of these, where training degrades images, a laundered copy.
+    Beside every real photograph stands a forgery made from it, and beside each image, where training degrades images, a
+    laundered copy; the pooling is fitted to images of half their sides, too.
 
     Args:
         model: of the view ``windows``.
@@ -50,7 +51,7 @@ def calibrate_windows(
         attention_level: to keep.
 
     Returns:
-        The decision, and one row per image with label (1 = fake), logit, score and degraded.
+        The decision, and one row per image of its own size with label (1 = fake), logit, score and degraded.
     """
     logits: list[WindowLogits] = []
     rows = []
@@ -58,12 +59,14 @@ def calibrate_windows(
     total = 2 * (len(images) + reals) * (1 + bool(config.augment.degrade))
     for example in tqdm(_examples(images, config), total=total, desc="calibrate", unit=" images", file=sys.stderr):
         logits.append(look_in_windows(model, example.image)[0])
-        rows.append({"label": int(example.is_fake), "degraded": example.degraded})
+        rows.append({"label": int(example.is_fake), "degraded": example.degraded, "is_halved": example.is_halved})
     scored = pd.DataFrame(rows)
     labels = scored["label"].to_numpy()
     model.window_pooling.assign(fit_pooling(logits, labels))
     scored["logit"] = [model.window_pooling.pooled(one) for one in logits]
-    chosen = calibrate(scored["logit"].to_numpy(), labels, config.calibration.error_rate)
+    # A photograph and its half are no two images, and rates count images.
+    scored = scored[~scored.pop("is_halved")].reset_index(drop=True)
+    chosen = calibrate(scored["logit"].to_numpy(), scored["label"].to_numpy(), config.calibration.error_rate)
     decision = {**chosen, "attention_level": attention_level}
     store(model, decision)
     scored["score"] = scale_of(decision).scores(scored["logit"])
@@ -77,15 +80,15 @@ def _examples(images: Manifest, config: Config) -> Iterator[_Example]:
         rng = generator(config.seed, "windows", path.rpartition("/")[2])
         photograph = read_image(path)
         pictures = [(photograph, bool(is_fake))]
-        if not is_fake:
+        if not is_fake and min(photograph.shape[:2]) >= SMALLEST_SIDE:
             donor = read_image(reals[rng.integers(len(reals))])
             forged, mask = self_forge_within(photograph, donor, rng)
             pictures.append((forged, bool(mask.any())))
         for picture, label in pictures:
-            for image in (picture, halved(picture)):
-                yield _Example(image, label, degraded=False)
+            for is_halved, image in enumerate((picture, halved(picture))):
+                yield _Example(image, label, False, bool(is_halved))
                 if config.augment.degrade:
-                    yield _Example(launder(image, rng), label, degraded=True)
+                    yield _Example(launder(image, rng), label, True, bool(is_halved))
 
 
 def fit_pooling(logits: Sequence[WindowLogits], labels: np.ndarray) -> PoolingWeights:

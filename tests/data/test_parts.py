@@ -53,8 +53,8 @@ def test_windows_are_pixels_of_the_image_and_of_its_halves(manifest, tmp_path, m
     mine = made.manifest.frame[made.manifest.frame["group"] == "a"]["path"]
     image = read_image(manifest.frame["path"][0])
     sizes = [read_image(path).shape[:2] for path in mine]
-    # Of 120 x 200 and 60 x 100 pixels; of 30 x 50, which is lower than a window; and all of that.
-    assert sizes == [(SIDE, SIDE)] * 12 + [(30, SIDE)] * 2 + [(30, 50)]
+    # Of 120 x 200, 60 x 100 and 30 x 50 pixels, the last with mirrors below; and all of that.
+    assert sizes == [(SIDE, SIDE)] * 14 + [(30, 50)]
     for part in map(read_image, mine[:8]):
         _, _, (left, top), _ = cv2.minMaxLoc(cv2.matchTemplate(image, part, cv2.TM_SQDIFF))
         np.testing.assert_array_equal(image[top : top + SIDE, left : left + SIDE], part)
@@ -93,3 +93,22 @@ def test_nothing_to_train_on_is_said(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "detect", lambda _: [])
     with pytest.raises(LAEError, match="none of 3 images has a face"):
         cut_parts(manifest, "faces", SIDE, 0, tmp_path / "cache")
+
+
+def test_a_mask_of_another_size_lies_where_its_image_does(manifest, tmp_path):
+    """Half as large a mask gives the parts that the mask itself gives."""
+    whole = cut_parts(manifest, "windows", SIDE, 0, tmp_path / "cache").manifest.frame
+    write_png(tmp_path / "mask.png", read_mask(tmp_path / "mask.png")[::2, ::2] * np.uint8(255))
+    half = cut_parts(manifest, "windows", SIDE, 0, tmp_path / "elsewhere").manifest.frame
+    assert half["label"].tolist() == whole["label"].tolist()
+    pairs = zip(half["mask"], whole["mask"], strict=True)
+    assert all((read_mask(one) == read_mask(other)).all() for one, other in pairs if one)
+
+
+def test_sparse_forgeries_do_not_become_real_where_they_are_made_smaller(manifest, tmp_path):
+    sparse = np.zeros((120, 200), np.uint8)
+    sparse[::4, ::4] = 255  # one pixel in sixteen: a quarter of the grey of a half
+    write_png(tmp_path / "mask.png", sparse)
+    frame = cut_parts(manifest, "windows", SIDE, 0, tmp_path / "cache").manifest.frame
+    mine = frame[frame["group"] == "b"]
+    assert len(mine) and (mine["label"] == "fake").all()

@@ -257,4 +257,6 @@ def test_a_mask_is_of_one_image(tmp_path):
 def test_masks_are_resized_by_the_nearest_pixel(tmp_path):
     mask = np.random.default_rng(0).integers(0, 2, (8, 8)).astype(np.uint8)
     Image.fromarray(mask * 255).save(tmp_path / "m.png")
-    np.testing.assert_array_equal(load_mask(str(tmp_path / "m.png"), Preprocessor(16)), mask.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(
+        load_mask(str(tmp_path / "m.png"), Preprocessor(16), (8, 8)), mask.repeat(2, 0).repeat(2, 1)
+    )

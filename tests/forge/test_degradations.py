@@ -107,3 +107,10 @@ def test_a_forgery_and_its_source_are_laundered_alike(seed, monkeypatch):
     one, other = (launder(image, np.random.default_rng(seed)) for image in (source, forged))
     np.testing.assert_array_equal(one[:, 256:], other[:, 256:])
     assert distance(one[16:48, 8:40], other[16:48, 8:40]) > 10
+
+
+@pytest.mark.parametrize("name", ["webp-80", "h264-23", "jpeg-75"])
+def test_images_wider_than_a_codec_takes(name):
+    image = np.repeat(np.linspace(0, 255, 16_500, dtype=np.uint8)[None, :, None], 16, axis=0).repeat(3, axis=2)
+    found = DEGRADATIONS[name](image, np.random.default_rng(0))
+    assert found.shape == image.shape and np.abs(found.astype(int) - image).mean() < 3

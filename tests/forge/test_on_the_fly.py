@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from skimage import data
 
 from lae_tf.forge import on_the_fly as module
-from lae_tf.forge.on_the_fly import AREA, self_forge
+from lae_tf.forge.on_the_fly import AREA, self_forge, self_forge_within
 
 PHOTOGRAPHS = [
     np.ascontiguousarray(image[100:228, 100:228], np.float32) / 255 for image in (data.astronaut(), data.coffee())
@@ -84,3 +84,11 @@ def test_surroundings_fill_a_region_without_its_own_content():
     mask[20:44, 20:44] = True
     filled = module._suggested_by_surroundings(image, mask, Draws([0.9]))
     np.testing.assert_allclose(filled[28:36, 28:36], 100, atol=3)
+
+
+def test_a_banner_may_be_the_donor_of_a_photograph():
+    rng = np.random.default_rng(0)
+    image, banner = (rng.integers(0, 256, size, np.uint8) for size in ((300, 400, 3), (4, 3000, 3)))
+    forged, mask = self_forge_within(image, banner, np.random.default_rng(1))
+    assert forged.shape == image.shape and mask.shape == (300, 400) and mask.any()
+    assert (forged == image)[mask == 0].all()

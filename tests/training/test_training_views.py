@@ -64,10 +64,10 @@ def run(manifest, tmp_path_factory):
 
 def test_photographs_alone_are_enough(run):
     decision = json.loads((run / "calibration.json").read_text())
-    # Twelve photographs and twelve forgeries, at two sizes, stored and degraded.
-    assert decision["validation_images"] == 96 and decision["validation_reals"] == 48
+    # Twelve photographs and twelve forgeries, stored and degraded.
+    assert decision["validation_images"] == 48 and decision["validation_reals"] == 24
     scores = pd.read_csv(run / "validation_scores.csv")
-    assert scores["degraded"].tolist() == [False] * 48 + [True] * 48
+    assert scores["degraded"].tolist() == [False] * 24 + [True] * 24
 
 
 def test_prediction_and_evaluation_say_the_same(run, manifest, tmp_path):
