@@ -29,7 +29,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.sampling import Sampling, Visit, Visits
 from lae_tf.forge.degradations import launder
 from lae_tf.forge.on_the_fly import self_forge
-from lae_tf.images.files import read_mask_of
+from lae_tf.images.files import read_mask, read_mask_of
 from lae_tf.runtime.graph_calls import call_python
 
 
@@ -240,7 +240,10 @@ def _load_mask(path: Any, size: Any, preprocessor: Decoder) -> tf.Tensor:
 
     # Not decoded in the graph: masks come as palettes, single colours and 16 bits too, and few images have one.
     def read(name: bytes, size: np.ndarray) -> np.ndarray:
-        return read_mask_of(os.fsdecode(name), tuple(size))[..., None]
+        mask = read_mask(os.fsdecode(name))
+        if mask.shape[0] * size[1] != mask.shape[1] * size[0]:  # of one shape, both are brought to the same square
+            mask = read_mask_of(os.fsdecode(name), tuple(size))
+        return mask[..., None]
 
     binary = call_python(read, [path, size], tf.uint8)
     binary.set_shape((None, None, 1))

@@ -462,3 +462,16 @@ def test_a_mask_of_which_resizing_leaves_nothing_is_not_known(tmp_path):
     (batch,) = evaluation_dataset(manifest, Preprocessor(16), 2)
     assert batch["mask"].numpy().max(axis=(1, 2, 3)).tolist() == [0, 1]
     assert batch["mask_weight"].numpy()[:, 0].tolist() == [0, 1]
+
+
+def test_a_mask_of_another_shape_lies_where_its_image_does(tmp_path):
+    """A square mask of a wide image: its right half is the image's right half, between the mirrors."""
+    write_png(tmp_path / "a.png", np.full((20, 80, 3), 90, np.uint8))
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:, 16:] = 255
+    write_png(tmp_path / "a-mask.png", mask)
+    row = ("a.png", "fake", "a-mask.png", "a", "m", "val")
+    manifest = Manifest.from_frame(pd.DataFrame([row], columns=list(COLUMNS)), tmp_path)
+    (batch,) = evaluation_dataset(manifest, Preprocessor(16), 1)
+    found = batch["mask"].numpy()[0, ..., 0]
+    assert (found[:, 8:] == 1).all() and (found[:, :8] == 0).all()
