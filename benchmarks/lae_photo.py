@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/lae_photo.py OUT [--elsewhere PHOTOS]
 
-OUT/photographs gets the photographs that benchmarks/lae_photo.csv lists: of two Debian packages, which apt-get fetches,
-and of scikit-image and scikit-learn as installed. OUT/run is the training (configs/lae-photo.yaml), OUT/lae-photo the
-preset. PHOTOS, a folder of other photographs, is what the card's numbers are measured on: without it there are none.
+OUT/photographs gets the photographs that benchmarks/lae_photo.csv lists: of packages of Debian 13, fetched by apt-get
+from where this machine has its other packages, and of scikit-image and scikit-learn as installed. OUT/run is the training
+(configs/lae-photo.yaml), OUT/lae-photo the preset. PHOTOS, a folder of other photographs, is what the card's numbers are
+measured on: without it there are none.
 Stopped at any moment it goes on where it was.
 """
 
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 LIST = HERE / "lae_photo.csv"
 CONFIG = HERE.parent / "configs" / "lae-photo.yaml"
 LICENCE = "CC BY-SA 4.0"
+DEBIAN, KEYS = "trixie", "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def collect(folder: Path) -> Path:
@@ -32,15 +34,16 @@ def collect(folder: Path) -> Path:
     listed = pd.read_csv(LIST)
     folder.mkdir(parents=True, exist_ok=True)
     for package, part in listed.groupby("package"):
-        missing = [name for name in part["file"] if not (folder / name).is_file()]
+        missing = [name for name in part["file"] if not (folder / Path(name).name).is_file()]
         if not missing:
             continue
         with tempfile.TemporaryDirectory() as temporary:
             source = _installed(package) or _unpacked(package, Path(temporary))
             for name in missing:
                 (found,) = source.rglob(name)
-                shutil.copy(found, folder / name)
-    columns = {"path": folder.name + "/" + listed["file"], "label": "real", "mask": "", "group": listed["file"]}
+                shutil.copy(found, folder / found.name)
+    names = listed["file"].map(lambda name: Path(name).name)
+    columns = {"path": folder.name + "/" + names, "label": "real", "mask": "", "group": names}
     manifest = folder.parent / "manifest.csv"
     pd.DataFrame({**columns, "method": "", "split": listed["split"]}).to_csv(manifest, index=False)
     return manifest
@@ -54,12 +57,23 @@ def _installed(package: str) -> Path | None:
 
 
 def _unpacked(package: str, folder: Path) -> Path:
-    """Fetch a Debian package and unpack it, without installing it."""
-    for command in (["apt-get", "download", "-qq", package], ["dpkg-deb", "-x", f"{package}.deb", "unpacked"]):
-        if command[0] == "dpkg-deb":
-            (archive,) = folder.glob(f"{package}_*.deb")
-            command[2] = archive.name
-        subprocess.run(command, cwd=folder, check=True)
+    """Fetch a package of Debian 13 and unpack it, without installing it, whatever Debian this machine has."""
+
+    def run(*command: str) -> str:
+        return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    known = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Component: main").split()
+    archive = next(place for place in known if "security" not in place)
+    (folder / "sources.list").write_text(f"deb [signed-by={KEYS}] {archive} {DEBIAN} main\n")
+    for place in ("lists/partial", "cache/archives/partial"):
+        (folder / place).mkdir(parents=True)
+    own = {"Etc::SourceList": "sources.list", "Etc::SourceParts": "none", "State::Lists": "lists", "Cache": "cache"}
+    apart = ["-o", "APT::Sandbox::User=root"]  # whose temporary folders apt's own user cannot enter
+    apart += [word for name, place in own.items() for word in ("-o", f"Dir::{name}={folder / place}")]
+    run("apt-get", *apart, "-qq", "update")
+    run("apt-get", *apart, "-qq", "download", package)
+    (fetched,) = folder.glob(f"{package}_*.deb")
+    run("dpkg-deb", "-x", fetched.name, "unpacked")
     return folder / "unpacked"
 
 
