@@ -3,9 +3,9 @@
 Usage: python benchmarks/lae_photo.py OUT [--elsewhere PHOTOS]
 
 OUT/photographs gets the photographs that benchmarks/lae_photo.csv lists: of packages of Debian 13, fetched by apt-get
-from where this machine has its other packages, and of scikit-image and scikit-learn as installed. OUT/run is the training
-(configs/lae-photo.yaml), OUT/lae-photo the preset. PHOTOS, a folder of other photographs, is what the card's numbers are
-measured on: without it there are none.
+from where this machine has its other packages, and of scikit-image and scikit-learn as installed. OUT/run is the
+training (configs/lae-photo.yaml), OUT/lae-photo the preset. PHOTOS, a folder of other photographs, is what the card's
+numbers are measured on: without it there are none.
 Stopped at any moment it goes on where it was.
 """
 
