@@ -61,14 +61,15 @@ def command(
         shares = tuple(shares[0] * number / rounds for number in range(1, rounds + 1))
     parsed = Config.read(config, overrides)
     import_tensorflow()
-    from lae_tf.selection.loop import Study, run_study, summarise
+    from lae_tf.selection.loop import Study, run_study
+    from lae_tf.selection.study_tables import summarise
 
     study = Study(parsed, Path(output or parsed.output), shares, strategies, seeds)
     table = run_study(study)
     if as_json:
         click.echo(table.to_json(orient="records"))
         return
-    columns = ["strategy", "masks", "seeds", "unseen_accuracy", "unseen_auroc", "unseen_iou", "unseen_pixel_auroc"]
+    columns = ["strategy", "masks", "seeds", "seen_auroc", "seen_matched_pixel_auroc", "unseen_auroc"]
     click.echo(summarise(table)[columns].to_string(index=False, float_format="%.3f"))
     click.echo(f"Report: {study.folder / 'study.html'}")
 

@@ -15,7 +15,11 @@ from lae_tf.cli.quiet import import_tensorflow
 @click.argument("run", type=RunPath(exists=True))
 @click.option("--budget", default="2%", show_default=True, help="Masks over all rounds: a share (2%) or a count (40).")
 @click.option("--strategy", default="channel-concept", show_default=True, help="One strategy, or a+b to combine.")
-@click.option("--per-group", type=click.IntRange(1), help="At most so many images of one group.")
+@click.option(
+    "--per-group",
+    type=click.IntRange(1),
+    help="At most so many masks in one group; default: the fewest that spend the budget.",
+)
 @click.option("--verdicts", type=click.Path(exists=True, dir_okay=False), help="YAML of verdicts on channels.")
 @click.option("--seed", type=click.IntRange(0), help="Default: the run's.")
 @click.option("--allow-over-budget", is_flag=True, help="Permit 3 % of the training images and more; recorded.")
@@ -35,8 +39,8 @@ def command(
     """Select the images most worth a mask.
 
     They are unlabelled fakes of the training split. Strategies: channel-concept, uncertainty, margin,
-    attention-spread, disagreement, k-center, random. Writes RUN/rounds/N with the list, a contact sheet and a gallery
-    of the model's channels.
+    attention-spread, disagreement, k-center, typical, typical-concept, probability-cover, stratified, random. Writes
+    RUN/rounds/N with the list, a contact sheet and a gallery of the model's channels.
 
     \b
     Example:

@@ -98,6 +98,25 @@ def features_of(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(features, encoder.output_shape)  # graphs that loop over windows ask for it
 
 
+def described(encoder: keras.Model) -> keras.Model:
+    """Return an encoder that says beside its features what the trunk makes of the image.
+
+    Args:
+        encoder: of :func:`build_encoder`, with a trunk.
+
+    Returns:
+        A model that shares the encoder's layers: (B, S, S, 3) to the features and to a description (B, D), the mean
+        over locations of the trunk's two outputs.
+    """
+    fine, robust, gate = (encoder.get_layer(name) for name in ("fine", "robust", "gate"))
+    outputs = robust.get_layer("trunk_outputs").output
+    trunk = keras.Model(robust.input, [robust.output, keras.layers.GlobalAveragePooling2D()(outputs)])
+    image = keras.Input(encoder.input_shape[1:])
+    features, description = trunk(image)
+    mixed = encoder.get_layer("mixture")([gate(image), fine(image), features])
+    return keras.Model(image, [mixed, description])
+
+
 def _weighted(expert: keras.Model, images: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     """Return an expert's features times their share (B, 1), and zeros where that is negligible."""
     places = tf.where(share[:, 0] > NEGLIGIBLE)

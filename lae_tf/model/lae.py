@@ -135,9 +135,10 @@ class LAE(keras.Model):
 
         Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
         """
-        return self._interpret(self.encoder(images, training=training), training)
+        return self.interpret(self.encoder(images, training=training), training)
 
-    def _interpret(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+    def interpret(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """What :meth:`forward` returns, from the encoder's features (B, h, w, C)."""
         features = tf.cast(features, tf.float32)
         return {
             "features": features,
@@ -303,7 +304,7 @@ class LAE(keras.Model):
                 terms = self.objective.terms(batch, outputs, self.discriminator)
             else:
                 batch, features, gate_loss = train_experts(self.encoder, batch)
-                outputs = self._interpret(features, training=True)
+                outputs = self.interpret(features, training=True)
                 terms = self.objective.terms(batch, outputs, self.discriminator)
                 terms["loss"] += gate_loss
             # Replicas sum their gradients, so each contributes its share of the mean.

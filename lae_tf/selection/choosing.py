@@ -12,7 +12,7 @@ from lae_tf.errors import LAEError
 from lae_tf.model.lae import LAE
 from lae_tf.selection.channels import ChannelConcepts, describe_channels
 from lae_tf.selection.features import Features, extract_features
-from lae_tf.selection.strategies import diversify, get_strategy
+from lae_tf.selection.strategies import diversify, fewest_per_group, get_strategy
 
 REALS_AT_MOST = 2000
 
@@ -45,7 +45,8 @@ class Criteria:
     Attributes:
         strategy: a name, or names joined by ``+``.
         seed: of the sample of real images and of the strategy; None takes the run's.
-        per_group: at most so many of one group.
+        per_group: at most so many masks in one group, those that it has included; None takes the fewest that the budget
+            can be spent with, so that no video fills it.
         similarity: near-duplicates above this cosine of latents are skipped; None skips none.
         verdicts: a person's, by channel.
         batch_size: images a step.
@@ -93,13 +94,16 @@ def choose(
         features,
         superficial=concepts.superficial_share(features.evidence),
         annotated_latent=known[0].latent if known else features.annotated_latent,
+        annotated_description=known[0].description if known else features.annotated_description,
+        annotated_group=known[0].group if known else features.annotated_group,
     )
+    per_group = criteria.per_group or fewest_per_group(features, count)
     drawn = rng.bit_generator.state
     wanted = count
     while True:  # greedy strategies take the longer, the more rows they order
         rng.bit_generator.state = drawn
         order, utilities = get_strategy(criteria.strategy)(features, wanted, rng)
-        taken = diversify(order, features, count, criteria.per_group, criteria.similarity)
+        taken = diversify(order, features, count, per_group, criteria.similarity)
         if len(taken) == count or wanted >= len(candidates):
             break
         wanted *= 2
@@ -115,6 +119,10 @@ def _reason(strategy: str, utility: float, concepts: ChannelConcepts, features: 
         "attention-spread": f"attention is spread over {100 * features.spread[row]:.0f} % of the possible entropy",
         "disagreement": "score and reconstruction error disagree",
         "k-center": "unlike everything that has a mask" + ("" if "+" in strategy else f" (distance {utility:.2f})"),
+        "typical": "typical of a part of the images without a mask",
+        "typical-concept": f"of its part of the images {concepts.reason(features.evidence[row])}",
+        "probability-cover": "many images without a mask are like it",
+        "stratified": "drawn at random within its group",
         "random": "drawn at random",
     }
     parts = [words.get(part) or concepts.reason(features.evidence[row]) for part in strategy.split("+")]

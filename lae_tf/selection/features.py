@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.model.attention import logit_gradient, pool_mask
+from lae_tf.model.experts import described
 from lae_tf.model.lae import LAE
 
 
@@ -26,25 +27,39 @@ class Features:
         latent: (N, C) float32, z.
         evidence: (N, C) float32 >= 0: what each channel adds to the logit of "fake". Our definition: the positive
             part of the sum over locations of (ds/dF) F, gradient times activation.
+        description: (N, D) float32, what an image shows: means of the trunk's outputs; the latent of a model without
+            a trunk.
         spread: (N,) float32 in [0, 1]: entropy of the normalised attention, divided by its maximum log(h w).
         reconstruction_error: (N,) float32, mean absolute error.
         group: (N,) the manifest's groups, as text.
         superficial: (N,) float32 in [0, 1]: share of the evidence from superficial channels; zeros until
             channel concepts are known (``ChannelConcepts.superficial_share``).
         annotated_latent: (M, C) latents of the images that have masks already; for ``k-center``.
+        annotated_description: (M, D) descriptions of them; for strategies that cluster.
+        annotated_group: (M,) their groups.
     """
 
     score: np.ndarray
     latent: np.ndarray
     evidence: np.ndarray
+    description: np.ndarray
     spread: np.ndarray
     reconstruction_error: np.ndarray
     group: np.ndarray
     superficial: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     annotated_latent: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    annotated_description: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    annotated_group: np.ndarray = field(default_factory=lambda: np.zeros(0, object))
 
     def __len__(self) -> int:
         return len(self.score)
+
+
+def directions(points: np.ndarray) -> np.ndarray:
+    """Return points (N, D) as float64 of length 1; zeros stay."""
+    points = points.astype(np.float64)
+    unit: np.ndarray = points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
 @dataclass
@@ -95,9 +110,16 @@ def extract_features(
 
 
 def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    encoder = None if model.hyperparameters.trunk == "none" else described(model.encoder)
+
     @tf.function(reduce_retracing=True)
     def step(batch: dict[str, Any]) -> dict[str, Any]:
-        outputs = model.forward(batch["image"], training=False)
+        if encoder is None:
+            outputs = model.forward(batch["image"], training=False)
+            description = outputs["latent"]
+        else:
+            seen, description = encoder(batch["image"], training=False)
+            outputs = model.interpret(seen, training=False)
         features = outputs["features"]
         contribution = logit_gradient(model.head, features) * features
         evidence = tf.nn.relu(contribution)
@@ -110,6 +132,7 @@ def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
         return {
             "score": model.calibration(outputs["logit"])[:, 0],
             "latent": outputs["latent"],
+            "description": tf.cast(description, tf.float32),
             "evidence": tf.nn.relu(tf.reduce_sum(contribution, axis=(1, 2))),
             "spread": entropy,
             "reconstruction_error": tf.reduce_mean(tf.abs(batch["image"] - outputs["reconstruction"]), axis=(1, 2, 3)),

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
@@ -20,27 +19,15 @@ from lae_tf.errors import UsageError
 from lae_tf.evaluation.evaluate import evaluate_run
 from lae_tf.files.atomic import write_text
 from lae_tf.files.json_files import read_object
-from lae_tf.metrics.detection import Interval
 from lae_tf.metrics.names import SEEN_MEAN, UNSEEN_MEAN
-from lae_tf.report import plots
-from lae_tf.report.page import Picture, Section, Table, write_report
 from lae_tf.selection.budget import masks_of
 from lae_tf.selection.choosing import Criteria, choose
 from lae_tf.selection.strategies import get_strategy
+from lae_tf.selection.study_tables import ALL_MASKS, NO_MASKS, write_study
 from lae_tf.training.records import STAGES_FILE
 from lae_tf.training.run import Run, differences
 from lae_tf.training.stages import best_checkpoint, train
 from lae_tf.training.training_data import training_manifest
-
-NO_MASKS, ALL_MASKS = "no masks", "all masks"
-MEASURES = {
-    "unseen_accuracy": "unseen accuracy",
-    "unseen_auroc": "unseen AUROC",
-    "unseen_iou": "unseen attention IoU",
-    "unseen_pixel_auroc": "unseen pixel AUROC",
-    "seen_accuracy": "seen accuracy",
-    "seen_auroc": "seen AUROC",
-}
 
 
 @dataclass(frozen=True)
@@ -92,14 +79,15 @@ def run_study(study: Study) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for seed in study.seeds:
         base = _train(study, seed, "pretrain", reveal=np.zeros(0, int), after=None)
-        rows.append(_measure(study, base, seed, NO_MASKS, 0))
+        rows.append(_measure(study, _train_without_masks(study, seed), seed, NO_MASKS, 0))
         for strategy in study.strategies:
             rows += _rounds(study, base, seed, strategy)
         everything = np.flatnonzero(_selectable(oracle))
         full = _train(study, seed, ALL_MASKS, everything, after=base)
         rows.append(_measure(study, full, seed, ALL_MASKS, len(everything)))
     table = pd.DataFrame(rows)
-    write_study(study, table)
+    provenance = {"seeds": ", ".join(map(str, study.seeds)), "manifest": study.config.data.manifest}
+    write_study(study.folder, table, provenance)
     return table
 
 
@@ -130,8 +118,10 @@ def _rounds(study: Study, base: Run, seed: int, strategy: str) -> list[dict[str,
             revealed = np.loadtxt(record, dtype=int, ndmin=1)
         else:
             wanted = masks_of(share, in_train) - len(revealed)
-            # Near-duplicates are not skipped: strategies are compared at exactly the same number of masks.
-            criteria = Criteria(strategy, seed, similarity=None, batch_size=study.config.data.batch_size)
+            # Near-duplicates are not skipped: strategies are compared at exactly the same number of masks. The baseline
+            # is drawn from all images alike, whatever their groups.
+            per_group = in_train if strategy == "random" else None
+            criteria = Criteria(strategy, seed, per_group, similarity=None, batch_size=study.config.data.batch_size)
             revealed = np.concatenate([revealed, _choose(study, run, oracle, revealed, wanted, criteria)])
             write_text(record, "".join(f"{row}\n" for row in revealed))
         run = _train(study, seed, name, revealed, after=run)
@@ -189,6 +179,14 @@ def _train(study: Study, seed: int, name: str, reveal: np.ndarray, after: Run | 
     return run
 
 
+def _train_without_masks(study: Study, seed: int) -> Run:
+    """Train for as many epochs as both stages have, so that the others' lead is that of masks and not of time."""
+    config = study.config
+    longer = config.pretrain.model_copy(update={"epochs": config.pretrain.epochs + config.align.epochs})
+    alone = replace(study, config=config.model_copy(update={"pretrain": longer}))
+    return _train(alone, seed, NO_MASKS, np.zeros(0, int), after=None)
+
+
 def _measure(study: Study, run: Run, seed: int, strategy: str, masks: int) -> dict[str, Any]:
     """Evaluate a cell once; the result is kept beside it."""
     record = run.read_json("study.json")
@@ -199,59 +197,10 @@ def _measure(study: Study, run: Run, seed: int, strategy: str, masks: int) -> di
         record["share"] = masks / (counts["real"] + counts["fake"])
         for prefix, name in (("seen", SEEN_MEAN), ("unseen", UNSEEN_MEAN)):
             row = evaluation.summary(name)
-            for measure in ("accuracy", "auroc", "iou", "pixel_auroc"):
-                value = float("nan") if row is None else float(row[measure])
+            for measure in ("accuracy", "auroc", "iou", "pixel_auroc", "matched_pixel_auroc"):
+                value = float("nan") if row is None else float(row.get(measure, np.nan))
                 record[f"{prefix}_{measure}"] = None if np.isnan(value) else value
+        methods = evaluation.table[(evaluation.table["level"] == "image") & (evaluation.table["seen"] == "seen")]
+        record["worst_auroc"] = None if methods.empty else float(methods["auroc"].min())
         run.write_json("study.json", record)
     return record
-
-
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over seeds of each measure with a 95 % Student t interval, per strategy and share."""
-    rows = []
-    for (strategy, _), cells in table.groupby(["strategy", "masks"], sort=False):
-        row: dict[str, Any] = {
-            "strategy": strategy,
-            "masks": int(cells["masks"].iloc[0]),
-            "share": cells["share"].iloc[0],
-        }
-        row["seeds"] = len(cells)
-        for measure in MEASURES:
-            values = cells[measure].astype(float).dropna().to_numpy()
-            mean = float(values.mean()) if len(values) else float("nan")
-            half = float("nan")
-            if len(values) > 1:
-                half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-            row |= {measure: mean, f"{measure}_low": mean - half, f"{measure}_high": mean + half}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def write_study(study: Study, table: pd.DataFrame) -> Path:
-    """Write cells.csv, summary.csv and study.html; return the page's path."""
-    summary = summarise(table)
-    write_text(study.folder / "cells.csv", table.to_csv(index=False))
-    write_text(study.folder / "summary.csv", summary.to_csv(index=False))
-    pictures = []
-    for measure in ("unseen_accuracy", "unseen_iou", "unseen_auroc", "unseen_pixel_auroc"):
-        series: dict[str, dict[float, Interval]] = {}
-        for _, row in summary.iterrows():
-            point = Interval(row[measure], row[f"{measure}_low"], row[f"{measure}_high"])
-            series.setdefault(row["strategy"], {})[100 * row["share"]] = point
-        title = MEASURES[measure]
-        figure = plots.lines_with_intervals(series, "% of training images with a mask", title)
-        pictures.append(Picture.of(figure, f"{title} against the share of masks.", title))
-    shown = summary.rename(columns=MEASURES)
-    how = (
-        f"Each cell goes on from the same stage-1 model of its seed. Mean over {len(study.seeds)} seeds with 95 % t "
-        "intervals. Test images and unseen methods take no part in any choice."
-    )
-    return write_report(
-        study.folder / "study.html",
-        "Selected against random masks",
-        [
-            Section("Against the share of masks", how, pictures=pictures),
-            Section("Table", tables=[Table(shown, "Cells")]),
-        ],
-        provenance={"seeds": ", ".join(map(str, study.seeds)), "manifest": study.config.data.manifest},
-    )

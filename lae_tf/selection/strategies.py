@@ -6,12 +6,14 @@ smaller), best first, and their utilities, which never increase.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
 from lae_tf.errors import UsageError
-from lae_tf.selection.features import Features
+from lae_tf.selection.clusters import probability_cover, typical, typical_concept
+from lae_tf.selection.features import Features, directions
 
 Strategy = Callable[[Features, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -100,6 +102,21 @@ def k_center(features: Features, k: int, rng: np.random.Generator) -> tuple[np.n
     return np.array(chosen), np.array(utilities)
 
 
+def stratified(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Any, but of every group once before of any twice: the baseline where groups differ in size.
+
+    Images without a group are groups of their own, and masks that there are count. Utilities are 1 for a group's first
+    mask, 1/2 for its second, and so on.
+    """
+    count = Counter(features.annotated_group)
+    turn = np.ones(len(features))
+    for row in rng.permutation(len(features)):
+        if group := features.group[row]:
+            count[group] += 1
+            turn[row] = count[group]
+    return _best(1 / turn, k, rng)
+
+
 def random_order(features: Features, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Any: the baseline that every other strategy has to beat."""
     return _best(rng.random(len(features)), k, rng)
@@ -112,6 +129,10 @@ STRATEGIES: dict[str, Strategy] = {
     "attention-spread": attention_spread,
     "disagreement": disagreement,
     "k-center": k_center,
+    "typical": typical,
+    "typical-concept": typical_concept,
+    "probability-cover": probability_cover,
+    "stratified": stratified,
     "random": random_order,
 }
 DEFAULT = "channel-concept"
@@ -140,43 +161,49 @@ def get_strategy(name: str) -> Strategy:
     return combined
 
 
-def diversify(
-    order: np.ndarray, features: Features, k: int, per_group: int | None, similarity: float | None
-) -> np.ndarray:
+def diversify(order: np.ndarray, features: Features, k: int, per_group: int, similarity: float | None) -> np.ndarray:
     """Take the first k rows of ``order`` that are neither too many of a group nor near-duplicates.
 
     Args:
         order: rows, best first.
         features: of the candidates.
         k: how many to take at most.
-        per_group: at most so many of one group; None does not limit.
+        per_group: at most so many masks in one group, those that it has included. Images without a group are not
+            limited.
         similarity: skip a row whose latent has a cosine above this with one already taken, or with one that has a
             mask; None keeps all.
 
     Returns:
         Positions in ``order`` of the rows taken.
     """
-    latent, annotated = _directions(features.latent), _directions(features.annotated_latent)
+    latent, annotated = directions(features.latent), directions(features.annotated_latent)
     taken: list[int] = []
-    count: dict[str, int] = {}
+    count = Counter(features.annotated_group)
     for position, row in enumerate(order):
         if len(taken) == k:
             break
         group = features.group[row]
-        if per_group is not None and group and count.get(group, 0) >= per_group:
+        if group and count[group] >= per_group:
             continue
         if similarity is not None and any(
             len(known) and (known @ latent[row]).max() > similarity for known in (annotated, latent[order[taken]])
         ):
             continue
         taken.append(position)
-        count[group] = count.get(group, 0) + 1
+        count[group] += 1
     return np.array(taken, int)
 
 
-def _directions(latent: np.ndarray) -> np.ndarray:
-    latent = latent.astype(np.float64)
-    return latent / np.maximum(np.linalg.norm(latent, axis=-1, keepdims=True), 1e-12)
+def fewest_per_group(features: Features, k: int) -> int:
+    """Return the smallest limit of masks per group with which k candidates, or all there are, can be taken."""
+    sizes, have = Counter(features.group), Counter(features.annotated_group)
+    alone = sizes.pop("", 0)
+    limit = 1
+    while sizes and alone + sum(min(size, max(0, limit - have[group])) for group, size in sizes.items()) < min(
+        k, len(features)
+    ):
+        limit += 1
+    return limit
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

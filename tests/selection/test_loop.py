@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from tiny_dataset import make_config, write_dataset
 
+from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.selection import loop
-from lae_tf.selection.loop import Study, run_study, summarise
+from lae_tf.selection.loop import Study, run_study
 
 ALL_ANNOTATED = {"train": (16, 6, 0), "val": (8, 4, 0), "test": (8, 4, 0)}
 
@@ -38,13 +39,19 @@ def test_study_end_to_end(study: Study, monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert table["share"].tolist() == pytest.approx([0, 2 / 22, 4 / 22, 6 / 22])
     assert table["unseen_accuracy"].between(0, 1).all()
-    for name, masks in (("pretrain", 0), ("random-1", 2), ("random-2", 4), ("all-masks", 6)):
+    for name, masks in (("pretrain", 0), ("no-masks", 0), ("random-1", 2), ("random-2", 4), ("all-masks", 6)):
         cell = Manifest.read(study.folder / "seed-0" / name / "manifest.csv").select(split="train")
         assert int((cell.mask_state == "annotated").sum()) == masks
     first = np.loadtxt(study.folder / "seed-0/random-1/revealed.csv", dtype=int)
     second = np.loadtxt(study.folder / "seed-0/random-2/revealed.csv", dtype=int)
     assert second[: len(first)].tolist() == first.tolist()
     assert (study.folder / "study.html").exists()
+    # Without masks training takes as long as both stages do with them.
+    longer = Config.read(study.folder / "seed-0/no-masks/run/config.yaml")
+    assert (longer.pretrain.epochs, study.config.pretrain.epochs, study.config.align.epochs) == (2, 1, 1)
+    # Noise is the one method that training saw.
+    assert table["worst_auroc"].tolist() == table["seen_auroc"].tolist()
+    assert table["seen_matched_pixel_auroc"].between(0, 1).all()
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished cell ran again")
@@ -70,16 +77,6 @@ def test_fakes_whose_mask_is_not_known_are_not_asked_for(tmp_path) -> None:  # t
     table = run_study(study).set_index("strategy")
     # 30 % of 26 training images are 7 masks, and only 4 fakes have one.
     assert table.loc["random", "masks"] == table.loc["all masks", "masks"] == 4
-
-
-def test_summary_is_a_t_interval() -> None:
-    cells = pd.DataFrame({"strategy": ["a"] * 3, "masks": [5] * 3, "share": [0.01] * 3})
-    for measure in loop.MEASURES:
-        cells[measure] = [0.5, 0.6, 0.7]
-    row = summarise(cells).iloc[0]
-    # Mean 0.6, standard deviation 0.1, t(0.975, 2) = 4.3027: half width 4.3027 * 0.1 / sqrt(3) = 0.2484.
-    assert row["unseen_iou"] == pytest.approx(0.6)
-    assert row["unseen_iou_high"] == pytest.approx(0.8484, abs=1e-4)
 
 
 @pytest.mark.parametrize("shares", [(0.2, 0.1), (0.0,), (1.5,)])
