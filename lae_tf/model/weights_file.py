@@ -27,7 +27,8 @@ def check_hdf5(file: str | Path | io.BytesIO, stored_plainly: bool = True) -> in
     try:
         with h5py.File(file, "r") as opened:
             return _check_group(opened, stored_plainly, set(), 0)
-    except (KeyError, RuntimeError, TypeError, AttributeError, RecursionError) as error:  # of damaged structures
+    # Of damaged structures, and of sizes that no file has.
+    except (KeyError, RuntimeError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"the weights are damaged ({error})") from None
 
 

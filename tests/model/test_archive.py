@@ -267,6 +267,12 @@ def test_a_damaged_file_gives_a_model_or_one_sentence(members, tmp_path, name, d
         assert "\n" not in str(error) and len(str(error)) < 1500
 
 
+def test_weights_that_claim_an_impossible_size_are_refused(members, tmp_path):
+    content = bytearray(members[WEIGHTS])
+    content[48] = 0  # the address of a driver's block, of which there is none: all ones
+    assert "damaged" in refusal(pack(tmp_path / "model.keras", {**members, WEIGHTS: bytes(content)}))
+
+
 _plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
 
 
