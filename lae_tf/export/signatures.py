@@ -23,8 +23,7 @@ from lae_tf.report.panels import HEATMAP, STRONGEST_OVERLAY
 
 Outputs = dict[str, tf.Tensor]
 Read = Callable[[tf.Tensor], tf.Tensor]
-Answer = Callable[[LAE, tf.Tensor], Outputs]
-AnswerInWindows = Callable[[LAE, tf.Tensor, Read], Outputs]
+Answer = Callable[[LAE, tf.Tensor, Read], Outputs]
 _LUMINANCE = (0.299, 0.587, 0.114)
 _COLOURS = 256
 
@@ -58,9 +57,9 @@ def write_saved_model(model: LAE, path: Path) -> None:
     else "real"; ``logit`` (B,) float32 is s before calibration; ``verdict`` (B,) string is the label, or "unsure"
     where a "real" has score >= lowest_fake or a "fake" score <= highest_real. ``threshold``, ``lowest_fake``,
     ``highest_real`` and ``error_rate`` (B,) float32 repeat what the decision goes by.
-    ``heatmap_png_bytes`` (B,) string is the attention over the grey image, as ``lae-tf predict --heatmaps`` draws it:
-    S x S, or, of windows, of the image's size, at most ``FINEST_MAP`` on the longer side; ``reconstruction_error`` (B,)
-    float32 is the mean absolute error, of the whole in S x S.
+    ``heatmap_png_bytes`` (B,) string is the attention over the grey image, as ``lae-tf predict --heatmaps`` draws it,
+    of the image's size, at most ``FINEST_MAP`` on the longer side; ``reconstruction_error`` (B,) float32 is the mean
+    absolute error, of the whole in S x S.
 
     Raises:
         UsageError: the model's view finds faces, which no graph does.
@@ -68,14 +67,12 @@ def write_saved_model(model: LAE, path: Path) -> None:
     require_exportable(model)
     in_windows = model.view == "windows"
 
-    def of_files(answer: Answer, answer_in_windows: AnswerInWindows) -> Any:
+    def of_files(answer: Answer) -> Any:
         def serve(data: tf.Tensor) -> Outputs:
             wholes = decode_images(model.preprocessor, data)
-            if not in_windows:
-                return answer(model, wholes)
             with tf.control_dependencies([wholes]):  # so that only files are decoded again that were found fine
                 files = tf.identity(data)
-            return answer_in_windows(model, wholes, lambda position: decode_upright(files[position]))
+            return answer(model, wholes, lambda position: decode_upright(files[position]))
 
         return trace(serve, tf.TensorSpec((None,), tf.string, name="image_bytes"))
 
@@ -91,8 +88,8 @@ def write_saved_model(model: LAE, path: Path) -> None:
         return trace(serve, tf.TensorSpec((None, None, None, 3), dtype, name="image"))
 
     endpoints = {
-        "serving_default": of_files(decide, decide_in_windows),
-        "explain": of_files(explain, explain_in_windows),
+        "serving_default": of_files(decide_in_windows if in_windows else lambda model, seen, _: decide(model, seen)),
+        "explain": of_files(explain_in_windows if in_windows else explain),
         "tensor": of_pixels(tf.float32),
         "tensor_uint8": of_pixels(tf.uint8),
     }
@@ -125,11 +122,24 @@ def decide(model: LAE, images: tf.Tensor) -> Outputs:
     return _decision(model, model(images, training=False))
 
 
-def explain(model: LAE, images: tf.Tensor) -> Outputs:
-    """Return :func:`decide`'s outputs, the attention as PNG files and the reconstruction error."""
-    outputs = model(images, training=False)
-    heatmaps = tf.map_fn(tf.io.encode_png, overlay(images, outputs["attention"]), fn_output_signature=tf.string)
-    error = _reconstruction_error(images, outputs)
+def explain(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
+    """Return :func:`decide`'s outputs, the attention as PNG files and the reconstruction error.
+
+    Args:
+        model: of the view ``whole``.
+        wholes: the images as it sees them, float32 (B, S, S, 3).
+        read: gives the image at a position of the batch at its own size.
+    """
+    outputs = model(wholes, training=False)
+
+    def draw(position: tf.Tensor) -> tf.Tensor:
+        image, attention = read(position), outputs["attention"][position]
+        if model.view == "whole":
+            attention = without_mirrors(attention, tf.shape(image)[:2])
+        return tf.io.encode_png(overlay(*_at_one_size(image, attention)))
+
+    heatmaps = _for_each(draw, wholes, tf.TensorSpec((), tf.string))
+    error = _reconstruction_error(wholes, outputs)
     return {**_decision(model, outputs), "heatmap_png_bytes": heatmaps, "reconstruction_error": error}
 
 
@@ -183,6 +193,14 @@ def _at_one_size(image: tf.Tensor, attention: tf.Tensor) -> tuple[tf.Tensor, tf.
     shown = tf.image.resize(image, size, antialias=True) / 255.0
     heat = tf.image.resize(attention[..., None], size)[..., 0]
     return tf.clip_by_value(shown, 0.0, 1.0), tf.clip_by_value(heat, 0.0, 1.0)
+
+
+def without_mirrors(attention: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Cut a map (S, S) to what shows an image of a height and width: ``data.views.without_mirrors`` in the graph."""
+    side = tf.shape(attention)[0]
+    share = tf.cast(size, tf.float64) / tf.cast(tf.reduce_max(size), tf.float64)
+    lengths = tf.maximum(1, tf.cast(tf.round(tf.cast(side, tf.float64) * share), tf.int32))
+    return tf.slice(attention, (side - lengths) // 2, lengths)
 
 
 def _reconstruction_error(images: tf.Tensor, outputs: Outputs) -> tf.Tensor:
