@@ -52,7 +52,8 @@ def create_app(annotator: PreAnnotator, access: Access) -> Starlette:
     POST /train, /webhook  read and acknowledged, 201: nothing is trained here
     =====================  ==========================================================================================
 
-    A request that cannot be answered gets ``{"error": "one sentence"}``, mostly with status 400.
+    A request that cannot be answered gets ``{"error": "one sentence"}``, mostly with status 400; what is wrong with a
+    project is logged too, for Label Studio sends people to the log.
 
     Args:
         annotator: makes the predictions.
@@ -67,7 +68,7 @@ def create_app(annotator: PreAnnotator, access: Access) -> Starlette:
         Route("/train", backend.acknowledge, methods=["POST"]),
         Route("/webhook", backend.acknowledge, methods=["POST"]),
     ]
-    handlers: Any = {LAEError: _refusal, HTTPException: _failure}
+    handlers: Any = {LAEError: backend.refuse, HTTPException: _failure}
     return Starlette(routes=routes, middleware=[Middleware(_Gate, access=access)], exception_handlers=handlers)
 
 
@@ -93,6 +94,10 @@ class _Backend:
             results = await run_in_threadpool(self._annotator.predict, tasks, control)
         return JSONResponse({"results": results, "model_version": self._annotator.version})
 
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        self._annotator.log(f"{request.url.path} was refused: {error}")
+        return JSONResponse({"error": str(error)}, 400)
+
     async def acknowledge(self, request: Request) -> Response:
         async for _ in request.stream():  # all annotations of a project, which nobody needs here
             pass
@@ -112,10 +117,6 @@ async def _read_object(request: Request) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"The request holds a {type(content).__name__} in JSON; expected an object.")
     return content
-
-
-def _refusal(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
 
 
 def _failure(request: Request, error: Exception) -> Response:

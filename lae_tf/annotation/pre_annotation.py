@@ -33,11 +33,14 @@ class PreAnnotator:
         version: by which Label Studio tells predictions of one model from those of another.
         files: of the tasks.
         log: gets one sentence for each task without a prediction.
+
+    Attributes:
+        version, log: as given.
     """
 
     def __init__(self, model: LAE, version: str, files: TaskFiles, log: Callable[[str], None]):
-        self.version = version
-        self._model, self._files, self._log = model, files, log
+        self.version, self.log = version, log
+        self._model, self._files = model, files
         self._remembered = lru_cache(REMEMBERED)(self._predict)
 
     def predict(self, tasks: Sequence[dict[str, Any]], control: Control) -> list[dict[str, Any]]:
@@ -65,9 +68,9 @@ class PreAnnotator:
             status = os.stat(path)
             score, result = self._remembered(path, (status.st_mtime_ns, status.st_size), control)
         except LAEError as error:
-            self._log(f"Task {task.get('id', number)} has no prediction: {error}.")
+            self.log(f"Task {task.get('id', number)} has no prediction: {error}.")
         except OSError as error:  # gone since it was found
-            self._log(f"Task {task.get('id', number)} has no prediction: {error}.")
+            self.log(f"Task {task.get('id', number)} has no prediction: {error}.")
         return {"result": result, "score": score, "model_version": self.version}
 
     def _predict(self, path: str, state: tuple[int, int], control: Control) -> tuple[float, list[dict[str, Any]]]:

@@ -86,12 +86,13 @@ def test_health(client, path):
     assert (answer.status_code, answer.json()) == (200, {"status": "UP", "model_class": "LAE"})
 
 
-def test_setup_checks_the_project(client):
+def test_setup_checks_the_project(client, log):
     body = {"project": "1.17", "schema": LABELING_CONFIG, "hostname": "http://localhost:8080", "access_token": "secret"}
     answer = client.post("/setup", json=body)
     assert (answer.status_code, answer.json()) == (200, {"model_version": "first 0123abcd"})
     answer = client.post("/setup", json={**body, "schema": "<View></View>"})
     assert answer.status_code == 400 and "no Image tag" in answer.json()["error"]
+    assert log == [f"/setup was refused: {answer.json()['error']}"]
 
 
 @pytest.mark.parametrize("path", ["/train", "/webhook"])
@@ -106,6 +107,7 @@ def test_predictions_are_the_models_at_the_size_of_the_image(client, model, fold
     results = answer.json()["results"]
     expected = list(predict_files(model, [str(folder / "a.png"), str(folder / "b.png")], 1))
     assert len(results) == 2
+    marks = []
     for result, prediction in zip(results, expected, strict=True):
         assert result["score"] == pytest.approx(prediction.score, abs=1e-5)
         assert result["model_version"] == "first 0123abcd"
@@ -118,6 +120,8 @@ def test_predictions_are_the_models_at_the_size_of_the_image(client, model, fold
             assert (region["original_width"], region["original_height"]) == (WIDTH, HEIGHT)
             found |= decode_brush(region["value"]["rle"], HEIGHT, WIDTH)
         np.testing.assert_array_equal(found, mask)
+        marks.append(mask.any())
+    assert any(marks)
 
 
 def test_a_missing_image_fails_no_batch(client, seen, log):
