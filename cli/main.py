@@ -26,6 +26,7 @@ VERBS = (
     "calibrate",
     "select",
     "annotate",
+    "pre-annotate",
     "export-tasks",
     "import-masks",
     "masks",

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from lae_tf.annotation.items import FORGED, NOT_FAKE, Drawing, ImageNames, Item
+from lae_tf.annotation.label_config import Control
 from lae_tf.errors import ImageError, UsageError
 from lae_tf.files.atomic import write_bytes
 from lae_tf.files.json_files import read_json
@@ -71,16 +72,8 @@ def write_tasks(folder: Path, items: Sequence[Item], file_names: dict[int, str],
 
 def brush_region(mask: np.ndarray, identity: str) -> dict[str, Any]:
     """Return a mask, uint8 (H, W) in {0, 1}, as a brush region."""
-    return {
-        "id": identity,
-        "type": "brushlabels",
-        "from_name": BRUSH,
-        "to_name": IMAGE,
-        "original_width": mask.shape[1],
-        "original_height": mask.shape[0],
-        "image_rotation": 0,
-        "value": {"format": "rle", "rle": encode_brush(mask), "brushlabels": [FORGED]},
-    }
+    control = Control("brushlabels", BRUSH, IMAGE, "image", FORGED)
+    return control.region({"format": "rle", "rle": encode_brush(mask)}, identity, mask.shape)
 
 
 def read_export(path: Path, names: ImageNames, problems: list[str]) -> Iterator[Drawing]:

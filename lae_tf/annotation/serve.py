@@ -1,4 +1,4 @@
-"""Runs the page: binds the port, announces the address, and ends in order."""
+"""Runs the page, or another app: binds the port, announces the address, and ends in order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
@@ -33,11 +34,19 @@ def serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: C
     refusal = f"{folder} is open in another lae-tf annotate; draw on its page, which takes several people, or end it."
     # Each process holds the verdicts in memory.
     with locked(folder.parent / f".{folder.name}.lock", refusal):
-        _serve(items, folder, host, port, announce)
+        run_app(create_app(items, folder, host), host, port, announce)
 
 
-def _serve(items: Sequence[Item], folder: Path, host: str, port: int, announce: Callable[[str], None]) -> None:
-    app = create_app(items, folder, host)
+def run_app(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve an app until SIGINT or SIGTERM.
+
+    Args:
+        app: what answers.
+        host, port, announce: as of :func:`serve`.
+
+    Raises:
+        LAEError: the address cannot be used.
+    """
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Polygons to masks.
+"""Polygons to masks, and back.
 
 Convention (ours; it makes outlines along pixel edges exact): coordinates are continuous, (0, 0) is the upper
 left corner of the upper left pixel, so that the pixel in column x and row y spans [x, x + 1] x [y, y + 1]. A
@@ -8,6 +8,7 @@ are allowed.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 FARTHEST = 1e9
@@ -39,3 +40,21 @@ def fill_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
         columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(int)
         toggles[rows, columns] ^= 1  # every row occurs once an edge
     return np.bitwise_xor.accumulate(toggles, axis=1)[:, :width]
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """Return the outline of a region; holes are filled.
+
+    Few points can be dragged: they follow it to half a pixel, and of a large region to a 500th of its longer side.
+
+    Args:
+        mask: uint8 (H, W) in {0, 1}, one 8-connected region.
+
+    Returns:
+        float (N, 2), x and y in pixels.
+    """
+    # A corner of pixels belongs to the region where one of its four pixels does: its outline runs along their edges.
+    corners = cv2.dilate(np.pad(mask, ((0, 1), (0, 1))), np.ones((2, 2), np.uint8), anchor=(1, 1))
+    contours, _ = cv2.findContours(corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    longest = max(contours, key=len)
+    return cv2.approxPolyDP(longest, max(0.5, max(mask.shape) / 500), True).reshape(-1, 2).astype(float)

@@ -73,7 +73,7 @@ WITHOUT_ARGUMENTS = {"config", "serve", "info", "models", "masks"}
 def test_what_is_missing_is_said_with_an_example(lae_tf_command, words):
     code, _, err = lae_tf_command(*words)
     assert code == 2
-    assert re.search(rf"Missing argument '.+'\. For example: lae-tf {' '.join(words)} \S+", err)
+    assert re.search(rf"Missing (?:argument|option) '.+'\. For example: lae-tf {' '.join(words)} \S+", err)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
-"""Filling polygons, against pycocotools and matplotlib."""
+"""Filling polygons, against pycocotools and matplotlib; and outlines of masks."""
 
+import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from pycocotools import mask as cocotools
 
-from lae_tf.masks.polygons import fill_polygon
+from lae_tf.masks.polygons import fill_polygon, outline
 
 HEIGHT, WIDTH = 20, 30
 # Eighths in x and thirds in y keep vertices away from pixel centres (halves), where inside is a matter of convention.
@@ -77,3 +79,32 @@ def test_curved_outline_agrees_with_pycocotools_but_for_the_border():
     mask = fill_polygon(ellipse(), HEIGHT, WIDTH)
     (code,) = cocotools.frPyObjects([ellipse().ravel().tolist()], HEIGHT, WIDTH)
     assert (mask != cocotools.decode(code)).sum() <= 0.03 * mask.sum()
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_the_outline_of_a_rectangle_is_its_corners(width, height):
+    points = outline(np.ones((height, width), np.uint8))
+    assert sorted(map(tuple, points)) == [(0, 0), (0, height), (width, 0), (width, height)]
+
+
+def test_pixels_that_touch_at_a_corner_have_one_outline_around_them():
+    points = outline(np.eye(2, dtype=np.uint8))
+    np.testing.assert_array_equal(fill_polygon(points, 2, 2), np.eye(2))
+
+
+def test_holes_are_filled():
+    ring = np.ones((9, 9), np.uint8)
+    ring[3:6, 3:6] = 0
+    assert fill_polygon(outline(ring), 9, 9).all()
+
+
+@pytest.mark.parametrize("radius", [5, 50, 500])
+def test_the_outline_of_a_disc_follows_it_by_few_points(radius):
+    side = 2 * radius + 3
+    disc = np.zeros((side, side), np.uint8)
+    cv2.circle(disc, (radius + 1, radius + 1), radius, 1, -1)
+    points = outline(disc)
+    assert len(points) <= 60
+    # Half a pixel, or a 500th of the side, all along the circumference.
+    allowed = 2 * np.pi * radius * max(0.5, side / 500)
+    assert np.count_nonzero(fill_polygon(points, side, side) != disc) <= allowed
