@@ -75,8 +75,8 @@ def train_experts(encoder: keras.Model, batch: Batch) -> tuple[Batch, tf.Tensor,
     return {**known, "image": tf.concat([images, degraded], axis=0)}, features, loss
 
 
-NEGLIGIBLE = 1e-4
-"""Weight below which an expert is not asked (ours): features of about 1 change by less than that."""
+NEGLIGIBLE = 1e-5
+"""Weight below which an expert is not asked (ours): features of about 1 change by less than that, logits by 1e-5."""
 
 
 def features_of(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:

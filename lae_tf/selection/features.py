@@ -97,7 +97,7 @@ def extract_features(
 def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
     @tf.function(reduce_retracing=True)
     def step(batch: dict[str, Any]) -> dict[str, Any]:
-        outputs = model.forward(batch["image"], training=False)
+        outputs = model.forward_to_predict(batch["image"])
         features = outputs["features"]
         contribution = logit_gradient(model.head, features) * features
         evidence = tf.nn.relu(contribution)
