@@ -177,7 +177,9 @@ class LAE(keras.Model):
     def decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Say the same in tensors, the logits as (B, 1): a call of one function, however often it stands in a graph."""
         if self._decision is None:
-            self._decision = tf.function(self._decision_of, reduce_retracing=True)
+            self._decision = tf.function(self._decision_of, reduce_retracing=True, autograph=False)
+            if tf.executing_eagerly():  # who asks about one photograph has the answer before a graph would be traced
+                return self._decision_of(images)
         found: tuple[tf.Tensor, tf.Tensor] = self._decision(images)
         return found
 
