@@ -188,6 +188,7 @@ class LaeSide:
         return paths
 
 
+TASKS = ("train", "everything", "decision")
 FORMS = ("contiguous", "channels_last", "compiled")
 Timer = Callable[[int], float]
 Contests = dict[str, dict[str, Timer]]
@@ -287,6 +288,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each side in each repetition")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="of the twin; compiling takes minutes")
     parser.add_argument("--environment", type=Path, default=Path("build/torch"))
     parser.add_argument("--json", type=Path)
@@ -310,6 +312,8 @@ def main() -> None:
         print("\n| task | side | images/s | lae_tf's rate over it |\n|:--|:--|--:|--:|")
         rates = {}
         for task, timers in contests(lae, torch, onnx, str(folder / "batch.npz"), options.forms).items():
+            if task.partition(",")[0] not in options.tasks:
+                continue
             rates[task] = measure(timers, options.seconds, options.repetitions)
             show(task, rates[task])
         torch.close()
