@@ -128,7 +128,8 @@ class ModelConfig(Section):
     lse_sharpness: Positive = 2.0
     """r of the log-mean-exp pooling: towards 0 it is the mean, towards infinity the maximum."""
     attention: Literal["grad_cam", "cam"] = "grad_cam"
-    """Where the attention comes from; cam is its closed form, for linear heads (lse, gap) only."""
+    """Where the attention comes from in training; cam is its closed form, for linear heads (lse, gap) only, which
+    predictions use under either name."""
     attention_slope: Positive = 1.0
     """w of the attention's T(A) = sigmoid(w (A - t))."""
     attention_threshold: float = 2.0

@@ -14,7 +14,7 @@ import tensorflow as tf
 from lae_tf.data.ingestion import ingest
 from lae_tf.data.pipeline import image_dataset
 from lae_tf.errors import LAEError, MissingExtraError
-from lae_tf.export.signatures import Outputs, decide, trace, write_archive
+from lae_tf.export.signatures import Outputs, decide_without_branches, trace, write_archive
 from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
 from lae_tf.training.training_data import training_manifest
@@ -123,7 +123,8 @@ def _pixels_to_decision(model: LAE) -> Any:
     """Return a traced function without strings, which neither runtime handles well: without label and verdict."""
 
     def decision(images: tf.Tensor) -> Outputs:
-        return {name: value for name, value in decide(model, images).items() if value.dtype != tf.string}
+        found = decide_without_branches(model, images)
+        return {name: value for name, value in found.items() if value.dtype != tf.string}
 
     size = model.image_size
     return trace(decision, tf.TensorSpec((None, size, size, 3), tf.float32, name="image"))

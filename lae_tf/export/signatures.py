@@ -118,7 +118,13 @@ def trace(python: Callable[[tf.Tensor], Outputs], spec: tf.TensorSpec) -> Any:
 
 
 def decide(model: LAE, images: tf.Tensor) -> Outputs:
-    """Return the decision's outputs (B,) for images float32 (B, S, S, 3)."""
+    """Return the decision's outputs (B,) for images float32 (B, S, S, 3), each expert asked only where it counts."""
+    logits, _ = model.decision_of(images)
+    return _decision(model, _scored(model, logits[:, 0]))
+
+
+def decide_without_branches(model: LAE, images: tf.Tensor) -> Outputs:
+    """Return the same, both experts asked about every image: for runtimes that compile a graph without branches."""
     return _decision(model, model(images, training=False))
 
 

@@ -8,6 +8,7 @@ our definition).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -75,8 +76,8 @@ def train_experts(encoder: keras.Model, batch: Batch) -> tuple[Batch, tf.Tensor,
     return {**known, "image": tf.concat([images, degraded], axis=0)}, features, loss
 
 
-NEGLIGIBLE = 1e-4
-"""Weight below which an expert is not asked (ours): features of about 1 change by less than that."""
+NEGLIGIBLE = 1e-5
+"""Weight below which an expert is not asked (ours): features of about 1 change by less than that, logits by 1e-5."""
 
 
 def features_of(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
@@ -98,23 +99,27 @@ def features_of(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(features, encoder.output_shape)  # graphs that loop over windows ask for it
 
 
-def described(encoder: keras.Model) -> keras.Model:
-    """Return an encoder that says beside its features what the trunk makes of the image.
+def describing(encoder: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return a function that says, beside an encoder's features, what the trunk makes of an image.
 
     Args:
         encoder: of :func:`build_encoder`, with a trunk.
 
     Returns:
-        A model that shares the encoder's layers: (B, S, S, 3) to the features and to a description (B, D), the mean
-        over locations of the trunk's two outputs.
+        A function of images, float32 (B, S, S, 3), which gives :func:`features_of` them and a description (B, D), the
+        mean over locations of the trunk's two outputs. The robust expert is asked about every image for it.
     """
     fine, robust, gate = (encoder.get_layer(name) for name in ("fine", "robust", "gate"))
     outputs = robust.get_layer("trunk_outputs").output
     trunk = keras.Model(robust.input, [robust.output, keras.layers.GlobalAveragePooling2D()(outputs)])
-    image = keras.Input(encoder.input_shape[1:])
-    features, description = trunk(image)
-    mixed = encoder.get_layer("mixture")([gate(image), fine(image), features])
-    return keras.Model(image, [mixed, description])
+
+    def describe(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        weight = tf.sigmoid(gate(images, training=False))
+        features, description = trunk(images, training=False)
+        rest = (1.0 - weight)[:, :, None, None] * tf.cast(features, tf.float32)
+        return _weighted(fine, images, weight) + rest, description
+
+    return describe
 
 
 def _weighted(expert: keras.Model, images: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

@@ -143,13 +143,15 @@ class LAE(keras.Model):
         return {
             "features": features,
             "latent": tf.reduce_mean(features, axis=(1, 2)),
-            **self._decide(features, self.hyperparameters.attention),
+            **self._decide(features, training),
             "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
         }
 
-    def _decide(self, features: tf.Tensor, attention: str) -> dict[str, tf.Tensor]:
+    def _decide(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         config = self.hyperparameters
-        if attention == "cam":
+        # A linear head's gradient is known in closed form: without a tape, which not every runtime can take.
+        in_closed_form = config.head != "split" and (config.attention == "cam" or not training)
+        if in_closed_form:
             evidence = attention_maps.cam(self.head.kernel, features)
         else:
             evidence = attention_maps.grad_cam(self.head, features)
@@ -168,33 +170,46 @@ class LAE(keras.Model):
         logit, map_logits = self.decision_of(tf.convert_to_tensor(images))
         return np.asarray(logit)[:, 0], np.asarray(map_logits)
 
+    def score_on_batch(self, images: Any) -> dict[str, np.ndarray]:
+        """Return ``score``, ``logit`` and ``attention`` of images (B, S, S, 3) as a call does, and nothing else.
+
+        Without a reconstruction, at which no one looks who asks for scores.
+        """
+        logit, map_logits = self.decision_of(tf.convert_to_tensor(images))
+        return {name: np.asarray(value) for name, value in self._judge(logit, map_logits).items()}
+
     def decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Say the same in tensors, the logits as (B, 1): a call of one function, however often it stands in a graph."""
         if self._decision is None:
-            self._decision = tf.function(self._decision_of, reduce_retracing=True)
+            self._decision = tf.function(self._decision_of, reduce_retracing=True, autograph=False)
+            if tf.executing_eagerly():  # who asks about one photograph has the answer before a graph would be traced
+                return self._decision_of(images)
         found: tuple[tf.Tensor, tf.Tensor] = self._decision(images)
         return found
 
     def _decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = to_images(images, self.image_size)
-        if self.hyperparameters.trunk == "none":
-            features = tf.cast(self.encoder(images, training=False), tf.float32)
-        else:
-            features = features_of(self.encoder, images)
-        # The map of a linear head is the same in closed form.
-        decided = self._decide(features, "grad_cam" if self.hyperparameters.head == "split" else "cam")
+        decided = self._decide(self._features_to_predict(to_images(images, self.image_size)), training=False)
         return decided["logit"], decided["map_logits"]
 
+    def _features_to_predict(self, images: tf.Tensor) -> tf.Tensor:
+        if self.hyperparameters.trunk == "none":
+            return tf.cast(self.encoder(images, training=False), tf.float32)
+        return features_of(self.encoder, images)
+
+    def forward_to_predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what :meth:`forward` does, for prediction alone: each expert is asked only where it counts."""
+        return self.interpret(self._features_to_predict(images), training=False)
+
+    def _judge(self, logit: tf.Tensor, map_logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        attention = attention_maps.resize_map(tf.sigmoid(map_logits), self.image_size, self.image_size)
+        return {"score": self.calibration(logit), "logit": logit, "attention": self.attention_scale(attention)}
+
+    def _outputs(self, found: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        judged = self._judge(found["logit"], found["map_logits"])
+        return {**judged, "reconstruction": found["reconstruction"], "latent": found["latent"]}
+
     def call(self, inputs: tf.Tensor | Batch, training: bool = False) -> dict[str, tf.Tensor]:
-        outputs = self.forward(to_images(inputs, self.image_size), training=bool(training))
-        attention = attention_maps.resize_map(tf.sigmoid(outputs["map_logits"]), self.image_size, self.image_size)
-        return {
-            "score": self.calibration(outputs["logit"]),
-            "logit": outputs["logit"],
-            "attention": self.attention_scale(attention),
-            "reconstruction": outputs["reconstruction"],
-            "latent": outputs["latent"],
-        }
+        return self._outputs(self.forward(to_images(inputs, self.image_size), training=bool(training)))
 
     # --- compile -------------------------------------------------------------------------------------
 
@@ -283,6 +298,12 @@ class LAE(keras.Model):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         check_arrays(x["image"] if isinstance(x, dict) else x, None, self.image_size)
         return super().predict(x, *args, **kwargs)
+
+    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if self.jit_compile:  # how many images an expert is asked about depends on them, which XLA cannot compile
+            return self(x, training=False)
+        return self._outputs(self.forward_to_predict(to_images(x, self.image_size)))
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         self.train_batch(to_batch(data, self.image_size))

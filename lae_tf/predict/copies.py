@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lae_tf.forge.degradations import DEGRADATIONS
 from lae_tf.metrics.decision import label_of
 from lae_tf.metrics.verdict import UNSURE
 
@@ -20,6 +19,8 @@ def degraded_copies(image: np.ndarray) -> list[np.ndarray]:
     Args:
         image: uint8 (H, W, 3), RGB, in its own size: before it is resized for a model.
     """
+    from lae_tf.forge.degradations import DEGRADATIONS  # with all of forging, which a plain score does not wait for
+
     rng = np.random.default_rng(0)  # nothing is drawn from it: neither copy is random
     return [DEGRADATIONS[name](image, rng) for name in COPIES]
 

@@ -15,7 +15,6 @@ from lae_tf.masks.regions import find_regions, marked
 from lae_tf.predict.evidence_places import EvidencePlaces
 from lae_tf.predict.heatmap_names import picture_names
 from lae_tf.predict.regions_file import RegionsFile
-from lae_tf.report.panels import overlay_at_size
 
 if TYPE_CHECKING:
     from lae_tf.predict.images import Prediction
@@ -88,6 +87,8 @@ def overlay_on_file(path: str, attention: NDArray[np.float32], max_side: int | N
     Raises:
         ImageError: as :func:`lae_tf.images.files.read_image`.
     """
+    from lae_tf.report.panels import overlay_at_size  # with matplotlib, which scores without heatmaps do not wait for
+
     image = read_image(path)
     height, width = image.shape[:2]
     if max_side and max_side < max(height, width):

@@ -99,7 +99,7 @@ def _load(model: LAE, with_copies: bool, path: str) -> _Loaded:
 def _predict(model: LAE, loaded: list[_Loaded]) -> Iterator[Prediction]:
     """Score whole images, all of a step together."""
     inputs = [image for file in loaded for image in file.images]
-    outputs = model.predict_on_batch(np.stack(inputs)) if inputs else {}
+    outputs = model.score_on_batch(np.stack(inputs)) if inputs else {}
     position = 0
     for known, images in loaded:
         if known.error:

@@ -130,7 +130,7 @@ def predict_video(
         without += len(batch) - len(seen)
         if not seen:
             continue
-        outputs = model.predict_on_batch(np.stack([image for _, image in seen]))
+        outputs = model.score_on_batch(np.stack([image for _, image in seen]))
         indices += [crop.frame.index for crop, _ in seen]
         times += [crop.frame.time for crop, _ in seen]
         scores += np.asarray(outputs["score"], np.float64)[:, 0].tolist()

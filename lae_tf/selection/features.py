@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset
 from lae_tf.model.attention import logit_gradient, pool_mask
-from lae_tf.model.experts import described
+from lae_tf.model.experts import describing
 from lae_tf.model.lae import LAE
 
 
@@ -110,15 +110,15 @@ def extract_features(
 
 
 def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    encoder = None if model.hyperparameters.trunk == "none" else described(model.encoder)
+    described = None if model.hyperparameters.trunk == "none" else describing(model.encoder)
 
     @tf.function(reduce_retracing=True)
     def step(batch: dict[str, Any]) -> dict[str, Any]:
-        if encoder is None:
-            outputs = model.forward(batch["image"], training=False)
+        if described is None:
+            outputs = model.forward_to_predict(batch["image"])
             description = outputs["latent"]
         else:
-            seen, description = encoder(batch["image"], training=False)
+            seen, description = described(batch["image"])
             outputs = model.interpret(seen, training=False)
         features = outputs["features"]
         contribution = logit_gradient(model.head, features) * features

@@ -140,7 +140,7 @@ def compare_with_start(models: tuple[LAE, LAE], batches: Iterable[dict[str, Any]
     for batch in batches:
         labels.append(np.asarray(batch["label"])[:, 0])
         for model, found in zip(models, scores, strict=True):
-            found.append(np.asarray(model.predict_on_batch(batch["image"])["score"])[:, 0])
+            found.append(model.score_on_batch(batch["image"])["score"][:, 0])
     truth = np.concatenate(labels).astype(int)
     result: dict[str, Any] = {"images": len(truth)}
     for name, model, found in zip(("before", "after"), models, scores, strict=True):

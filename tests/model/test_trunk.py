@@ -12,7 +12,7 @@ from skimage import data
 
 from lae_tf.errors import LAEError
 from lae_tf.model import load_model, trunk_weights
-from lae_tf.model.experts import features_of
+from lae_tf.model.experts import describing, features_of
 from lae_tf.model.lae import LAE
 from lae_tf.model.trunk import build_trunk
 from lae_tf.model.trunk_weights import read_state
@@ -265,7 +265,7 @@ def test_a_model_of_before_the_trunk_has_none():
 
 
 def test_experts_that_do_not_count_are_not_asked():
-    """Gates open, shut and in between: features are those of the whole encoder."""
+    """Gates open, shut and in between: features, and what follows from them, are those of the whole encoder."""
     keras.utils.set_random_seed(0)
     model = LAE(image_size=32, widths=(4, 6, 8, 8), blocks=0, trunk="efficientnet-lite0", trunk_weights=None)
     images = np.random.default_rng(0).uniform(0, 1, (5, 32, 32, 3)).astype(np.float32)
@@ -274,4 +274,22 @@ def test_experts_that_do_not_count_are_not_asked():
     kernel, bias = evidence.get_weights()
     for shift in (-40.0, 0.0, 40.0):
         evidence.set_weights([kernel, bias + shift])
-        np.testing.assert_allclose(features_of(model.encoder, images), model.encoder(images), atol=5e-4, rtol=1e-3)
+        np.testing.assert_allclose(features_of(model.encoder, images), model.encoder(images), atol=5e-5, rtol=1e-4)
+        expected = model(images, training=False)
+        predicted, scored = model.predict_on_batch(images), model.score_on_batch(images)
+        for name, value in expected.items():
+            np.testing.assert_allclose(predicted[name], value, atol=5e-5, err_msg=name)
+        for name, value in scored.items():
+            np.testing.assert_allclose(value, expected[name], atol=5e-5, err_msg=name)
+
+
+def test_a_description_comes_with_the_same_features():
+    keras.utils.set_random_seed(0)
+    model = LAE(image_size=32, widths=(4, 6, 8, 8), blocks=0, trunk="efficientnet-lite0", trunk_weights=None)
+    images = np.random.default_rng(0).uniform(0, 1, (3, 32, 32, 3)).astype(np.float32)
+    features, description = describing(model.encoder)(images)
+    np.testing.assert_allclose(features, model.encoder(images), atol=5e-5, rtol=1e-4)
+    robust = model.encoder.get_layer("robust")
+    outputs = keras.Model(robust.input, robust.get_layer("trunk_outputs").output)(images)
+    assert description.shape == (3, 40 + 112)  # channels of strides 8 and 16
+    np.testing.assert_allclose(description, np.asarray(outputs).mean(axis=(1, 2)), atol=1e-5)
