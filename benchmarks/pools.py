@@ -22,7 +22,7 @@ import pandas as pd
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError
-from lae_tf.files.atomic import write_bytes
+from lae_tf.files.atomic import write_bytes, write_text
 from lae_tf.forge.methods import METHODS, forge_image, generator
 from lae_tf.images.files import read_image, write_png
 
@@ -133,19 +133,29 @@ def _saved(
     return {"path": file, "mask": f"masks/{name}.png", **kept}
 
 
+POOLS = {"video": video_pool, "methods": methods_pool}
+
+
+def build(pool: str, data: Path, out: Path, seed: int) -> Path:
+    """Write a pool, if it is not there, and return its manifest."""
+    manifest = out / "manifest.csv"
+    if not manifest.is_file():
+        rows = POOLS[pool](Manifest.read(data / "manifest.csv"), out, seed)
+        columns = ["path", "label", "mask", "group", "method", "split"]
+        write_text(manifest, pd.DataFrame(rows)[columns].to_csv(index=False))
+    return manifest
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pool", choices=("video", "methods"))
+    parser.add_argument("pool", choices=sorted(POOLS))
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    build = {"video": video_pool, "methods": methods_pool}[arguments.pool]
-    rows = build(Manifest.read(arguments.data / "manifest.csv"), arguments.out, arguments.seed)
-    columns = ["path", "label", "mask", "group", "method", "split"]
-    pd.DataFrame(rows)[columns].to_csv(arguments.out / "manifest.csv", index=False)
-    counts = pd.DataFrame(rows).groupby(["split", "label", "method"]).size()
-    print(f"{counts.to_string()}\nWritten: {arguments.out / 'manifest.csv'}")
+    manifest = build(arguments.pool, arguments.data, arguments.out, arguments.seed)
+    counts = pd.read_csv(manifest, keep_default_na=False).groupby(["split", "label", "method"]).size()
+    print(f"{counts.to_string()}\nWritten: {manifest}")
 
 
 if __name__ == "__main__":

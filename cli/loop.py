@@ -25,7 +25,9 @@ from lae_tf.cli.quiet import import_tensorflow
     help="Of training images.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Split a single budget evenly.")
-@click.option("--strategy", "strategies", multiple=True, default=("channel-concept", "random"), show_default=True)
+@click.option(
+    "--strategy", "strategies", multiple=True, default=("channel-concept", "stratified", "random"), show_default=True
+)
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(0, 2**31 - 1), default=(0,), show_default=True)
 @set_option
 @click.option("--output", type=OutputPath(file_okay=False), help="Default: the configuration's output.")

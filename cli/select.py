@@ -14,7 +14,7 @@ from lae_tf.cli.quiet import import_tensorflow
 @click.command("select")
 @click.argument("run", type=RunPath(exists=True))
 @click.option("--budget", default="2%", show_default=True, help="Masks over all rounds: a share (2%) or a count (40).")
-@click.option("--strategy", default="channel-concept", show_default=True, help="One strategy, or a+b to combine.")
+@click.option("--strategy", default="stratified", show_default=True, help="One strategy, or a+b to combine.")
 @click.option(
     "--per-group",
     type=click.IntRange(1),
@@ -46,6 +46,7 @@ def command(
     Example:
       lae-tf select runs/first --budget 2%
     """
+    from lae_tf.errors import UsageError
     from lae_tf.training.run import Run
 
     opened = Run.open(run)
@@ -54,6 +55,10 @@ def command(
     from lae_tf.selection.choosing import Criteria
     from lae_tf.selection.select import select_round
 
+    if verdicts and "concept" not in strategy:
+        raise UsageError(
+            f"--verdicts are for strategies that ask channels, not for '{strategy}'; give --strategy channel-concept."
+        )
     judged = read_verdicts(Path(verdicts), opened.config.model.widths[-1]) if verdicts else {}
     criteria = Criteria(strategy, seed, per_group, verdicts=judged, batch_size=batch_size)
     folder = select_round(opened, budget, criteria, allow_over_budget)

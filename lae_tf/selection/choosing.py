@@ -52,7 +52,7 @@ class Criteria:
         batch_size: images a step.
     """
 
-    strategy: str = "channel-concept"
+    strategy: str = "stratified"
     seed: int | None = None
     per_group: int | None = None
     similarity: float | None = 0.999

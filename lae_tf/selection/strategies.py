@@ -135,7 +135,6 @@ STRATEGIES: dict[str, Strategy] = {
     "stratified": stratified,
     "random": random_order,
 }
-DEFAULT = "channel-concept"
 
 
 def get_strategy(name: str) -> Strategy:

@@ -121,6 +121,12 @@ def test_images_judged_real_free_the_budget_and_are_not_asked_for_again(run: Run
     assert second[0]["path"] != judged
 
 
+def test_verdicts_want_a_strategy_that_asks_channels(run: Run, tmp_path, lae_tf_command) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "verdicts.yaml").write_text("1: superficial\n")
+    code, _, err = lae_tf_command("select", run.path, "--verdicts", tmp_path / "verdicts.yaml")
+    assert code == 2 and "'stratified'; give --strategy channel-concept" in err
+
+
 def test_verdicts_change_the_ranking_measure(run: Run) -> None:
     used = int((train_part(run).mask_state == "annotated").sum())
     everything = dict.fromkeys(range(16), "keep")
