@@ -21,11 +21,11 @@ TASKS = ("swap", "attribute", "inpainting")
 
 
 def main() -> None:
-    models = [OWN, *PEERS]
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(TASKS), sharey=True), TASKS, strict=True):
         table = pd.read_csv(ROOT / "benchmarks" / "results" / task / "comparison.csv")
         rows = table[table["method"] == UNSEEN_MEAN].set_index("model")
+        models = [model for model in rows.index if model.partition(" (")[0] in (OWN, *PEERS)]  # with marked ones
         axes.axvline(100 * rows.loc[ALWAYS_REAL, "accuracy"], color=GREY, linewidth=1, linestyle=":")
         for place, model in enumerate(models):
             row = 100 * rows.loc[model, ["accuracy", "accuracy_low", "accuracy_high"]]

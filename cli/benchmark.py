@@ -36,12 +36,13 @@ def command(
 ) -> None:
     """Compare LAE with its peers on manipulations that none has seen.
 
-    All get the same data, augmentation, steps and input size. Every threshold comes from validation. LAE and sbi
-    forge images on the fly and validate on forgeries too; the comparison shows what LAE's threshold would be without
-    them. Of the data, sbi takes the real images alone.
+    All get the same data, free forgeries, degradations, steps and input size, and choose epoch and threshold on the
+    same validation. Peers choose a learning rate there, too (rate_epochs of the protocol). Of the data, sbi takes the
+    real images alone.
 
     CONFIG is a protocol (see configs/swap.yaml). Each model and seed runs in a process of its own. Stopped at any
-    moment, the same command goes on: what is finished is not run again.
+    moment, the same command goes on: what is finished is not run again. Cells of other settings are refused; peers
+    that the protocol names under 'earlier' keep theirs, and are marked.
 
     \b
     Example:

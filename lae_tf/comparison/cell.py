@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import pandas as pd
 
-from lae_tf.comparison.peers import build_peer
-from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, VALIDATION
+from lae_tf.comparison.learning_rate import at_rate, best_rate, choose_rate
+from lae_tf.comparison.peers import build_peer, peer_class
+from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, SETTINGS, VALIDATION
 from lae_tf.comparison.train_peer import train_peer
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
@@ -29,7 +30,7 @@ from lae_tf.files.locking import locked
 from lae_tf.forge.degradations import DEGRADATIONS
 from lae_tf.runtime.allocator import keep_freed_memory
 from lae_tf.runtime.environment import describe
-from lae_tf.training.calibrate import decision_threshold, scale_of
+from lae_tf.training.calibrate import scale_of
 from lae_tf.training.run import Run
 from lae_tf.training.stages import train
 from lae_tf.training.training_data import describe_data, training_manifest
@@ -50,7 +51,9 @@ def lock_of(folder: Path) -> AbstractContextManager[None]:
     return locked(folder.parent / f".{folder.name}.lock", refusal)
 
 
-def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: int) -> None:
+def run_cell(
+    folder: Path, peer: str | None, config: Config, robustness_images: int, rate_trial: dict[str, int] | None = None
+) -> None:
     """Train, score and measure; ``result.json`` is written last and says that the cell is finished.
 
     Test images are read after training only; the threshold comes from validation.
@@ -60,7 +63,16 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         peer: name of a peer, or None for LAE.
         config: of the cell.
         robustness_images: test images for the degradations; 0 leaves them out.
+        rate_trial: ``epochs`` and ``seed`` of the trainings that choose a peer's learning rate; None leaves it at its
+            own.
     """
+    tried: dict[str, float] = {}
+    if peer:
+        config = at_rate(config, config.pretrain.learning_rate * peer_class(peer).rate_share)
+        if rate_trial:
+            tried = _rates_tried(folder, peer, config, rate_trial)
+            config = at_rate(config, best_rate(tried))
+    keras.utils.set_random_seed(config.seed)
     start = time.perf_counter()
     model, decision = _train_peer(peer, config) if peer else _train_own(config)
     seconds = time.perf_counter() - start
@@ -77,7 +89,7 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     frame["path"] = test.relative_paths()  # so that cells still compare after the data moved
     frame["score"] = _calibrated(frame["logit"], decision)
     write_text(folder / SCORES, frame.to_csv(index=False))
-    forged = (model.forged_share if peer else config.data.self_forged) > 0
+    forged = config.data.self_forged > 0 or (peer is not None and model.reals_alone)
     validation = _validation_logits(model, config, cache, forged)
     write_text(folder / VALIDATION, validation.to_csv(index=False))
     _write_panels(folder / PANELS, model, readable, frame)
@@ -97,6 +109,8 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
     result = {
         **{name: decision[name] for name in ("boundary", "temperature", "threshold")},
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "learning_rate": config.pretrain.learning_rate,
+        "rates_tried": tried,
         "train_seconds": seconds,
         "images_per_second": _images_per_second(model, readable, batch_size),
         "mask_budget": data["mask_budget"] if peer is None or model.uses_masks else 0.0,
@@ -104,13 +118,19 @@ def run_cell(folder: Path, peer: str | None, config: Config, robustness_images: 
         "software": {name: version for name, version in describe().items() if name in SOFTWARE},
         "localisation": {k: None if np.isnan(v) else v for k, v in localisation.items()},
     }
-    if peer is None and config.data.self_forged:
-        # What LAE would have by the peers' rule: validation without forgeries made on the fly.
-        known = validation[validation["method"] != FORGED]
-        result["known_threshold"] = decision_threshold(
-            known["logit"].to_numpy(), known["label"].to_numpy(), scale_of(decision)
-        )
     write_text(folder / RESULT, json.dumps(result, indent=2))
+
+
+def _rates_tried(folder: Path, peer: str, config: Config, trial: dict[str, int]) -> dict[str, float]:
+    """Return what each learning rate of a peer came to; the comparison's folder keeps it for the other seeds."""
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    stages = {
+        "pretrain": config.pretrain.model_copy(update={"epochs": trial["epochs"]}),
+        "align": config.align.model_copy(update={"epochs": 0}),
+    }
+    short = config.model_copy(update={"seed": trial["seed"], **stages})
+    file = folder.parents[1] / "rates" / f"{peer}.json"
+    return choose_rate(peer, short, file, {**settings, "seed": trial["seed"]})
 
 
 def _train_own(config: Config) -> tuple[keras.Model, dict[str, Any]]:
@@ -191,8 +211,7 @@ def main() -> None:
         with lock_of(folder):
             request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
             config = Config.parse(request["config"], str(folder))
-            keras.utils.set_random_seed(config.seed)
-            run_cell(folder, request["peer"], config, request["robustness_images"])
+            run_cell(folder, request["peer"], config, request["robustness_images"], request["rate_trial"])
     except LAEError as error:
         sys.exit(f"Error: {' '.join(str(error).split())}")
 

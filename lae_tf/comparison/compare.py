@@ -32,7 +32,7 @@ class Outcome:
     """All finished seeds of one model.
 
     Attributes:
-        model: its name.
+        model: its name, as tables show it.
         is_peer: whether LAE is compared with it (ablations are not peers).
         frame: the seeds' scores below each other, with a column ``seed``; ``path`` is unique through it.
         results: ``result.json`` of each seed.
@@ -50,9 +50,9 @@ def gather(cells: Sequence[Cell], folder: Path) -> list[Outcome]:
     """Read the finished cells, in the protocol's order of models."""
     records = Records(folder)
     outcomes = []
-    for model in dict.fromkeys(cell.model for cell in cells):
+    for model in dict.fromkeys(cell.shown for cell in cells):
         frames, degraded, results = [], [], {}
-        for cell in (c for c in cells if c.model == model and c.name in records):
+        for cell in (c for c in cells if c.shown == model and c.name in records):
             record = records[cell.name]
             results[cell.seed] = record.result
             frame = record.tables["test"]
@@ -62,7 +62,7 @@ def gather(cells: Sequence[Cell], folder: Path) -> list[Outcome]:
             if robustness is not None and "severity" not in robustness:
                 degraded.append(_of_seed(robustness, cell.seed))
         if frames:
-            peer = next(c.peer for c in cells if c.model == model)
+            peer = next(c.peer for c in cells if c.shown == model)
             under = pd.concat(degraded, ignore_index=True) if degraded else None
             outcomes.append(Outcome(model, peer is not None, pd.concat(frames, ignore_index=True), results, under))
     return outcomes
@@ -121,21 +121,6 @@ def comparison_table(outcomes: Sequence[Outcome], seen: Collection[str], seed: i
     return pd.DataFrame(rows)
 
 
-KNOWN_THRESHOLD = f"{OWN} at the peers' threshold"
-
-
-def at_known_threshold(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return LAE once more, at the threshold that validation gives without forgeries made on the fly.
-
-    The same scores, so that AUROC and attention stay as they are; nothing where cells do not know that threshold.
-    """
-    own = next((outcome for outcome in outcomes if outcome.model == OWN), None)
-    if own is None or not all("known_threshold" in result for result in own.results.values()):
-        return []
-    results = {seed: {**result, "threshold": result["known_threshold"]} for seed, result in own.results.items()}
-    return [Outcome(KNOWN_THRESHOLD, False, own.frame, results, None)]
-
-
 ALWAYS_REAL = "always real"
 
 
@@ -159,14 +144,12 @@ def best_peer(table: pd.DataFrame, outcomes: Sequence[Outcome]) -> str | None:
     return None if rows.empty else str(rows.loc[rows["accuracy"].idxmax(), "model"])
 
 
-def differences(
-    outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000, name: str = OWN
-) -> pd.DataFrame:
-    """Return a model, LAE unless ``name`` says another, minus every other one: paired by image, group draw and seed.
+def differences(outcomes: Sequence[Outcome], seen: Collection[str], seed: int, draws: int = 1000) -> pd.DataFrame:
+    """Return LAE minus every other model: paired by image, group draw and seed.
 
     Only seeds that both have count. Bounds and ``no_interval`` are those of `comparison_table`.
     """
-    own = next((outcome for outcome in outcomes if outcome.model == name), None)
+    own = next((outcome for outcome in outcomes if outcome.model == OWN), None)
     rows = []
     for other in outcomes:
         if own is None or other is own:
@@ -183,7 +166,7 @@ def differences(
         )
         paired = without_weak_intervals(paired, ours.frame, seen)
         for method in dict.fromkeys(key[0] for key in paired):  # type: ignore[index]
-            row: dict[str, Any] = {"model": f"{name} - {other.model}", "method": method, "seeds": len(shared)}
+            row: dict[str, Any] = {"model": f"{OWN} - {other.model}", "method": method, "seeds": len(shared)}
             row["no_interval"] = too_few(fewest_groups(ours.frame, method, seen))
             for metric in ("accuracy", "balanced_accuracy", "auroc", "eer"):
                 value = paired[method, metric]
@@ -199,7 +182,10 @@ def _only(outcome: Outcome, seeds: Sequence[int]) -> Outcome:
 
 
 def costs(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Return each model's size, training time, prediction rate, masks and pooled pixel AUROC, means over seeds."""
+    """Return each model's size, learning rate, training time, prediction rate, masks and pooled pixel AUROC.
+
+    Means over seeds; cells of older versions do not know the learning rate.
+    """
     rows = []
     for outcome in outcomes:
         results = list(outcome.results.values())
@@ -209,6 +195,7 @@ def costs(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             {
                 "model": outcome.model,
                 "parameters": results[0]["parameters"],
+                "learning rate": results[0].get("learning_rate", float("nan")),
                 "training minutes": float(np.mean([r["train_seconds"] for r in results])) / 60,
                 "predicted images/s": float(np.mean([r["images_per_second"] for r in results])),
                 "masks %": 100 * float(np.mean([r["mask_budget"] for r in results])),

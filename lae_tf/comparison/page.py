@@ -17,7 +17,7 @@ import pandas as pd
 
 from lae_tf.comparison import compare
 from lae_tf.comparison.cell import PANELS
-from lae_tf.comparison.protocol import OWN, Cell, Protocol
+from lae_tf.comparison.protocol import EARLIER, OWN, Cell, Protocol
 from lae_tf.evaluation.localisation import POSITION_COLUMNS
 from lae_tf.evaluation.page import ABOUT_POSITION
 from lae_tf.files.atomic import write_text
@@ -56,15 +56,11 @@ def write_comparison(protocol: Protocol, cells: Sequence[Cell], folder: Path) ->
     """Write whatever the finished cells say; return the page's path."""
     outcomes = compare.gather(cells, folder)
     seen, seed = protocol.train_methods, protocol.seeds[0]
-    known = compare.at_known_threshold(outcomes)
     constant = compare.always_real(outcomes)
     own, peers = ([outcome for outcome in outcomes if outcome.is_peer == kind] for kind in (False, True))
-    table = compare.comparison_table([*own, *known, *peers, *constant], seen, seed)
+    table = compare.comparison_table([*own, *peers, *constant], seen, seed)
     best = compare.best_peer(table, outcomes)
     paired = compare.differences([*outcomes, *constant], seen, seed)
-    if known:
-        again = compare.differences([*peers, *known, *constant], seen, seed, name=compare.KNOWN_THRESHOLD)
-        paired = pd.concat([paired, again], ignore_index=True)
     cost = compare.costs(outcomes)
     robust = compare.robustness_table(outcomes, seen, seed)
     for name, frame in (("comparison", table), ("differences", paired), ("costs", cost), ("robustness", robust)):
@@ -132,10 +128,9 @@ def markdown(protocol: Protocol, table: pd.DataFrame, paired: pd.DataFrame, best
         ]
         name = f"**{model}**" if model == OWN else model
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    for name, said in ((OWN, "LAE"), (compare.KNOWN_THRESHOLD, "LAE at the peers' threshold")):
-        row = _difference(paired, best, name)
-        if row is not None:
-            lines += ["", f"{said} minus the best peer ({best}) in unseen accuracy: {_points(row)}."]
+    row = _difference(paired, best)
+    if row is not None:
+        lines += ["", f"LAE minus the best peer ({best}) in unseen accuracy: {_points(row)}."]
     row = _difference(paired, compare.ALWAYS_REAL)
     if row is not None:
         lines += ["", f"LAE minus calling every image real, in unseen accuracy: {_points(row)}."]
@@ -147,10 +142,10 @@ def _with_interval(values: pd.Series, digits: int) -> str:
     return value if values.isna().any() else f"{value} [{low}, {high}]"
 
 
-def _difference(paired: pd.DataFrame, other: str | None, name: str = OWN) -> pd.Series | None:
+def _difference(paired: pd.DataFrame, other: str | None) -> pd.Series | None:
     if other is None or paired.empty:
         return None
-    rows = paired[(paired["model"] == f"{name} - {other}") & (paired["method"] == UNSEEN_MEAN)]
+    rows = paired[(paired["model"] == f"{OWN} - {other}") & (paired["method"] == UNSEEN_MEAN)]
     return None if rows.empty else rows.iloc[0]
 
 
@@ -181,10 +176,10 @@ def _sections(said: Comparison, cells: Sequence[Cell], folder: Path) -> list[Sec
         "images, and with one seed know nothing of how much starts differ. Below ten groups there is no interval. "
         f"'{compare.ALWAYS_REAL}' is no model, but the accuracy of that one answer."
     )
-    if (table["model"] == compare.KNOWN_THRESHOLD).any():
+    if table["model"].str.endswith(f"({EARLIER})").any():
         how += (
-            " Models that forge images on the fly validate on forgeries too; "
-            f"'{compare.KNOWN_THRESHOLD}' shows LAE's threshold without them."
+            f" Those of '{EARLIER}' were trained before, under another protocol: without the free forgeries, the "
+            "degradations and the choice of a learning rate that the others had."
         )
     if best is not None:
         how += " The best peer is picked on the test images, in its own favour."
@@ -226,7 +221,6 @@ def _sections(said: Comparison, cells: Sequence[Cell], folder: Path) -> list[Sec
     if metrics:
         about = ABOUT_POSITION if "prior_pixel_auroc" in metrics else ""
         located = table[table[metrics].notna().any(axis=1) & (table["method"] != DROP)]
-        located = located[located["model"] != compare.KNOWN_THRESHOLD]  # the same attention once more
         sections.append(
             Section("Where they look", about, tables=[Table(_narrow(located, metrics), "Attention against masks")])
         )
@@ -308,7 +302,7 @@ def _panels(outcomes: Sequence[compare.Outcome], cells: Sequence[Cell], folder: 
     images = masks = rows = None
     for outcome in outcomes:
         first = min(outcome.results)
-        cell = next(c for c in cells if c.model == outcome.model and c.seed == first)
+        cell = next(c for c in cells if c.shown == outcome.model and c.seed == first)
         kept = folder / "cells" / cell.name / PANELS
         if not kept.is_file():
             continue  # published cells hold no images

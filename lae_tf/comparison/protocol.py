@@ -17,6 +17,7 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 
 OWN = "lae"
+EARLIER = "earlier terms"
 _SHARED = {"seed", "output", "data.manifest", "data.train_methods", "data.image_size"}
 
 
@@ -29,16 +30,23 @@ class Cell:
         seed: of data order, augmentation and weights.
         peer: the peer's name; None for LAE and its ablations.
         config: resolved; peers take data, augmentation, input size, epochs and learning rate from it.
+        earlier: whether the cell is taken as an earlier protocol left it, and never run.
     """
 
     model: str
     seed: int
     peer: str | None
     config: Config
+    earlier: bool = False
 
     @property
     def name(self) -> str:
         return f"{self.model}-{self.seed}"
+
+    @property
+    def shown(self) -> str:
+        """The model's name in tables, which tells a cell of an earlier protocol."""
+        return f"{self.model} ({EARLIER})" if self.earlier else self.model
 
 
 class Protocol(Section):
@@ -54,7 +62,12 @@ class Protocol(Section):
         models: ``lae`` and names of peers.
         training: sections of a run's configuration; LAE uses all of them, the peers ``data``, ``augment``, the sum
             of both stages' epochs, the learning rate and weight decay of ``pretrain``, and those that read masks
-            ``align.annotated`` and ``align.real``.
+            ``align.annotated`` and ``align.real``. So peers get the same free forgeries (``data.self_forged``) and
+            degradations (``augment.degrade``) as LAE.
+        rate_epochs: of the short trainings, with the first seed, that choose each peer's learning rate among its own,
+            a third and three times it, by AUROC on validation; 0 leaves it at its own.
+        earlier: peers whose finished cells are taken as an earlier protocol left them, on other terms; they are not
+            run, and are marked in every table.
         ablations: name -> ``{dotted key of the configuration: value}``; each is LAE with these changes.
         robustness_images: test images for the degradations, half real; 0 leaves robustness out.
         fast: values that replace those above when the comparison is asked to be fast; ``training`` key by key.
@@ -68,6 +81,8 @@ class Protocol(Section):
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (OWN, *PEERS)
     training: dict[str, Any] = Field(default_factory=dict)
     ablations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    rate_epochs: int = Field(0, ge=0)
+    earlier: tuple[str, ...] = ()
     robustness_images: int = Field(120, ge=0)
     fast: dict[str, Any] = Field(default_factory=dict)
 
@@ -105,7 +120,7 @@ class Protocol(Section):
         cls._sections(training)
         return values
 
-    @field_validator("seeds", "models", "train_methods", "unseen_methods")
+    @field_validator("seeds", "models", "train_methods", "unseen_methods", "earlier")
     @classmethod
     def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         repeated = sorted({value for value in values if values.count(value) > 1})
@@ -124,6 +139,9 @@ class Protocol(Section):
             shared = sorted(_SHARED & self.ablations[name].keys())
             if shared:
                 raise ValueError(f"ablation '{name}' cannot change '{shared[0]}', which all models share")
+        for name in self.earlier:
+            if name not in PEERS or name not in self.models:
+                raise ValueError(f"earlier names '{name}', which is no peer among the models")
         if self.robustness_images == 1:
             raise ValueError("robustness_images takes half real and half fake images, so 2 or more, or 0")
         return self
@@ -204,7 +222,7 @@ class Protocol(Section):
                         f"data.image_size is {config.data.image_size}; {model} takes multiples of {PEER_SIZES.step} "
                         f"from {PEER_SIZES[0]} to {PEER_SIZES[-1]}."
                     )
-                yield Cell(model, seed, model if model in PEERS else None, config)
+                yield Cell(model, seed, model if model in PEERS else None, config, model in self.earlier)
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

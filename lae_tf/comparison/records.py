@@ -53,6 +53,11 @@ class Records:
     def __init__(self, folder: Path):
         self._folder = folder
 
+    def names(self) -> list[str]:
+        """Return the names of all finished cells, in order."""
+        places = (self._folder / "cells").iterdir() if (self._folder / "cells").is_dir() else ()
+        return sorted({place.name for place in places if (place / RESULT).is_file()} | set(self._archived))
+
     def settings(self, cell: str) -> dict[str, Any] | None:
         """Return the settings of a finished cell, or None where they are not known."""
         if (self._place(cell) / RESULT).is_file():

@@ -33,12 +33,24 @@ def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, 
     """
     records = Records(folder)
     for cell in cells:
+        if cell.earlier:
+            _require_earlier(cell, data, records, folder)
         # A cell of an older version has no settings, and is refused too.
-        if cell.name in records and records.settings(cell.name) != _settings(cell, protocol, data):
+        elif cell.name in records and records.settings(cell.name) != _settings(cell, protocol, data):
             raise UsageError(
                 f"{folder}: its cell {cell.name} was run with other settings or data; choose another output folder, or "
                 "delete that cell to run it again."
             )
+
+
+def _require_earlier(cell: Cell, data: str, records: Records, folder: Path) -> None:
+    found = records.settings(cell.name)
+    if found is None or found["data_sha256"] != data:
+        what = "has no finished cell" if found is None else "was run on other data in the cell"
+        raise UsageError(
+            f"{folder}: 'earlier' names {cell.model}, which {what} {cell.name} there; copy it there "
+            "(benchmarks/publish.py), or run it anew by leaving its name out."
+        )
 
 
 def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> list[str]:
@@ -61,7 +73,7 @@ def run_cells(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path
     with tqdm(cells, desc="cells", unit="cell", file=sys.stderr) as bar:
         for cell in bar:
             bar.set_postfix_str(cell.name)
-            if cell.name in finished:
+            if cell.earlier or cell.name in finished:
                 continue
             place = folder / "cells" / cell.name
             failure = _run(cell, _settings(cell, protocol, data), _request(cell, protocol), place)
@@ -103,8 +115,14 @@ def _request(cell: Cell, protocol: Protocol) -> dict[str, Any]:
     return {
         "peer": cell.peer,
         "config": cell.config.model_dump(mode="json"),
+        "rate_trial": _rate_trial(protocol),
         "robustness_images": protocol.robustness_images,
     }
+
+
+def _rate_trial(protocol: Protocol) -> dict[str, int] | None:
+    """Return how a peer's learning rate is chosen: for all seeds by trainings with the first one."""
+    return {"epochs": protocol.rate_epochs, "seed": protocol.seeds[0]} if protocol.rate_epochs else None
 
 
 def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
@@ -116,10 +134,10 @@ def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
     if cell.peer:
         stages = [config[name] for name in ("pretrain", "align")]
         config = {name: config[name] for name in ("seed", "data", "augment")}
-        del config["data"]["self_forged"]  # a peer that forges has a share of its own
         config["epochs"] = sum(stage["epochs"] for stage in stages)
         config |= {name: stages[0][name] for name in ("learning_rate", "weight_decay")}
         config |= {name: stages[1][name] for name in ("annotated", "real")}
+        config["rate_trial"] = _rate_trial(protocol)
     settings = {"peer": cell.peer, **config, "data_sha256": data, "robustness_images": protocol.robustness_images}
     # As it comes back from a file: tuples are lists there.
     plain: dict[str, Any] = json.loads(json.dumps(settings))

@@ -1,21 +1,22 @@
-"""Train a peer under the same conditions as LAE: data, augmentation, steps, schedule, validation rule, masks."""
+"""Train a peer on LAE's terms: images, free forgeries, degradations, steps, schedule, validation rule, masks."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from lae_tf.comparison.peers.peer import Peer
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
-from lae_tf.data.pipeline import cached, evaluation_dataset, training_dataset, with_degraded
+from lae_tf.data.pipeline import cached, training_dataset
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, StopDiverged, epoch_rank
 from lae_tf.training.run import Run
-from lae_tf.training.training_data import training_manifest
+from lae_tf.training.training_data import batch_composition, training_manifest, validation_dataset
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -23,52 +24,58 @@ class BestWeights(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.best: list[float] | None = None
+        self.best: list[float] = []
         self.weights: list[Any] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
         rank = epoch_rank(logs, "val_loss")
-        if self.best is None or rank > self.best:
+        if not self.best or rank > self.best:
             self.best, self.weights = rank, self.model.get_weights()
 
 
-def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
-    """Fit a peer for as many epochs as LAE's two stages have together.
+class Fitted(NamedTuple):
+    """What a training ended with.
 
-    A peer that trains on forgeries made from real images (``forged_share``) validates on such ones too. One that
-    reads masks (``uses_masks``) finds as many annotated fakes in every batch as LAE's second stage does.
+    Attributes:
+        auroc: of the best epoch on validation, to 4 digits.
+        held_out: batches of validation.
+    """
+
+    auroc: float
+    held_out: tf.data.Dataset
+
+
+def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
+    """Fit a peer and calibrate it on validation.
 
     Returns:
-        The model with the weights of its best epoch, calibrated on validation, and that calibration.
+        The model with the weights of its best epoch, calibrated, and that calibration.
+    """
+    decision, _ = calibrate_model(model, fit_peer(model, config).held_out)
+    return model, decision
+
+
+def fit_peer(model: Peer, config: Config) -> Fitted:
+    """Fit a peer for as many epochs as LAE's two stages have together, and leave it the weights of its best epoch.
+
+    Its batches are those of LAE's first stage, or, where it reads masks (``uses_masks``) and there are some, of the
+    second: with as many forgeries made on the fly; and so is validation. One that takes no fake of the data set
+    (``reals_alone``) finds forgeries in their place, in validation too.
     """
     manifest = training_manifest(config)
-    cache = Run(config.output).image_cache
-    manifest = decodable(manifest, cache, progress=False)
+    manifest = decodable(manifest, Run(config.output).image_cache, progress=False)
     train_part, validation = manifest.select(split="train"), manifest.select(split="val")
-    epochs = config.pretrain.epochs + config.align.epochs
-    batch_size = config.data.batch_size
-    composition = forge_seed = None
-    if model.uses_masks and (train_part.mask_state == "annotated").any():
-        unlabelled = bool((train_part.mask_state == "unlabelled").any())
-        composition = Composition.align(batch_size, config.align.annotated, config.align.real, 0, unlabelled)
-    elif model.forged_share:
-        forged = round(batch_size * model.forged_share)
-        composition, forge_seed = Composition(real=batch_size - forged, forged=forged), config.seed
-        validation = validation.select(label="real")
-    dataset, steps = training_dataset(
-        train_part,
-        model.preprocessor,
-        Sampling(batch_size, config.seed, range(epochs), composition),
-        config.augment,
-    )
-    held_out = evaluation_dataset(validation, model.preprocessor, batch_size, forge_seed)
-    if config.augment.degrade:
-        held_out = with_degraded(held_out, held_out, config.seed)
-    held_out = cached(held_out, len(validation), config.data.image_size)
-    settings = config.pretrain.model_copy(update={"epochs": epochs})
+    epochs, batch_size = config.pretrain.epochs + config.align.epochs, config.data.batch_size
+    use_masks = model.uses_masks and bool((train_part.mask_state == "annotated").any())
+    composition = batch_composition(config, train_part, use_masks)
+    if model.reals_alone:
+        validation, composition = validation.select(label="real"), Composition.forged_alone(batch_size)
+    sampling = Sampling(batch_size, config.seed, range(epochs), composition)
+    dataset, steps = training_dataset(train_part, model.preprocessor, sampling, config.augment)
+    held_out = cached(validation_dataset(validation, model, config), len(validation), config.data.image_size)
     _forget_initial_statistics(model, steps * epochs)
-    model.compile(optimizer_for(settings, steps))
+    model.compile(optimizer_for(config.pretrain.model_copy(update={"epochs": epochs}), steps))
     best = BestWeights()
     model.fit(
         dataset,
@@ -80,8 +87,7 @@ def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
         callbacks=[ProgressBar(model.name, epochs, steps, batch_size), StopDiverged(model.name), best],
     )
     model.set_weights(best.weights)
-    decision, _ = calibrate_model(model, held_out)
-    return model, decision
+    return Fitted(best.best[0], held_out)
 
 
 def _forget_initial_statistics(model: Peer, steps: int) -> None:

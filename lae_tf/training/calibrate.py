@@ -91,24 +91,6 @@ def _parting(boundary: float, logits: np.ndarray, temperature: float) -> float:
     return float(rounded if float(rounded) >= boundary else np.nextafter(rounded, np.float32(np.inf)))
 
 
-def decision_threshold(logits: np.ndarray, labels: np.ndarray, scale: Platt) -> float:
-    """Return where the boundary of these images lies among scores that are calibrated on others.
-
-    Args:
-        logits: (N,) float64.
-        labels: (N,) in {0, 1}, of both kinds.
-        scale: of the scores.
-
-    Returns:
-        A float32 number that parts the float32 scores as a regression on these images parts the logits.
-    """
-    boundary = fit_platt(logits, labels).boundary
-    threshold, scores = scale.scores(boundary), scale.scores(logits)
-    below = scores[logits < boundary]
-    # Scores crowd below 1: of two that differ, the lower must not reach the threshold by rounding.
-    return float(min(1.0, max(threshold, np.nextafter(below.max(), np.float32(np.inf))) if len(below) else threshold))
-
-
 def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> float:
     """Return a threshold at which as many real images are called fake as may be, at most ``rate`` of them.
 

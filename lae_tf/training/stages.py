@@ -28,6 +28,7 @@ from lae_tf.training.finishing import finish, look_back
 from lae_tf.training.records import STAGES_FILE, STATE_FILE
 from lae_tf.training.run import Run
 from lae_tf.training.training_data import (
+    batch_composition,
     describe_data,
     masks_digest,
     require_classes,
@@ -167,22 +168,14 @@ def plan(
     done = [record["stage"] for record in finished]
     stages = []
     if config.pretrain.epochs and "pretrain" not in done:
-        forged = config.data.self_forged
-        pretrain = Composition.pretrain(config.data.batch_size, forged) if forged else None
-        if not train_part.is_fake.any():
-            pretrain = Composition.forged_alone(config.data.batch_size)
-        stages.append(Stage("pretrain", config.pretrain, pretrain))
+        stages.append(Stage("pretrain", config.pretrain, batch_composition(config, train_part, use_masks=False)))
     annotated = _annotated(train_part)
     aligned = [record for record in finished if record["stage"] != "pretrain"]
     earlier = max((record["annotated"] for record in aligned), default=0)
     # Runs of older versions have no digest.
     corrected = bool(aligned and annotated and masks and aligned[-1].get("masks", masks) != masks)
     if (annotated > earlier or corrected) and config.align.epochs:
-        has_unlabelled = bool((train_part.mask_state == "unlabelled").any())
-        shares = config.align
-        composition = Composition.align(
-            config.data.batch_size, shares.annotated, shares.real, config.data.self_forged, has_unlabelled
-        )
+        composition = batch_composition(config, train_part, use_masks=True)
         rounds = sum(name.startswith("align") for name in done)
         stages.append(Stage(f"align-{rounds + 1}" if rounds else "align", config.align, composition))
     return stages

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,8 +15,8 @@ from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.parts import cut_parts
 from lae_tf.data.pipeline import evaluation_dataset, with_degraded
+from lae_tf.data.sampling import Composition
 from lae_tf.errors import LAEError, UsageError
-from lae_tf.model.lae import LAE
 from lae_tf.training.run import Run
 
 
@@ -57,14 +58,37 @@ def describe_data(config: Config, manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def batch_composition(config: Config, train_part: Manifest, use_masks: bool) -> Composition | None:
+    """Return what every batch of a stage holds; None shuffles all images alike.
+
+    Args:
+        config: of the run.
+        train_part: training images.
+        use_masks: whether the stage learns from people's masks, of which there is at least one.
+    """
+    size, forged = config.data.batch_size, config.data.self_forged
+    if use_masks:
+        has_unlabelled = bool((train_part.mask_state == "unlabelled").any())
+        return Composition.align(size, config.align.annotated, config.align.real, forged, has_unlabelled)
+    if not train_part.is_fake.any():
+        return Composition.forged_alone(size)
+    return Composition.pretrain(size, forged) if forged else None
+
+
 def validation_dataset(
-    validation: Manifest, model: LAE, config: Config, share: tuple[int, int] = (0, 1)
+    validation: Manifest, model: keras.Model, config: Config, share: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
     """Return what epochs and the calibration of the scores are chosen on.
 
     Where training forges images on the fly, a forgery of each real validation image stands beside the known
     manipulations, so that neither epoch nor threshold is chosen for those alone; where it degrades images, a degraded
     copy of each.
+
+    Args:
+        validation: images of that split.
+        model: with a ``preprocessor``.
+        config: of the run.
+        share: (i, n) for the part of the i-th of n machines.
     """
     forge_seed = config.seed if config.data.self_forged or not validation.is_fake.any() else None
 

@@ -15,7 +15,7 @@ import yaml
 from lae_tf.comparison.cell import lock_of
 from lae_tf.comparison.records import RESULT
 from lae_tf.forge.degradations import DEGRADATIONS
-from lae_tf.training.calibrate import decision_threshold, fit_platt, scale_of
+from lae_tf.training.calibrate import fit_platt
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def protocol(tiny_manifest, tmp_path_factory):
         "title": "Tiny",
         "manifest": tiny_manifest.name,
         "train_methods": ["noise"],
-        "models": ["lae", "lae-encoder"],
+        "models": ["lae", "mesoinception4"],
         "seeds": [0],
         "training": {
             "data": {"image_size": 32, "batch_size": 8, "mask_share": 0.1},
@@ -33,6 +33,7 @@ def protocol(tiny_manifest, tmp_path_factory):
             "pretrain": {"epochs": 1},
             "align": {"epochs": 1},
         },
+        "rate_epochs": 1,
         "robustness_images": 4,
     }
     path = folder / "tiny.yaml"
@@ -60,7 +61,7 @@ def compared(protocol, first):
 
 def test_compare_resume_and_report(compared, first):
     _, _, out = compared
-    assert "LAE minus the best peer (lae-encoder)" in first.stdout and "| **lae** |" in first.stdout
+    assert "LAE minus the best peer (mesoinception4)" in first.stdout and "| **lae** |" in first.stdout
     page = (out / "comparison.html").read_text()
     assert "false_alarms" in pd.read_csv(out / "robustness.csv") and "AUROC, under each degradation." in page
     assert (
@@ -72,13 +73,7 @@ def test_compare_resume_and_report(compared, first):
     record = json.loads((out / "comparison.json").read_text())
     (software,) = record["software"]
     assert f"tensorflow {metadata.version('tensorflow')}" in software and software in page
-    # LAE validates on forgeries too, so that it appears at the peers' threshold as well.
-    assert {row["model"] for row in record["table"]} == {
-        "lae",
-        "lae at the peers' threshold",
-        "lae-encoder",
-        "always real",
-    }
+    assert {row["model"] for row in record["table"]} == {"lae", "mesoinception4", "always real"}
     assert {row["method"] for row in record["table"]} >= {"noise", "colour", "unseen mean"}
 
     # Every image is kept under every degradation, the real ones with what it did to their logits.
@@ -88,37 +83,43 @@ def test_compare_resume_and_report(compared, first):
     assert shift["none"] == 0 and shift["jpeg-50"] != 0
     assert degraded.loc[degraded["label"] == 1, "matched_pixel_auroc"].between(0, 1).all()
     rows = {(row["model"], row["degradation"], row["method"]): row for row in record["robustness"]}
-    assert len(rows) == len(record["robustness"]) and ("lae-encoder", "messenger", "unseen mean") in rows
+    assert len(rows) == len(record["robustness"]) and ("mesoinception4", "messenger", "unseen mean") in rows
     located = {row["method"]: row for row in record["table"] if row["model"] == "lae"}
     assert 0 <= located["unseen mean"]["matched_pixel_auroc"] <= 1
     assert 0 <= located["unseen mean"]["prior_pixel_auroc"] <= 1 and "position prior" in page
 
     # The thresholds can be chosen again from what the cells keep of validation.
-    for cell, kinds in (("lae-0", 2), ("lae-encoder-0", 1)):
+    for cell in ("lae-0", "mesoinception4-0"):
         result = json.loads((out / "cells" / cell / "result.json").read_text())
         validation = pd.read_csv(out / "cells" / cell / "validation.csv")
-        assert validation.loc[validation["label"] == 1, "method"].nunique() == kinds
+        # On equal terms: the known manipulation and forgeries made on the fly.
+        assert set(validation.loc[validation["label"] == 1, "method"]) == {"noise", "(made on the fly)"}
         logits, labels = validation["logit"].to_numpy(), validation["label"].to_numpy()
         chosen = fit_platt(logits, labels)
         assert chosen == pytest.approx((result["boundary"], result["temperature"]), rel=1e-4)
         assert result["threshold"] == 0.5
-        if cell == "lae-0":
-            known = (validation["method"] != "(made on the fly)").to_numpy()
-            threshold = decision_threshold(logits[known], labels[known], scale_of(result))
-            assert threshold == pytest.approx(result["known_threshold"], abs=1e-4)
         scores = pd.read_csv(out / "cells" / cell / "scores.csv")
         np.testing.assert_array_equal(scores["score"] >= 0.5, scores["logit"].astype(np.float32) >= result["boundary"])
 
-    # A cell without its result was killed: it alone is run again, and gives the same scores.
-    scores = out / "cells" / "lae-encoder-0" / "scores.csv"
+    # The peer's learning rate is the best of three on validation; LAE's is the protocol's.
+    results = [json.loads((out / "cells" / f"{name}-0" / RESULT).read_text()) for name in ("lae", "mesoinception4")]
+    assert results[0]["learning_rate"] == 1e-3 and not results[0]["rates_tried"]
+    tried = results[1]["rates_tried"]
+    assert sorted(map(float, tried)) == [3.33e-4, 1e-3, 3e-3]
+    assert tried[f"{results[1]['learning_rate']:.2e}"] == max(tried.values())
+    choice = out / "rates" / "mesoinception4.json"
+    chosen_at = choice.stat().st_mtime_ns
+
+    # A cell without its result was killed: it alone is run again, and gives the same scores, at the rate once chosen.
+    scores = out / "cells" / "mesoinception4-0" / "scores.csv"
     finished = out / "cells" / "lae-0" / "result.json"
     before, stamp = scores.read_text(), finished.stat().st_mtime_ns
     (scores.parent / "result.json").unlink()
     again = run(compared, "--json")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["best_peer"] == "lae-encoder"
+    assert json.loads(again.stdout)["best_peer"] == "mesoinception4"
     assert scores.read_text() == before
-    assert finished.stat().st_mtime_ns == stamp
+    assert finished.stat().st_mtime_ns == stamp and choice.stat().st_mtime_ns == chosen_at
 
 
 def test_a_failed_cell_does_not_stop_the_others(compared, tmp_path):
@@ -127,12 +128,12 @@ def test_a_failed_cell_does_not_stop_the_others(compared, tmp_path):
     values = yaml.safe_load(path.read_text())
     # "split" without its loss is refused by the model's builder, in the cell's own process.
     values["ablations"] = {"lae-broken": {"model.head": "split"}}
-    values["models"] = ["lae-encoder"]
+    values["models"] = ["mesoinception4"]
     broken.write_text(yaml.safe_dump(values))
     done = run((broken, data, out))
     assert done.returncode == 1
     assert "lae-broken-0 failed: losses.decision 'activation'" in done.stderr and "Traceback" not in done.stderr
-    assert "| lae-encoder |" in done.stdout
+    assert "| mesoinception4 |" in done.stdout
 
 
 def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(compared, tmp_path):
@@ -141,15 +142,14 @@ def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(compar
     changed = tmp_path / "changed.yaml"
     values = yaml.safe_load(path.read_text())
     values["training"]["model"]["blocks"] = 0
-    values["training"]["data"]["self_forged"] = 0.2
     changed.write_text(yaml.safe_dump(values))
-    finished = out / "cells" / "lae-encoder-0" / "result.json"
+    finished = out / "cells" / "mesoinception4-0" / "result.json"
     stamp = finished.stat().st_mtime_ns
-    for model in ("lae", "lae-encoder"):
+    for model in ("lae", "mesoinception4"):
         refused = run((changed, data, out), "--model", model)
         assert refused.returncode == 2 and "lae-0 was run with other settings" in refused.stderr
     (out / "cells" / "lae-0").rename(tmp_path / "lae-0")
-    done = run((changed, data, out), "--model", "lae-encoder")
+    done = run((changed, data, out), "--model", "mesoinception4")
     (tmp_path / "lae-0").rename(out / "cells" / "lae-0")
     assert done.returncode == 0 and finished.stat().st_mtime_ns == stamp
 
@@ -161,7 +161,7 @@ def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_othe
     shutil.copytree(data, data_moved)
     done = run((path, data_moved, moved), "--json")
     assert done.returncode == 0, done.stderr
-    for cell in ("lae-0", "lae-encoder-0"):
+    for cell in ("lae-0", "mesoinception4-0"):
         place = moved / "cells" / cell / RESULT
         assert place.stat().st_mtime_ns == (out / "cells" / cell / RESULT).stat().st_mtime_ns
     # What names an image in the scores has not moved with it.
@@ -186,7 +186,7 @@ def test_a_folder_of_an_older_version_is_refused(compared, tmp_path):
 
 def test_settings_result_and_scores_are_all_that_a_comparison_needs(compared, tmp_path):
     path, data, out = compared
-    for cell in ("lae-0", "lae-encoder-0"):
+    for cell in ("lae-0", "mesoinception4-0"):
         (tmp_path / "cells" / cell).mkdir(parents=True)
         for name in ("settings.json", RESULT, "scores.csv"):
             shutil.copy(out / "cells" / cell / name, tmp_path / "cells" / cell)
@@ -200,12 +200,12 @@ def test_settings_result_and_scores_are_all_that_a_comparison_needs(compared, tm
 
 def test_a_cell_that_another_process_runs_is_left_alone(compared):
     path, data, out = compared
-    place = out / "cells" / "lae-encoder-0"
+    place = out / "cells" / "mesoinception4-0"
     result = (place / RESULT).read_text()
     (place / RESULT).unlink()
     kept = {file.name for file in place.iterdir()}
     with lock_of(place):
-        refused = run((path, data, out), "--model", "lae-encoder")
+        refused = run((path, data, out), "--model", "mesoinception4")
     assert refused.returncode == 1 and "another process" in refused.stderr
     assert {file.name for file in place.iterdir()} == kept
     (place / RESULT).write_text(result)

@@ -6,9 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lae_tf.comparison.compare import ALWAYS_REAL, KNOWN_THRESHOLD, gather, over_seeds
+from lae_tf.comparison.compare import ALWAYS_REAL, gather, over_seeds
 from lae_tf.comparison.protocol import Protocol
-from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, SETTINGS, VALIDATION, Records, write_archive
+from lae_tf.comparison.records import (
+    ARCHIVED_RESULTS,
+    RESULT,
+    ROBUSTNESS,
+    SCORES,
+    SETTINGS,
+    VALIDATION,
+    Records,
+    write_archive,
+)
+from lae_tf.comparison.run import require_same_settings, run_cells
+from lae_tf.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "benchmarks" / "results"
@@ -52,7 +63,33 @@ def test_a_cell_that_is_run_again_replaces_the_archived_one(tmp_path):
 
 
 def test_a_folder_without_cells_has_no_records(tmp_path):
-    assert "lae-0" not in Records(tmp_path / "nothing")
+    assert "lae-0" not in Records(tmp_path / "nothing") and Records(tmp_path / "nothing").names() == []
+
+
+def earlier_study(tmp_path, **changes):
+    """Return what `require_same_settings` takes, but for the data: a protocol with one peer of earlier terms."""
+    values = {"title": "T", "manifest": "m.csv", "train_methods": ["a"], "models": ["xception"], "seeds": [0]}
+    protocol = Protocol.model_validate({**values, **changes})
+    (tmp_path / "m.csv").touch()
+    return protocol, list(protocol.cells(tmp_path, tmp_path))
+
+
+def test_published_cells_are_refused_among_new_ones_unless_they_are_said_to_be_earlier(tmp_path):
+    archived = Records(PUBLISHED / "swap")
+    data = archived.settings("xception-0")["data_sha256"]
+    write_archive(archived, [cell for cell in archived.names() if cell == "xception-0"], tmp_path)
+    protocol, cells = earlier_study(tmp_path)
+    with pytest.raises(UsageError, match="xception-0 was run with other settings"):
+        require_same_settings(protocol, cells, data, tmp_path)
+    protocol, cells = earlier_study(tmp_path, earlier=["xception"])
+    require_same_settings(protocol, cells, data, tmp_path)
+    assert run_cells(protocol, cells, data, tmp_path) == [] and not (tmp_path / "cells").exists()
+    assert [outcome.model for outcome in gather(cells, tmp_path)] == ["xception (earlier terms)"]
+    with pytest.raises(UsageError, match="was run on other data in the cell xception-0"):
+        require_same_settings(protocol, cells, "other", tmp_path)
+    (tmp_path / ARCHIVED_RESULTS).unlink()
+    with pytest.raises(UsageError, match="has no finished cell xception-0"):
+        require_same_settings(protocol, cells, data, tmp_path)
 
 
 @pytest.mark.parametrize("task", ["swap", "attribute", "inpainting"])
@@ -63,7 +100,8 @@ def test_published_tables_follow_from_the_published_cells(task, tmp_path):
     manifest.touch()
     table = pd.read_csv(PUBLISHED / task / "comparison.csv").set_index(["model", "method"])
     outcomes = gather(list(protocol.cells(tmp_path, PUBLISHED / task)), PUBLISHED / task)
-    assert {o.model for o in outcomes} == set(table.index.get_level_values("model")) - {ALWAYS_REAL, KNOWN_THRESHOLD}
+    rows = set(table.index.get_level_values("model")) - {ALWAYS_REAL, "lae at the peers' threshold"}
+    assert {o.model for o in outcomes} == rows
     for outcome in outcomes:
         values = over_seeds(outcome, protocol.train_methods, seed=0)(outcome.frame, np.ones((1, len(outcome.frame))))
         for (method, metric), value in values.items():

@@ -76,6 +76,9 @@ def test_fast_replaces_values_and_merges_training(tmp_path):
         ({"seeds": [1, 1]}, ConfigError, "1 is named twice"),
         ({"models": ["lae", "lae"]}, ConfigError, "'lae' is named twice"),
         ({"robustness_images": 1}, ConfigError, "robustness_images"),
+        ({"rate_epochs": -1}, ConfigError, "rate_epochs"),
+        ({"earlier": ["lae"]}, ConfigError, "'lae', which is no peer among the models"),
+        ({"earlier": ["xception"]}, ConfigError, "'xception', which is no peer among the models"),
         ({"training": {"data": {"image_size": 320}}}, UsageError, "320.*mesoinception4.*32 to 256"),
     ],
 )
@@ -96,7 +99,10 @@ def test_the_released_protocols_are_valid(tmp_path, name, fast):
     assert len(cells) == len(protocol.seeds) * (len(protocol.models) + len(protocol.ablations))
     for cell in cells:
         assert cell.config.data.mask_share < 0.03
-    assert len(protocol.models) == 10 and len(protocol.seeds) == (1 if fast else 3)
+    assert len(protocol.models) == 11 and len(protocol.seeds) == (1 if fast else 3)
+    # Equal terms: forgeries and degradations for all, and a learning rate chosen for each peer unless it must be fast.
+    assert all(cell.config.data.self_forged == 0.35 and cell.config.augment.degrade == 0.6 for cell in cells)
+    assert (protocol.rate_epochs == 0) == fast and protocol.earlier == ()
 
 
 @pytest.mark.parametrize("fast", [False, True])

@@ -13,9 +13,7 @@ from lae_tf.training.calibrate import (
     ATTENTION_LEVELS,
     LARGEST_FALSE_ALARM,
     AttentionLevel,
-    Platt,
     calibrate,
-    decision_threshold,
     fit_platt,
     scale_of,
     threshold_at_fpr,
@@ -101,8 +99,6 @@ def test_no_slope_and_bias_of_a_grid_are_better(seed):
 def test_threshold_by_hand(logits, labels, expected):
     logits, labels = np.array(logits), np.array(labels)
     assert fit_platt(logits, labels).boundary == pytest.approx(expected, abs=1e-4)
-    assert logit(decision_threshold(logits, labels, Platt())) == pytest.approx(expected, abs=1e-4)
-    assert logit(decision_threshold(logits, labels, Platt(1.0, 4.0))) == pytest.approx((expected - 1) / 4, abs=1e-4)
 
 
 @settings(deadline=None, max_examples=40)
@@ -122,7 +118,6 @@ def test_scores_are_those_of_an_unpenalised_logistic_regression(seed, distance, 
     scale = fit_platt(logits, labels)
     assert scale.boundary == pytest.approx(boundary, abs=2e-3)
     np.testing.assert_allclose(scale.scores(logits), oracle.predict_proba(logits[:, None])[:, 1], atol=1e-3)
-    assert logit(decision_threshold(logits, labels, Platt())) == pytest.approx(boundary, abs=2e-3)
 
 
 @settings(deadline=None)
@@ -151,13 +146,6 @@ def test_too_few_real_images_know_no_rate():
     # Of 99 real images 4 are at most 5 %.
     reals = scale_of(decision).scores(logits[labels == 0])
     assert (reals >= decision["threshold_at_5pct_fpr"]).sum() == 4
-
-
-def test_a_threshold_that_scores_reach_exists_where_they_saturate():
-    """Of real images with logits that float32 scores as 1, some lie below the boundary; 1 is the highest threshold."""
-    logits, labels = np.array([-20.0] * 10 + [40.0] + [60.0] * 20), np.array([0] * 11 + [1] * 20)
-    threshold = decision_threshold(logits, labels, Platt())
-    assert threshold <= 1.0 and (expit(logits[labels == 1].astype(np.float32)) >= threshold).all()
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])

@@ -19,9 +19,21 @@ PEERS = {
     "ffd": ("ffd", "FFD"),
     "sbi": ("sbi", "SelfBlendedImages"),
     "lae-encoder": ("lae_encoder", "LAEEncoder"),
+    "efficientnet-lite0": ("efficientnet_lite", "EfficientNetLite"),
 }
 PEER_SIZES = range(32, 257, 16)
 """Sides of the images that every peer takes, in pixels."""
+
+
+def peer_class(name: str) -> type[Peer]:
+    """Return the class of a peer.
+
+    Raises:
+        KeyError: unknown name.
+    """
+    module, cls = PEERS[name]
+    found: type[Peer] = getattr(importlib.import_module(f"lae_tf.comparison.peers.{module}"), cls)
+    return found
 
 
 def build_peer(name: str, image_size: int) -> Peer:
@@ -30,8 +42,5 @@ def build_peer(name: str, image_size: int) -> Peer:
     Raises:
         KeyError: unknown name.
     """
-    module, cls = PEERS[name]
-    peer: Peer = getattr(importlib.import_module(f"lae_tf.comparison.peers.{module}"), cls)(
-        image_size, name=cls.lower()
-    )
-    return peer
+    cls = peer_class(name)
+    return cls(image_size, name=cls.__name__.lower())

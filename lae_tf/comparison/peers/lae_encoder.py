@@ -1,25 +1,35 @@
-"""LAE's own encoder as a plain classifier: what remains without decoder, alignment and free forgeries."""
+"""LAE's own encoder as a plain classifier: what remains without decoder and alignment."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 
 from lae_tf.comparison.peers.peer import Peer, image_input, logit_of
 from lae_tf.config.sections import ModelConfig
-from lae_tf.model.networks import build_fine_encoder
-
-WIDTHS = (16, 24, 32, 48)
+from lae_tf.model.experts import build_encoder, train_experts
 
 
 @keras.saving.register_keras_serializable("lae_tf")
 class LAEEncoder(Peer):
-    """The fine encoder with global average pooling and one logit, cross-entropy on image labels alone.
+    """The encoder of the default model, both experts and the gate, with global average pooling and one logit.
 
-    Widths are those of the released protocols.
+    Each expert is trained on the view of the images that is its own in LAE too, and the gate by the same loss; of the
+    forgeries it reads the labels alone.
     """
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)
-        features = build_fine_encoder(image_size, ModelConfig(widths=WIDTHS), name="encoder")(image)
-        x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
-        return keras.Model(image, {"logit": logit_of(x)}, name="network")
+        self.encoder = build_encoder(image_size, ModelConfig())
+        features = keras.Input(self.encoder.output_shape[1:], name="features")
+        pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+        self.decision = keras.Model(features, logit_of(pooled), name="decision")
+        return keras.Model(image, {"logit": self.decision(self.encoder(image))}, name="network")
+
+    def training_pass(self, batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        batch, features, gate_loss = train_experts(self.encoder, batch)
+        return batch, {"logit": self.decision(features), "gate_loss": gate_loss}
+
+    def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
+        return super().loss_of(batch, outputs) + outputs.get("gate_loss", 0.0)

@@ -13,6 +13,9 @@ from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.runtime import addons
 
+FINE_TUNING = 0.3
+"""Share of the learning rate for networks that start from pretrained weights."""
+
 
 class Peer(keras.Model):
     """A detector under LAE's contract: batches of ``lae_tf.data.pipeline`` in, a dict of outputs out.
@@ -26,15 +29,17 @@ class Peer(keras.Model):
 
     Attributes:
         uses_masks: whether training reads the masks of fakes.
-        forged_share: share of each batch that is forged on the fly from real images; the other images are then
-            real, and fakes of the data set take no part.
+        reals_alone: whether fakes of the data set take no part: half of each batch is then real, the rest forged from
+            it on the fly.
+        rate_share: its learning rate as a share of the protocol's.
 
     Args:
         image_size: S in pixels, a multiple of 16 from 32 to 256.
     """
 
     uses_masks: ClassVar[bool] = False
-    forged_share: ClassVar[float] = 0.0
+    reals_alone: ClassVar[bool] = False
+    rate_share: ClassVar[float] = 1.0
 
     def __init__(self, image_size: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -69,6 +74,11 @@ class Peer(keras.Model):
         outputs: dict[str, Any] = self.network(batch["image"], training=training)
         return outputs
 
+    def training_pass(self, batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a batch as training shows it, what may have become of its images in their place, and its outputs."""
+        batch = {**batch, "image": batch.get("degraded", batch["image"])}
+        return batch, self.outputs_of(batch, training=True)
+
     def loss_of(self, batch: dict[str, Any], outputs: dict[str, Any]) -> Any:
         """Return the loss of a batch, a float32 scalar: binary cross-entropy unless a peer has its own."""
         losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["label"], outputs["logit"])
@@ -97,14 +107,13 @@ class Peer(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
     def train_step(self, data: dict[str, Any]) -> dict[str, Any]:
-        data = {**data, "image": data.get("degraded", data["image"])}
         with tf.GradientTape() as tape:
-            outputs = self.outputs_of(data, training=True)
-            loss = self.loss_of(data, outputs)
+            batch, outputs = self.training_pass(data)
+            loss = self.loss_of(batch, outputs)
         variables = self.trainable_variables
         addons.apply_gradients(self.optimizer, tape.gradient(loss, variables), variables)
         self.after_update()
-        return self._update(data, loss, outputs["logit"])
+        return self._update(batch, loss, outputs["logit"])
 
     def test_step(self, data: dict[str, Any]) -> dict[str, Any]:
         outputs = self.outputs_of(data, training=False)

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from lae_tf.comparison.peers.peer import Peer, image_input, logit_of
 
 SMALLEST = 72  # Keras' Xception takes no smaller images
-
-
-def xception_trunk(image: Any, image_size: int) -> keras.Model:
-    """Return Keras' Xception without its top, from an image tensor in [0, 1]; small images are enlarged."""
-    x = keras.layers.Rescaling(2.0, -1.0, name="range")(image)
-    if image_size < SMALLEST:
-        x = keras.layers.Resizing(SMALLEST, SMALLEST, name="enlarge")(x)
-    return keras.applications.Xception(include_top=False, weights=None, input_tensor=x)
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -29,6 +19,10 @@ class XceptionPeer(Peer):
 
     def build_network(self, image_size: int) -> keras.Model:
         image = image_input(image_size)
-        x = keras.layers.GlobalAveragePooling2D(name="pool")(xception_trunk(image, image_size).output)
+        x = keras.layers.Rescaling(2.0, -1.0, name="range")(image)
+        if image_size < SMALLEST:
+            x = keras.layers.Resizing(SMALLEST, SMALLEST, name="enlarge")(x)
+        trunk = keras.applications.Xception(include_top=False, weights=None, input_tensor=x)
+        x = keras.layers.GlobalAveragePooling2D(name="pool")(trunk.output)
         x = keras.layers.Dropout(0.5, name="dropout")(x)
         return keras.Model(image, {"logit": logit_of(x)}, name="network")

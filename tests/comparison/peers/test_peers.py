@@ -13,9 +13,10 @@ from lae_tf.comparison.peers.peer import Peer, image_input, logit_of
 from lae_tf.comparison.peers.statistics_cnn import MapStatistics
 from lae_tf.comparison.train_peer import train_peer
 from lae_tf.model.losses import DecisionLoss
+from lae_tf.model.trunk_weights import trunk_weights
 
 SIZE = 32
-HEAVY = ("xception", "ffd", "sbi")
+HEAVY = ("xception",)
 LIGHT = tuple(name for name in PEERS if name not in HEAVY)
 
 
@@ -144,6 +145,27 @@ def test_forensictransfer_decodes_the_half_of_its_own_class(batch):
     assert decoded.shape == (8, SIZE, SIZE, 9)
 
 
+def test_the_experts_of_lae_encoder_train_on_their_own_views(batch):
+    """As in LAE: the fine expert on stored images, the robust one on degraded ones, the gate to tell them apart."""
+    peer = built("lae-encoder")
+    told, outputs = peer.training_pass({**batch, "degraded": tf.zeros_like(batch["image"])})
+    np.testing.assert_array_equal(told["image"][:8], batch["image"])
+    np.testing.assert_array_equal(told["image"][8:], 0)
+    np.testing.assert_array_equal(told["label"][8:], batch["label"])
+    assert outputs["logit"].shape == (16, 1)
+    loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(told["label"], outputs["logit"]))
+    assert float(peer.loss_of(told, outputs)) == pytest.approx(float(loss + outputs["gate_loss"]), rel=1e-5)
+    assert float(outputs["gate_loss"]) > 0
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "sbi", "ffd"])
+def test_peers_on_the_trunk_start_from_its_pretrained_weights(name):
+    kernel = trunk_weights()["_conv_stem.weight"].transpose(2, 3, 1, 0)
+    layers = build_peer(name, SIZE).network._flatten_layers()
+    (stem,) = [layer for layer in layers if layer.name == "stem_conv"]
+    np.testing.assert_array_equal(stem.kernel, kernel)
+
+
 def test_ffd_reads_known_masks_only(batch):
     peer = built("ffd")
     outputs = peer.network(batch["image"])
@@ -170,9 +192,7 @@ def test_ffd_loss_by_hand(batch):
 
 
 class Recorder(Peer):
-    """Remembers the labels and masks' weights that it was trained on, and learns little."""
-
-    forged_share = 0.5
+    """Remembers the labels and masks that it was trained on, and learns little."""
 
     def build_network(self, image_size):
         image = image_input(image_size)
@@ -180,7 +200,7 @@ class Recorder(Peer):
         return keras.Model(image, {"logit": logit_of(keras.layers.GlobalAveragePooling2D()(x))})
 
     def train_step(self, data):
-        self.means.append(data["image"].numpy().mean(axis=(0, 1, 2)))
+        self.means.append(data["degraded"].numpy().mean(axis=(0, 1, 2)))
         self.batches.append((data["label"].numpy()[:, 0], data["mask"].numpy().mean(axis=(1, 2, 3))))
         return super().train_step(data)
 
@@ -189,15 +209,42 @@ class Recorder(Peer):
         super().compile(optimizer, run_eagerly=True)
 
 
-def test_a_peer_on_forged_images_alone_sees_no_fake_of_the_data_set(tiny_config, tmp_path):
-    config = tiny_config.model_copy(
+class OnRealsAlone(Recorder):
+    reals_alone = True
+
+
+class WithMasks(Recorder):
+    uses_masks = True
+
+
+@pytest.fixture
+def two_epochs(tiny_config, tmp_path):
+    return tiny_config.model_copy(
         update={
             "output": str(tmp_path / "run"),
             "pretrain": tiny_config.pretrain.model_copy(update={"epochs": 1}),
             "align": tiny_config.align.model_copy(update={"epochs": 1}),
         }
     )
-    peer, decision = train_peer(Recorder(SIZE, name="recorder"), config)
+
+
+@pytest.mark.parametrize(("kind", "masked"), [(Recorder, None), (WithMasks, 4)])
+def test_peers_train_and_validate_on_as_many_free_forgeries_as_lae(two_epochs, kind, masked):
+    """Of eight images four are real and round(0.35 * 8) = 3 forged on the fly; the one fake left is a known one."""
+    data = two_epochs.data.model_copy(update={"self_forged": 0.35})
+    peer, decision = train_peer(kind(SIZE, name="recorder"), two_epochs.model_copy(update={"data": data}))
+    assert len(peer.batches) == 8
+    for labels, masks in peer.batches:
+        np.testing.assert_array_equal(labels.sum(), 4)
+        forged = (masks > 0).sum()
+        assert forged == masked if masked else forged in (3, 4)  # the known fake has no mask, or an annotated one
+    # Ten real images and ten known fakes, a forgery of each real one, and degraded copies of all.
+    assert decision["validation_images"] == 2 * (10 + 10 + 10)
+    assert decision["validation_reals"] == 2 * 10
+
+
+def test_a_peer_on_forged_images_alone_sees_no_fake_of_the_data_set(two_epochs):
+    peer, decision = train_peer(OnRealsAlone(SIZE, name="recorder"), two_epochs)
     # 32 training images, batches of 8, two epochs.
     assert len(peer.batches) == 8
     for labels, masks in peer.batches:
