@@ -30,6 +30,7 @@ from lae_tf.presets.folder import write_preset
 from lae_tf.runtime import addons
 
 VIEWS = ("whole", "faces", "windows", "stretched")
+_EAGER_ANSWERS = 8  # batches that are answered before a graph is traced, which takes seconds
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -121,6 +122,7 @@ class LAE(keras.Model):
         self.view = view
         self.hyperparameters = config
         self._decision: Any = None
+        self._eager_answers = 0
         set_tuned(self, tuned)
         # All weights exist now; nothing waits for a first call.
         self.built = True
@@ -182,8 +184,10 @@ class LAE(keras.Model):
         """Say the same in tensors, the logits as (B, 1): a call of one function, however often it stands in a graph."""
         if self._decision is None:
             self._decision = tf.function(self._decision_of, reduce_retracing=True, autograph=False)
-            if tf.executing_eagerly():  # who asks about one photograph has the answer before a graph would be traced
-                return self._decision_of(images)
+        if tf.executing_eagerly() and self._eager_answers < _EAGER_ANSWERS:
+            # Who asks about one photograph, in windows too, has the answer before a graph would be traced.
+            self._eager_answers += 1
+            return self._decision_of(images)
         found: tuple[tf.Tensor, tf.Tensor] = self._decision(images)
         return found
 
