@@ -45,7 +45,7 @@ def measure(view: str, megapixels: float, repetitions: int) -> dict[str, float |
         model = LAE(image_size=128, view=view)
         evidence = model.encoder.get_layer("gate").get_layer("evidence")
         evidence.set_weights([0 * values for values in evidence.get_weights()])
-        for _ in range(3):  # graphs are traced at the first answers
+        for _ in range(10):  # graphs are traced at the first answers, that of decisions at the ninth
             list(predict_files(model, [small]))
         before, seconds = _peak(), []
         for _ in range(repetitions):

@@ -35,6 +35,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 BATCH, SIZE = 16, 128
 GATES = {"stored": 4.0, "degraded": -4.0, "open": 0.0}
 """Evidence of the gate by what it takes images for."""
+WARM_UP = 10
+"""Steps of each side before any is timed: `decide_on_batch` traces its graph at the ninth."""
 PACKAGES = ("torch", "onnxruntime", "numpy")
 
 
@@ -259,7 +261,7 @@ def measure(timers: dict[str, Timer], seconds: float, repetitions: int) -> dict[
     steps = {}
     for name, timer in timers.items():
         try:
-            timer(2)  # traces, compiles
+            timer(WARM_UP)  # traces, compiles
             steps[name] = max(2, round(seconds / timer(1)))
         except RuntimeError as error:
             print(f"{name} is left out: {error}")
