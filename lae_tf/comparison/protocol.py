@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lae_tf.comparison.peers import PEER_SIZES, PEERS
-from lae_tf.config.sections import Config, ConfigError, Section, problem
+from lae_tf.config.section import Section, problem
+from lae_tf.config.sections import Config, ConfigError
 from lae_tf.config.yaml_values import read_yaml, set_key, shown
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from lae_tf.config.sections import shown
+from lae_tf.config.yaml_values import shown
 from lae_tf.errors import UsageError
 from lae_tf.files.json_files import read_json
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from lae_tf.config.schema import json_schema, sections, value_of
-from lae_tf.config.sections import Config, ConfigError, Section
+from lae_tf.config.section import Section
+from lae_tf.config.sections import Config, ConfigError
 
 KEYS = {key.name: key for section in sections() for key in section.keys}
 MINIMAL = {"data": {"manifest": "m.csv"}}
