@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from lae_tf.annotation import label_config
 from lae_tf.annotation.items import FORGED, NOT_FAKE, Drawing, ImageNames, Item
-from lae_tf.annotation.label_config import Control
 from lae_tf.errors import ImageError, UsageError
 from lae_tf.files.atomic import write_bytes
 from lae_tf.files.json_files import read_json
@@ -72,7 +72,7 @@ def write_tasks(folder: Path, items: Sequence[Item], file_names: dict[int, str],
 
 def brush_region(mask: np.ndarray, identity: str) -> dict[str, Any]:
     """Return a mask, uint8 (H, W) in {0, 1}, as a brush region."""
-    control = Control("brushlabels", BRUSH, IMAGE, "image", FORGED)
+    control = label_config.Control(label_config.BRUSH, BRUSH, IMAGE, "image", FORGED)
     return control.region({"format": "rle", "rle": encode_brush(mask)}, identity, mask.shape)
 
 

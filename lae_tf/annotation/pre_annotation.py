@@ -67,9 +67,7 @@ class PreAnnotator:
             path = self._files.find(data[control.data])
             status = os.stat(path)
             score, result = self._remembered(path, (status.st_mtime_ns, status.st_size), control)
-        except LAEError as error:
-            self.log(f"Task {task.get('id', number)} has no prediction: {error}.")
-        except OSError as error:  # gone since it was found
+        except (LAEError, OSError) as error:  # of the system's, that the file is gone since it was found
             self.log(f"Task {task.get('id', number)} has no prediction: {error}.")
         return {"result": result, "score": score, "model_version": self.version}
 

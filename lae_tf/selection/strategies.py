@@ -196,11 +196,9 @@ def diversify(order: np.ndarray, features: Features, k: int, per_group: int, sim
 def fewest_per_group(features: Features, k: int) -> int:
     """Return the smallest limit of masks per group with which k candidates, or all there are, can be taken."""
     sizes, have = Counter(features.group), Counter(features.annotated_group)
-    alone = sizes.pop("", 0)
+    wanted = min(k, len(features)) - sizes.pop("", 0)  # of images that have a group
     limit = 1
-    while sizes and alone + sum(min(size, max(0, limit - have[group])) for group, size in sizes.items()) < min(
-        k, len(features)
-    ):
+    while sum(min(size, max(0, limit - have[group])) for group, size in sizes.items()) < wanted:
         limit += 1
     return limit
 

@@ -73,17 +73,19 @@ def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def masks_needed(summary: pd.DataFrame, measure: str, baseline: str = "random") -> dict[str, float]:
-    """Return with how many masks each strategy's mean reaches what the baseline reaches with its largest budget.
+def masks_needed(summary: pd.DataFrame, measure: str) -> dict[str, float]:
+    """Return with how many masks each strategy's mean reaches what ``random`` reaches with its largest budget.
 
     Between two budgets the mean is taken to lie on a line; NaN where it is never reached.
 
     Args:
         summary: of :func:`summarise`.
         measure: of ``MEASURES``.
-        baseline: a strategy; without it the answer is empty.
+
+    Returns:
+        Masks by strategy; nothing where ``random`` was not studied.
     """
-    base = summary[summary["strategy"] == baseline].sort_values("masks")
+    base = summary[summary["strategy"] == "random"].sort_values("masks")
     none = summary[summary["strategy"] == NO_MASKS]
     if base.empty:
         return {}
