@@ -15,7 +15,13 @@ _BLOCK = 8  # side of JPEG's blocks in pixels
 _FLAT = 1.5  # grey levels; smaller differences are what quantisation leaves of noise
 _DIAGONAL = 6  # i + j of the frequencies whose coefficients are looked at: JPEG 95 drops them where nothing is sharp
 _ZERO = 1.0  # grey levels; rounding pixels leaves about 0.3 of a coefficient that was dropped
-_YCBCR = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # JPEG's planes, of RGB
+_PLANES = (  # of RGB: grey, the difference of red and green, and JPEG's Y, Cb and Cr
+    (1 / 3, 1 / 3, 1 / 3),
+    (1.0, -1.0, 0.0),
+    (0.299, 0.587, 0.114),
+    (-0.1687, -0.3313, 0.5),
+    (0.5, -0.4187, -0.0813),
+)
 _STATISTICS = (2 * _BLOCK + 10) + 3 + 2 * 5
 _SHARPNESS = 5.0  # a short training, whose steps are right for convolutions, would leave the gate half open
 _STORED_WEIGHT = 0.25
@@ -41,10 +47,9 @@ class QualityStatistics(keras.layers.Layer):
         super().__init__(**{"trainable": False, "autocast": False, "dtype": "float32", **kwargs})
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        levels = 255.0 * tf.cast(images, tf.float32)
-        grey = tf.reduce_mean(levels, axis=-1)
-        luma, *chroma = (tf.reduce_sum(levels * weights, axis=-1) for weights in _YCBCR)
-        parts = [_of_differences(grey, levels[..., 0] - levels[..., 1]), _of_blocks(luma), *map(_of_chroma, chroma)]
+        planes = tf.tensordot(tf.cast(images, tf.float32), 255.0 * np.transpose(_PLANES).astype(np.float32), axes=1)
+        grey, colour, luma, *chroma = tf.unstack(planes, axis=-1)
+        parts = [_of_differences(grey, colour), _of_blocks(luma), *map(_of_chroma, chroma)]
         return tf.concat(parts, axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, int]:
@@ -106,7 +111,8 @@ def _of_chroma(levels: tf.Tensor) -> tf.Tensor:
     """Return (B, 5) of levels (B, S, S) of one plane of colour."""
     across, down = _difference(levels), _difference(tf.linalg.matrix_transpose(levels))
     both = _difference(tf.linalg.matrix_transpose(across))
-    phases = [_logarithm(x[:, :, ::2]) - _logarithm(x[:, :, 1::2]) for x in map(tf.abs, (across, down))]
+    columns = [tf.reduce_mean(tf.abs(x), axis=1, keepdims=True) for x in (across, down)]  # in a few numbers every other
+    phases = [_logarithm(x[:, :, ::2]) - _logarithm(x[:, :, 1::2]) for x in columns]
     return tf.stack([*(_logarithm(tf.abs(x)) for x in (across, down, both)), *phases], axis=-1)
 
 

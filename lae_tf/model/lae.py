@@ -263,6 +263,8 @@ class LAE(keras.Model):
             weights={**DEFAULT_WEIGHTS, **(loss_weights or {})},
         )
         self.objective.check(self.hyperparameters.head, self.discriminator is not None)
+        # All weights exist, so a step, which else would make the optimizer's, need not be traced twice.
+        self.optimizer.build(self.autoencoder_variables)
         if self.discriminator is not None:
             self.discriminator_optimizer = keras.optimizers.get(
                 discriminator_optimizer or keras.optimizers.Adam(2e-4, beta_1=0.5)
@@ -429,4 +431,3 @@ class LAE(keras.Model):
         weights = config["loss_weights"]
         deserialize = keras.saving.deserialize_keras_object
         self.compile(**{k: deserialize(v) for k, v in config.items() if k != "loss_weights"}, loss_weights=weights)
-        self.optimizer.build(self.autoencoder_variables)

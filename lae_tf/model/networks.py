@@ -13,6 +13,7 @@ from lae_tf.config.sections import ModelConfig
 from lae_tf.model.self_correlation import SelfCorrelation
 from lae_tf.model.shapes import Shape
 from lae_tf.model.trunk import STRIDES, build_trunk
+from lae_tf.runtime import addons
 
 # First-, second- and third-order residuals of the spatial rich model (Fridrich & Kodovsky 2012), each with
 # coefficients that sum to zero, centred in 5 x 5, so that smooth content vanishes.
@@ -107,7 +108,7 @@ class SubPixels(keras.layers.Layer):
 def _convolution(width: int, name: str, size: int = 3) -> Callable[..., tf.Tensor]:
     def apply(x: tf.Tensor, activate: bool = True) -> tf.Tensor:
         x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        x = addons.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
         return keras.layers.Activation("relu", name=f"{name}_relu")(x) if activate else x
 
     return apply

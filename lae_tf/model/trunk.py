@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lae_tf.model.trunk_weights import trunk_weights
+from lae_tf.runtime import addons
 
 STRIDES = (8, 16)
 """Of the trunk's two outputs, in pixels."""
@@ -85,7 +86,7 @@ def _block(x: tf.Tensor, shape: _Stage, name: str) -> tf.Tensor:
 
 
 def _norm(x: tf.Tensor, name: str) -> tf.Tensor:
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=name)(x)
+    return addons.BatchNormalization(momentum=0.9, epsilon=1e-3, name=name)(x)
 
 
 def _relu6(x: tf.Tensor, name: str) -> tf.Tensor:

@@ -97,7 +97,6 @@ def save_start(run: Run, stage: str, model: keras.Model, masks: dict[str, Any]) 
     Returns:
         The state.
     """
-    model.optimizer.build(model.autoencoder_variables)
     name = f"{stage}-0000.keras"
     save_model(model, run.checkpoints / name)
     state = {"stage": stage, "epochs": 0, "checkpoint": name, "best": None, **masks, "waited": 0, "stopped": False}

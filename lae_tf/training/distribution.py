@@ -164,7 +164,6 @@ def place(model: LAE, strategy: tf.distribute.Strategy) -> LAE:
     """
     if strategy.num_replicas_in_sync == 1:
         return model
-    model.optimizer.build(model.autoencoder_variables)
     compiled: Any = model.get_compile_config()
     with strategy.scope():
         placed: LAE = LAE.from_config(model.get_config())
