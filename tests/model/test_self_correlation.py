@@ -65,7 +65,7 @@ def test_correlation_is_that_of_the_fourier_transform(size, side):
     whole, block = rng.normal(size=(2, size, size)), rng.normal(size=(2, 3, side, side))
     padded = np.zeros((2, 3, size, size))
     padded[..., :side, :side] = block
-    expected = np.fft.ifft2(np.conj(np.fft.fft2(padded)) * np.fft.fft2(whole)[:, None]).real * size**2
+    expected = np.fft.ifft2(np.conj(np.fft.fft2(padded)) * np.fft.fft2(whole)[:, None]).real * size**2 / 2
     quarters = _correlate(tf.constant(block, tf.float32), tf.constant(whole, tf.float32))
     half = np.arange(size // 2 + 1)
     places = [(down * half % size, across * half % size) for down in (1, -1) for across in (1, -1)]
