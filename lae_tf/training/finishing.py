@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,16 @@ def finish(run: Run, config: Config, model: LAE, validation: Manifest, images: M
         validation: what the model is shown of the validation images.
         images: the images themselves.
     """
-    batches = validation_dataset(validation, model, config)
+    batches, kept = validation_dataset(validation, model, config), run.image_cache / "calibration"
     decision, scored = calibrate_model(model, batches, config.calibration.error_rate)
     if config.augment.degrade:
         scored["degraded"] = np.arange(len(scored)) >= len(scored) // 2  # the copies follow
     if model.view == "windows":
-        decision, scored = calibrate_windows(model, images, config, decision["attention_level"])
+        decision, scored = calibrate_windows(model, images, config, decision["attention_level"], kept)
     write_text(run.validation_scores, scored.to_csv(index=False))
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 def look_back(run: Run, config: Config, validation: Manifest) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +19,7 @@ from lae_tf.config.sections import Config
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pyramid import halved
 from lae_tf.data.views import look_in_windows
+from lae_tf.files.atomic import write_text
 from lae_tf.forge.degradations import launder
 from lae_tf.forge.methods import generator
 from lae_tf.forge.on_the_fly import SMALLEST_SIDE, self_forge_within
@@ -36,8 +40,17 @@ class _Example(NamedTuple):
     is_halved: bool
 
 
+class _Looked(NamedTuple):
+    """What the model says of an example."""
+
+    logits: WindowLogits
+    label: int
+    degraded: bool
+    is_halved: bool
+
+
 def calibrate_windows(
-    model: LAE, images: Manifest, config: Config, attention_level: float
+    model: LAE, images: Manifest, config: Config, attention_level: float, kept: Path
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Fit the pooling of a model's windows on validation photographs, calibrate its scores, and store both in it.
 
@@ -49,18 +62,14 @@ def calibrate_windows(
         images: of validation, at their own size.
         config: of the run.
         attention_level: to keep.
+        kept: folder for what the model says of each photograph, so that a calibration which was stopped goes on.
 
     Returns:
         The decision, and one row per image of its own size with label (1 = fake), logit, score and degraded.
     """
-    logits: list[WindowLogits] = []
-    rows = []
-    reals = int((~images.is_fake).sum())
-    total = 2 * (len(images) + reals) * (1 + bool(config.augment.degrade))
-    for example in tqdm(_examples(images, config), total=total, desc="calibrate", unit=" images", file=sys.stderr):
-        logits.append(look_in_windows(model, example.image)[0])
-        rows.append({"label": int(example.is_fake), "degraded": example.degraded, "is_halved": example.is_halved})
-    scored = pd.DataFrame(rows)
+    looked = _look_at_all(model, images, config, kept / _digest(model, images, config))
+    logits = [one.logits for one in looked]
+    scored = pd.DataFrame([one[1:] for one in looked], columns=_Looked._fields[1:])
     labels = scored["label"].to_numpy()
     model.window_pooling.assign(fit_pooling(logits, labels))
     scored["logit"] = [model.window_pooling.pooled(one) for one in logits]
@@ -74,21 +83,59 @@ def calibrate_windows(
     return decision, scored.sort_values("degraded", kind="stable", ignore_index=True)
 
 
-def _examples(images: Manifest, config: Config) -> Iterator[_Example]:
+def _digest(model: LAE, images: Manifest, config: Config) -> str:
+    """Return what the logits of all examples depend on."""
+    digest = hashlib.sha256(f"{images.digest()} {config.seed} {config.augment.degrade > 0}".encode())
+    for value in (*model.encoder.get_weights(), *model.head.get_weights()):
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _look_at_all(model: LAE, images: Manifest, config: Config, folder: Path) -> list[_Looked]:
     reals = images.frame["path"][~images.is_fake].tolist()
-    for path, is_fake in zip(images.frame["path"], images.is_fake, strict=True):
-        rng = generator(config.seed, "windows", path.rpartition("/")[2])
-        photograph = read_image(path)
-        pictures = [(photograph, bool(is_fake))]
-        if not is_fake and min(photograph.shape[:2]) >= SMALLEST_SIDE:
-            donor = read_image(reals[rng.integers(len(reals))])
-            forged, mask = self_forge_within(photograph, donor, rng)
-            pictures.append((forged, bool(mask.any())))
-        for picture, label in pictures:
-            for is_halved, image in enumerate((picture, halved(picture))):
-                yield _Example(image, label, False, bool(is_halved))
-                if config.augment.degrade:
-                    yield _Example(launder(image, rng), label, True, bool(is_halved))
+    total = 2 * (len(images) + len(reals)) * (1 + bool(config.augment.degrade))
+    looked: list[_Looked] = []
+    with tqdm(total=total, desc="calibrate", unit=" images", file=sys.stderr) as bar:
+        for number, (path, is_fake) in enumerate(zip(images.frame["path"], images.is_fake, strict=True)):
+            file = folder / f"{number:06d}.json"
+            earlier = _read(file)
+            if earlier is None:
+                earlier = []
+                for image, label, *rest in _examples(path, bool(is_fake), reals, config):
+                    earlier.append(_Looked(look_in_windows(model, image)[0], int(label), *rest))
+                    bar.update()
+                write_text(file, json.dumps(earlier, default=np.ndarray.tolist))
+            else:
+                bar.update(len(earlier))
+            looked += earlier
+    return looked
+
+
+def _read(file: Path) -> list[_Looked] | None:
+    """Return what was kept of a photograph; None where nothing was, or something else."""
+    try:
+        return [
+            _Looked(WindowLogits([np.array(level, np.float32) for level in levels], float(whole)), *facts)
+            for (levels, whole), *facts in json.loads(file.read_text("utf-8"))
+        ]
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _examples(path: str, is_fake: bool, reals: list[str], config: Config) -> Iterator[_Example]:
+    """Yield a photograph, a forgery of it if it is real, their halves, and laundered copies of all."""
+    rng = generator(config.seed, "windows", path.rpartition("/")[2])
+    photograph = read_image(path)
+    pictures = [(photograph, is_fake)]
+    if not is_fake and min(photograph.shape[:2]) >= SMALLEST_SIDE:
+        donor = read_image(reals[rng.integers(len(reals))])
+        forged, mask = self_forge_within(photograph, donor, rng)
+        pictures.append((forged, bool(mask.any())))
+    for picture, label in pictures:
+        for is_halved, image in enumerate((picture, halved(picture))):
+            yield _Example(image, label, False, bool(is_halved))
+            if config.augment.degrade:
+                yield _Example(launder(image, rng), label, True, bool(is_halved))
 
 
 def fit_pooling(logits: Sequence[WindowLogits], labels: np.ndarray) -> PoolingWeights:
