@@ -79,13 +79,11 @@ def _unpacked(package: str, folder: Path) -> Path:
 
 def test_set(photos: Path, folder: Path) -> Path:
     """Forge photographs by methods that training lacks, save all as JPEG 75 to 95, and return their manifest."""
-    import cv2
     import pandas as pd
 
     from lae_tf.errors import ImageError
-    from lae_tf.files.atomic import write_bytes
     from lae_tf.forge.methods import METHODS, forge_image, generator
-    from lae_tf.images.files import read_image, write_png
+    from lae_tf.images.files import read_image, write_jpeg, write_png
 
     methods = ("splice", "splice-multiband", "copy-move", "inpaint-telea", "inpaint-biharmonic", "inpaint-patch")
     files = sorted(path for path in photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -93,8 +91,7 @@ def test_set(photos: Path, folder: Path) -> Path:
 
     def save(name: str, image, *history: str) -> None:
         quality = int(generator(0, "quality", *history).integers(75, 96))
-        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        write_bytes(folder / name, data.tobytes())
+        write_jpeg(folder / name, image, quality)
 
     for path in files:
         image = read_image(path)

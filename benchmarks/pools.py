@@ -22,9 +22,9 @@ import pandas as pd
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import ImageError
-from lae_tf.files.atomic import write_bytes, write_text
+from lae_tf.files.atomic import write_text
 from lae_tf.forge.methods import METHODS, forge_image, generator
-from lae_tf.images.files import read_image, write_png
+from lae_tf.images.files import read_image, write_jpeg, write_png
 
 VIDEOS, FRAMES = 20, 400
 SHARES = {"splice": 0.12, "warp": 0.08, "smooth": 0.05, "inpaint-telea": 0.03, "recolour": 0.02}
@@ -124,8 +124,7 @@ def _saved(
     if quality is None:
         write_png(out / file, image)
     else:
-        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        write_bytes(out / file, data.tobytes())
+        write_jpeg(out / file, image, quality)
     kept = {key: row[key] for key in ("label", "group", "method", "split")}
     if mask is None:
         return {"path": file, "mask": "", **kept}

@@ -51,6 +51,12 @@ def _list_methods(context: click.Context, parameter: click.Parameter, value: str
     is_flag=True,
     help="Resize, blur, add noise and compress at random, real and forged images alike.",
 )
+@click.option(
+    "--jpeg",
+    type=(click.IntRange(1, 100), click.IntRange(1, 100)),
+    metavar="LOW HIGH",
+    help="Save all images, real and forged alike, as JPEG of a quality drawn from this range, not without loss.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; default: one per processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -61,6 +67,7 @@ def command(
     splits: tuple[float, float, float],
     seed: int,
     post_process: bool,
+    jpeg: tuple[int, int] | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -76,6 +83,7 @@ def command(
       lae-tf forge --methods
       lae-tf forge photos/ forged/ --methods splice,inpaint-telea --seed 7
       lae-tf forge portraits/ forged/ --methods face-swap,self-blend-face
+      lae-tf forge photos/ forged/ --jpeg 75 95
     """
     from lae_tf.datasets.forging import ForgeOptions, forge_folder
     from lae_tf.forge import METHODS, PostProcessing
@@ -95,6 +103,7 @@ def command(
             per_image=per_image,
             splits=splits,
             post_processing=PostProcessing() if post_process else None,
+            jpeg=jpeg,
             workers=workers,
         ),
     )

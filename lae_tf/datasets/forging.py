@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -25,7 +26,7 @@ from lae_tf.files.walking import LeftOut
 from lae_tf.forge.face_swap import DonorError
 from lae_tf.forge.methods import find_method, forge_image, generator
 from lae_tf.forge.post_processing import PostProcessing, post_process
-from lae_tf.images.files import read_image, status_of, write_png
+from lae_tf.images.files import read_image, status_of, write_jpeg, write_png
 
 _DONORS = 10  # draws of a donor, as not every image may show a face
 _TEMPORARY = re.compile(r"\.[0-9a-f]+\.tmp(\..*)?")  # names that a kill leaves of files half written
@@ -64,6 +65,8 @@ class ForgeOptions(NamedTuple):
         group_splits: group -> split, instead of ``splits``.
         post_processing: what befalls every written image, real and forged alike, after forging; forgeries are
             made from the images before it, and masks stay exact in their place.
+        jpeg: lowest and highest quality, 1 to 100, at which every image, real and forged alike, is saved after all;
+            None saves all without loss.
         workers: threads; default: one per processor.
     """
 
@@ -72,7 +75,39 @@ class ForgeOptions(NamedTuple):
     groups: Mapping[str, str] | None = None
     group_splits: Mapping[str, str] | None = None
     post_processing: PostProcessing | None = None
+    jpeg: tuple[int, int] | None = None
     workers: int | None = None
+
+
+class _Place(NamedTuple):
+    """Where results go and what befalls them on the way."""
+
+    folder: Path
+    seed: int
+    options: ForgeOptions
+
+    @property
+    def suffix(self) -> str:
+        return ".jpg" if self.options.jpeg else ".png"
+
+    def image(self, kind: str, name: str) -> Path:
+        """Return the file of a real image (``real``), or of a forgery by a method."""
+        return self.folder / kind / f"{name}{self.suffix}"
+
+    def mask(self, method: str, name: str) -> Path:
+        return self.folder / "masks" / method / f"{name}.png"
+
+    def save(self, image: np.ndarray, kind: str, source: str, number: int | None, file: Path) -> None:
+        """Write an image; ``kind``, its source's name and its number decide what befalls it."""
+        draw = (kind, source) if number is None else (kind, source, number)
+        if self.options.post_processing is not None:
+            rng = generator(self.seed, "post-process", *draw)
+            image = post_process(image, rng, self.options.post_processing)
+        if self.options.jpeg is None:
+            write_png(file, image)
+            return
+        low, high = self.options.jpeg
+        write_jpeg(file, image, int(generator(self.seed, "jpeg", *draw).integers(low, high + 1)))
 
 
 def forge_folder(
@@ -86,10 +121,10 @@ def forge_folder(
     """Forge real images with each method, and write all of them with a manifest.
 
     Writes ``OUT/real/*.png`` (lossless copies, so that real and fake images have one and the same history),
-    ``OUT/<method>/*.png``, ``OUT/masks/<method>/*.png`` (255 = forged), ``OUT/manifest.csv`` and
-    ``OUT/forge.json`` (what was asked for). Stopped at any moment it goes on where it was. Each forgery
-    depends on the seed, the method, the image and its name; with a donor, which comes from the same split (a face
-    swap's shows a face), also on which other images there are.
+    ``OUT/<method>/*.png``, ``OUT/masks/<method>/*.png`` (255 = forged), ``OUT/manifest.csv`` and ``OUT/forge.json``
+    (what was asked for); images are ``*.jpg`` with ``options.jpeg``. Stopped at any moment it goes on where it was.
+    Each forgery depends on the seed, the method, the image and its name; with a donor, which comes from the same
+    split (a face swap's shows a face), also on which other images there are.
 
     Args:
         real: folder, searched with its sub-folders, or the files themselves.
@@ -104,7 +139,8 @@ def forge_folder(
             splits, or an ``out_dir`` that holds forgeries made otherwise.
         ProblemsError: no image could be used.
     """
-    per_image, splits, groups, group_splits, post_processing, workers = options or ForgeOptions()
+    options = options or ForgeOptions()
+    per_image, group_splits = options.per_image, options.group_splits
     out = Path(os.path.abspath(out_dir))
     methods = list(dict.fromkeys(methods))
     request: dict[str, Any] = {
@@ -112,26 +148,31 @@ def forge_folder(
         "per_image": per_image,
         "methods": {method: asdict(find_method(method).params) for method in methods},
     }
-    if post_processing is not None:
-        request["post_processing"] = asdict(post_processing)
+    if options.post_processing is not None:
+        request["post_processing"] = asdict(options.post_processing)
+    if options.jpeg is not None:
+        if not 1 <= options.jpeg[0] <= options.jpeg[1] <= 100:
+            raise UsageError(f"jpeg is {options.jpeg}, expected the lowest and then the highest quality, 1 to 100")
+        request["jpeg"] = list(options.jpeg)
     if not methods:
         raise UsageError("no method given; name at least one")
     if per_image < 1:
         raise UsageError(f"per_image is {per_image}, expected at least 1")
     left_out: list[LeftOut] = []
     folder, files = find_real(real, out, left_out)
-    sources = sources_of(folder, files, groups)
+    sources = sources_of(folder, files, options.groups)
     if group_splits is None:
-        group_splits = divide_sources(sources, methods, splits, seed)
+        group_splits = divide_sources(sources, methods, options.splits, seed)
     sources = placed(sources, group_splits)
-    _claim(out, request, sources, per_image)
+    place = _Place(out, seed, options)
+    _claim(place, request, sources)
 
     problems: list[str] = []
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(options.workers)
     try:
 
         def forge(task: _Task) -> str:
-            return _forge(task, seed, donors[task.source.split], post_processing, out)
+            return _forge(task, donors[task.source.split], place)
 
         def run(tasks: Sequence[Any], work: Callable[[Any], str], title: str) -> list[Any]:
             """Return the tasks that succeeded."""
@@ -144,7 +185,7 @@ def forge_folder(
                     good.append(task)
             return good
 
-        usable = run(sources, lambda source: _copy(source, seed, post_processing, out), "read real images")
+        usable = run(sources, lambda source: _copy(source, place), "read real images")
         problems += [one.sentence for one in left_out]
         donors = {split: [source for source in usable if source.split == split] for split in SPLITS}
         made = run(list(_tasks(usable, methods, per_image)), forge, "forge")
@@ -153,10 +194,12 @@ def forge_folder(
     if not made:
         raise ProblemsError(str(out), problems or ["nothing was forged"])
 
-    rows = [(f"real/{s.name}.png", "real", "", s.group, "", s.split) for s in usable]
+    files_of = ((s, str(place.image("real", s.name).relative_to(out))) for s in usable)
+    rows = [(file, "real", "", s.group, "", s.split) for s, file in files_of]
     for task in made:
-        source, file = task.source, f"{task.method}/{task.name}.png"
-        rows.append((file, "fake", f"masks/{file}", source.group, task.method, source.split))
+        source, named = task.source, (task.method, task.name)
+        file, mask = (str(path.relative_to(out)) for path in (place.image(*named), place.mask(*named)))
+        rows.append((file, "fake", mask, source.group, task.method, source.split))
     manifest = Manifest.from_frame(pd.DataFrame(rows, columns=list(COLUMNS)), out)
     manifest.write(out / "manifest.csv")
     return Forged(manifest, problems)
@@ -169,30 +212,24 @@ def _tasks(sources: Sequence[Source], methods: Iterable[str], per_image: int) ->
                 yield _Task(source, method, k, f"{source.name}/{k + 1}" if per_image > 1 else source.name)
 
 
-def _copy(source: Source, seed: int, post_processing: PostProcessing | None, out: Path) -> str:
+def _copy(source: Source, place: _Place) -> str:
     """Store a real image; return a problem or nothing."""
-    target = out / "real" / f"{source.name}.png"
+    target = place.image("real", source.name)
     try:
         if not target.is_file():
-            image = read_image(source.path)
-            if post_processing is not None:
-                image = post_process(image, generator(seed, "post-process", "real", source.name), post_processing)
-            write_png(target, image)
+            place.save(read_image(source.path), "real", source.name, None, target)
     except ImageError as error:
         return str(error)
     return ""
 
 
-def _forge(
-    task: _Task, seed: int, same_split: Sequence[Source], post_processing: PostProcessing | None, out: Path
-) -> str:
+def _forge(task: _Task, same_split: Sequence[Source], place: _Place) -> str:
     """Make one forgery; return a problem or nothing."""
     source, method = task.source, task.method
-    target = out / method / f"{task.name}.png"
-    mask_target = out / "masks" / method / f"{task.name}.png"
+    target, mask_target = place.image(method, task.name), place.mask(method, task.name)
     if target.is_file() and mask_target.is_file():
         return ""
-    rng = generator(seed, method, source.name, task.number)
+    rng = generator(place.seed, method, source.name, task.number)
     choice: list[Source] = []
     if find_method(method).needs_donor:
         choice = [other for other in same_split if other.group != source.group]
@@ -211,11 +248,8 @@ def _forge(
             return f"{source.path}: {error}"
     else:
         return f"{source.path}: {method} found no face in {_DONORS} images drawn from the split {source.split}"
-    if post_processing is not None:
-        rng = generator(seed, "post-process", method, source.name, task.number)
-        forged = post_process(forged, rng, post_processing)
     write_png(mask_target, mask * 255)
-    write_png(target, forged)
+    place.save(forged, method, source.name, task.number, target)
     return ""
 
 
@@ -227,8 +261,9 @@ def _bytes(path: str) -> int | None:
         return None  # reported when it is read
 
 
-def _claim(out: Path, request: dict[str, Any], sources: Sequence[Source], per_image: int) -> None:
-    """Make ``out`` the place of these forgeries, or refuse if it is that of others."""
+def _claim(place: _Place, request: dict[str, Any], sources: Sequence[Source]) -> None:
+    """Make the folder the place of these forgeries, or refuse if it is that of others."""
+    out = place.folder
     listing = json.dumps([(source.name, source.group, source.split, _bytes(source.path)) for source in sources])
     request = {**request, "images": len(sources), "listing": hashlib.sha256(listing.encode()).hexdigest()}
     text = json.dumps(request, indent=2)
@@ -237,8 +272,8 @@ def _claim(out: Path, request: dict[str, Any], sources: Sequence[Source], per_im
         asked, earlier = json.loads(text), _read_record(record)
         if earlier is None:
             # Whatever lies there may have been made otherwise: it is made again, not taken over.
-            for file in _results(sources, request["methods"], per_image):
-                (out / file).unlink(missing_ok=True)
+            for file in _results(sources, request["methods"], place):
+                file.unlink(missing_ok=True)
         elif earlier != asked:
             keys = [key for key in {**asked, **earlier} if earlier.get(key) != asked.get(key)]
             raise UsageError(f"{out}: holds forgeries made otherwise (different {', '.join(keys)}); use another folder")
@@ -256,9 +291,9 @@ def _read_record(record: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _results(sources: Sequence[Source], methods: Iterable[str], per_image: int) -> Iterator[str]:
-    """Yield the files that will be written below the folder, manifest apart."""
-    yield from (f"real/{source.name}.png" for source in sources)
-    for task in _tasks(sources, methods, per_image):
-        yield f"{task.method}/{task.name}.png"
-        yield f"masks/{task.method}/{task.name}.png"
+def _results(sources: Sequence[Source], methods: Iterable[str], place: _Place) -> Iterator[Path]:
+    """Yield the files that will be written, manifest apart."""
+    yield from (place.image("real", source.name) for source in sources)
+    for task in _tasks(sources, methods, place.options.per_image):
+        yield place.image(task.method, task.name)
+        yield place.mask(task.method, task.name)

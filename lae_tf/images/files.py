@@ -120,6 +120,13 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray, durable: bool = F
     write_bytes(path, _encode_png(Image.fromarray(array)), durable)
 
 
+def write_jpeg(path: str | os.PathLike[str], image: np.ndarray, quality: int) -> None:
+    """Write uint8 (H, W, 3) as JPEG of a quality from 1 to 100, colour at half resolution, as one step."""
+    with io.BytesIO() as buffer:
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+        write_bytes(path, buffer.getvalue())
+
+
 def reads_as_image(head: bytes) -> bool:
     """Whether a file's first bytes, 18 or more, are those of a format that is read here."""
     if head.startswith(b"BM"):  # two letters alone begin many a text: the size of the header that follows counts too

@@ -1,5 +1,6 @@
 """Forgeries: exact masks, reproducible, resumable, and no leak between splits."""
 
+import io
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lae_tf.data.manifest import Manifest
 from lae_tf.datasets.forge_sources import _in_company
@@ -258,6 +260,7 @@ def shown(folder):
         ({"seed": 2}, "seed"),
         ({"methods": ["self-blend"]}, "methods"),
         ({"options": ForgeOptions(splits=(0.4, 0.3, 0.3))}, "listing"),
+        ({"options": ForgeOptions(jpeg=(75, 95))}, "jpeg"),
     ],
 )
 def test_other_parameters_need_another_folder(tmp_path, change, word):
@@ -268,6 +271,30 @@ def test_other_parameters_need_another_folder(tmp_path, change, word):
     with pytest.raises(UsageError, match=f"different {word}.*use another folder"):
         forge_folder(real, tmp_path / "out", progress=False, **{**first, **change})
     assert contents(tmp_path / "out") == before
+
+
+def test_real_and_forged_images_are_saved_as_jpeg_of_the_qualities_asked_for(tmp_path):
+    real = fill(tmp_path / "real", 8)
+    options = ForgeOptions(jpeg=(60, 80))
+    made = forge_folder(real, tmp_path / "out", ["copy-move"], 1, options, progress=False).manifest
+    assert all(path.endswith(".jpg") for path in made.frame["path"])
+    assert made.frame["mask"][made.is_fake].str.endswith(".png").all()
+
+    def tables(quality):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
+        return str(Image.open(buffer).quantization)
+
+    expected = {tables(quality): quality for quality in range(60, 81)}
+    found = [expected[str(Image.open(path).quantization)] for path in made.frame["path"]]
+    assert len(set(found)) > 4
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "real" / "03.jpg").unlink()
+    forge_folder(real, tmp_path / "out", ["copy-move"], 1, options, progress=False)
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(UsageError, match="lowest and then the highest quality"):
+        forge_folder(real, tmp_path / "other", ["copy-move"], 1, ForgeOptions(jpeg=(90, 75)), progress=False)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
