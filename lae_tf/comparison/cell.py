@@ -16,15 +16,16 @@ import pandas as pd
 from lae_tf.comparison.learning_rate import at_rate, best_rate, choose_rate
 from lae_tf.comparison.peers import build_peer, peer_class
 from lae_tf.comparison.records import RESULT, ROBUSTNESS, SCORES, SETTINGS, VALIDATION
-from lae_tf.comparison.train_peer import train_peer
+from lae_tf.comparison.train_peer import Calibrated, train_peer
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import evaluation_dataset, with_degraded
+from lae_tf.data.views import WHOLE_VIEWS
 from lae_tf.errors import LAEError
 from lae_tf.evaluation.degraded import CLEAN, score_degraded
 from lae_tf.evaluation.position import position_prior
-from lae_tf.evaluation.scoring import Conditions, example_rows, score_manifest
+from lae_tf.evaluation.scoring import Conditions, example_rows, score_manifest, squares
 from lae_tf.files.atomic import write_text
 from lae_tf.files.locking import locked
 from lae_tf.forge.degradations import DEGRADATIONS
@@ -74,7 +75,7 @@ def run_cell(
             config = at_rate(config, best_rate(tried))
     keras.utils.set_random_seed(config.seed)
     start = time.perf_counter()
-    model, decision = _train_peer(peer, config) if peer else _train_own(config)
+    model, decision, scored = _train_peer(peer, config) if peer else _train_own(config)
     seconds = time.perf_counter() - start
 
     whole = Manifest.read(config.data.manifest)
@@ -90,7 +91,10 @@ def run_cell(
     frame["score"] = _calibrated(frame["logit"], decision)
     write_text(folder / SCORES, frame.to_csv(index=False))
     forged = config.data.self_forged > 0 or (peer is not None and model.reals_alone)
-    validation = _validation_logits(model, config, cache, forged)
+    in_parts = config.data.view not in WHOLE_VIEWS
+    validation = (
+        scored[["label", "degraded", "logit"]] if in_parts else _validation_logits(model, config, cache, forged)
+    )
     write_text(folder / VALIDATION, validation.to_csv(index=False))
     _write_panels(folder / PANELS, model, readable, frame)
     if robustness_images:
@@ -133,13 +137,13 @@ def _rates_tried(folder: Path, peer: str, config: Config, trial: dict[str, int])
     return choose_rate(peer, short, file, {**settings, "seed": trial["seed"]})
 
 
-def _train_own(config: Config) -> tuple[keras.Model, dict[str, Any]]:
+def _train_own(config: Config) -> Calibrated:
     run = train(config, resume=True)
-    return run.load_model(), run.require_json("calibration.json")
+    return Calibrated(run.load_model(), run.require_json("calibration.json"), pd.read_csv(run.validation_scores))
 
 
-def _train_peer(name: str, config: Config) -> tuple[keras.Model, dict[str, Any]]:
-    return train_peer(build_peer(name, image_size=config.data.image_size), config)
+def _train_peer(name: str, config: Config) -> Calibrated:
+    return train_peer(build_peer(name, config.data.image_size, config.data.view), config)
 
 
 def _validation_logits(model: keras.Model, config: Config, cache: Path, forged: bool) -> pd.DataFrame:
@@ -180,17 +184,15 @@ def _images_per_second(model: keras.Model, test: Manifest, batch_size: int) -> f
 def _write_panels(path: Path, model: keras.Model, test: Manifest, frame: pd.DataFrame) -> None:
     """Keep a few images with this model's attention: uint8 maps, and nothing that needs pickling."""
     rows = example_rows(frame)
-    subset = test.take(rows)
     images, masks, attention = [], [], []
-    for batch in evaluation_dataset(subset, model.preprocessor, 16):
-        outputs = model.predict_on_batch(batch["image"])
-        images.append(batch["image"].numpy())
-        masks.append(batch["mask"].numpy()[..., 0])
-        if "attention" in outputs:
-            attention.append(np.asarray(outputs["attention"]))
-    arrays = {"images": np.concatenate(images), "masks": np.concatenate(masks)}
+    for image, mask, seen in squares(model, test.take(rows)):
+        images.append(image)
+        masks.append(mask)
+        if seen is not None:
+            attention.append(seen)
+    arrays = {"images": np.stack(images), "masks": np.stack(masks)}
     if attention:
-        arrays["attention"] = np.concatenate(attention)
+        arrays["attention"] = np.stack(attention)
     levels = {name: np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8) for name, values in arrays.items()}
     np.savez_compressed(path, rows=np.array(rows), **levels)
 

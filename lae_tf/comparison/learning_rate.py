@@ -47,7 +47,9 @@ def choose_rate(name: str, config: Config, file: Path, settings: dict[str, Any])
                 continue
             keras.utils.set_random_seed(config.seed)
             try:
-                fitted = fit_peer(build_peer(name, config.data.image_size), at_rate(config, float(rate)))
+                fitted = fit_peer(
+                    build_peer(name, config.data.image_size, config.data.view), at_rate(config, float(rate))
+                )
                 auroc[rate] = fitted.auroc
             except LAEError:  # diverged; data that cannot be trained on are refused by the cell's own training, too
                 auroc[rate] = 0.0

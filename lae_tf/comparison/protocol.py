@@ -19,7 +19,8 @@ from lae_tf.errors import LAEError, UsageError
 
 OWN = "lae"
 EARLIER = "earlier terms"
-_SHARED = {"seed", "output", "data.manifest", "data.train_methods", "data.image_size"}
+_SHARED = {"seed", "output", "data.manifest", "data.train_methods", "data.image_size", "data.view"}
+_VIEWS = ("whole", "windows")
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class Protocol(Section):
             folder: of the comparison's results; cell ``x`` lives in ``folder/cells/x``.
 
         Raises:
-            UsageError: the manifest is missing, or the image size is not one that every model takes.
+            UsageError: the manifest is missing, or the image size or view is not one that every model takes.
             ConfigError: ``training`` or an ablation is not valid.
         """
         manifest = Path(data_root).resolve() / self.manifest
@@ -218,6 +219,10 @@ class Protocol(Section):
                 config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
                 if config.pretrain.epochs + config.align.epochs == 0:
                     raise UsageError(f"training of {model}: pretrain.epochs and align.epochs are both 0.")
+                if config.data.view not in _VIEWS:
+                    raise UsageError(
+                        f"data.view is '{config.data.view}'; models are compared in {' or '.join(_VIEWS)}."
+                    )
                 if model in PEERS and config.data.image_size not in PEER_SIZES:
                     raise UsageError(
                         f"data.image_size is {config.data.image_size}; {model} takes multiples of {PEER_SIZES.step} "

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
+import pandas as pd
 import tensorflow as tf
 
 from lae_tf.comparison.peers.peer import Peer
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
+from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import cached, training_dataset
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.training.build import optimizer_for
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, StopDiverged, epoch_rank
 from lae_tf.training.run import Run
-from lae_tf.training.training_data import batch_composition, training_manifest, validation_dataset
+from lae_tf.training.training_data import batch_composition, seen_parts, training_manifest, validation_dataset
+from lae_tf.training.window_calibration import calibrate_windows
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -40,20 +43,36 @@ class Fitted(NamedTuple):
     Attributes:
         auroc: of the best epoch on validation, to 4 digits.
         held_out: batches of validation.
+        images: the images of validation, at their own size.
     """
 
     auroc: float
     held_out: tf.data.Dataset
+    images: Manifest
 
 
-def train_peer(model: Peer, config: Config) -> tuple[Peer, dict[str, Any]]:
-    """Fit a peer and calibrate it on validation.
+class Calibrated(NamedTuple):
+    """A trained model.
 
-    Returns:
-        The model with the weights of its best epoch, calibrated, and that calibration.
+    Attributes:
+        model: with the weights of its best epoch, calibrated.
+        decision: that calibration.
+        scored: the images of validation, as calibration scored them.
     """
-    decision, _ = calibrate_model(model, fit_peer(model, config).held_out)
-    return model, decision
+
+    model: keras.Model
+    decision: dict[str, Any]
+    scored: pd.DataFrame
+
+
+def train_peer(model: Peer, config: Config) -> Calibrated:
+    """Fit a peer and calibrate it on validation, as LAE is."""
+    fitted = fit_peer(model, config)
+    decision, scored = calibrate_model(model, fitted.held_out)
+    if model.view == "windows":
+        kept = Run(config.output).image_cache / "calibration"
+        decision, scored = calibrate_windows(model, fitted.images, config, decision["attention_level"], kept)
+    return Calibrated(model, decision, scored)
 
 
 def fit_peer(model: Peer, config: Config) -> Fitted:
@@ -64,13 +83,16 @@ def fit_peer(model: Peer, config: Config) -> Fitted:
     (``reals_alone``) finds forgeries in their place, in validation too.
     """
     manifest = training_manifest(config)
-    manifest = decodable(manifest, Run(config.output).image_cache, progress=False)
-    train_part, validation = manifest.select(split="train"), manifest.select(split="val")
+    run = Run(config.output)
+    manifest = decodable(manifest, run.image_cache, progress=False)
+    images, parts = manifest.select(split="val"), seen_parts(run, config, manifest)
+    train_part, validation = parts.select(split="train"), parts.select(split="val")
     epochs, batch_size = config.pretrain.epochs + config.align.epochs, config.data.batch_size
     use_masks = model.uses_masks and bool((train_part.mask_state == "annotated").any())
     composition = batch_composition(config, train_part, use_masks)
     if model.reals_alone:
-        validation, composition = validation.select(label="real"), Composition.forged_alone(batch_size)
+        images, validation = images.select(label="real"), validation.select(label="real")
+        composition = Composition.forged_alone(batch_size)
     sampling = Sampling(batch_size, config.seed, range(epochs), composition)
     dataset, steps = training_dataset(train_part, model.preprocessor, sampling, config.augment)
     held_out = cached(validation_dataset(validation, model, config), len(validation), config.data.image_size)
@@ -87,7 +109,7 @@ def fit_peer(model: Peer, config: Config) -> Fitted:
         callbacks=[ProgressBar(model.name, epochs, steps, batch_size), StopDiverged(model.name), best],
     )
     model.set_weights(best.weights)
-    return Fitted(best.best[0], held_out)
+    return Fitted(best.best[0], held_out, images)
 
 
 def _forget_initial_statistics(model: Peer, steps: int) -> None:

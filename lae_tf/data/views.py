@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import expit
@@ -24,9 +24,6 @@ from lae_tf.data.pyramid import Level, Window, pyramid, sampled
 from lae_tf.errors import UsageError
 from lae_tf.model.window_pooling import WindowLogits
 from lae_tf.video.faces import detect
-
-if TYPE_CHECKING:
-    from lae_tf.model.lae import LAE
 
 WHOLE_VIEWS = ("whole", "stretched")
 """Views in which an image is one input."""
@@ -38,6 +35,28 @@ WINDOWS_AT_ONCE = 32
 """Windows that the model looks at together."""
 FINEST_MAP = 1024
 """Values along the longer side of a map of an image; more of them show no smaller a region."""
+
+
+class Detector(Protocol):
+    """What looking at an image takes of a model: LAE, or a peer that it is compared with.
+
+    ``decide_on_batch`` returns the logits, float32 (B,), and those of the map, (B, S / stride, S / stride), of images
+    (B, S, S, 3). ``localises`` is False where the map says nothing.
+    """
+
+    image_size: int
+    view: str
+    preprocessor: Any
+    attention_scale: Any
+    window_pooling: Any
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def localises(self) -> bool: ...
+
+    def decide_on_batch(self, images: Any) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class Seen(NamedTuple):
@@ -52,7 +71,7 @@ class Seen(NamedTuple):
     attention: np.ndarray
 
 
-def look(model: LAE, image: np.ndarray, seconds: float | None = None) -> Seen:
+def look(model: Detector, image: np.ndarray, seconds: float | None = None) -> Seen:
     """Look at an image of any size in the model's view.
 
     Memory is the image's, its pyramid's (a third of it) and that of a few windows.
@@ -71,7 +90,7 @@ def look(model: LAE, image: np.ndarray, seconds: float | None = None) -> Seen:
     return Seen(float(logit[0]), attention_of(model, whole_map(evidence[0], image.shape[:2], model.view)))
 
 
-def require_view(model: LAE, what: str, views: Sequence[str] = WHOLE_VIEWS) -> None:
+def require_view(model: Detector, what: str, views: Sequence[str] = WHOLE_VIEWS) -> None:
     """Refuse a model of another view.
 
     Args:
@@ -143,13 +162,15 @@ def square_places(
     return ((1 - high) / 2 + rows * high) * side - 0.5, ((1 - wide) / 2 + columns * wide) * side - 0.5
 
 
-def attention_of(model: LAE, evidence: np.ndarray) -> np.ndarray:
+def attention_of(model: Detector, evidence: np.ndarray) -> np.ndarray:
     """Return the attention of map logits, float32 in [0, 1]: the model's, calibrated so that 0.5 is "forged"."""
     level = float(model.attention_scale.level)
     return np.asarray(expit(evidence - np.log(level / (1 - level))), np.float32)
 
 
-def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None) -> tuple[WindowLogits, np.ndarray]:
+def look_in_windows(
+    model: Detector, image: np.ndarray, seconds: float | None = None
+) -> tuple[WindowLogits, np.ndarray]:
     """Look at the windows of an image, and at the whole of it; arguments are those of :func:`look`.
 
     Returns:
@@ -157,7 +178,7 @@ def look_in_windows(model: LAE, image: np.ndarray, seconds: float | None = None)
         windows blended, those of the levels averaged.
     """
     began = time.monotonic()
-    side, cell = model.image_size, model.hyperparameters.stride
+    side, cell = model.image_size, model.stride
     levels = pyramid(image, side, cell)
     logit, evidence = model.decide_on_batch(np.asarray(model.preprocessor.resize(image))[None])
     size = image.shape[:2]
@@ -210,7 +231,7 @@ def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:
     return [windows[row] for row in sorted(list(merged)[:most])]
 
 
-def _at_faces(model: LAE, image: np.ndarray) -> Seen:
+def _at_faces(model: Detector, image: np.ndarray) -> Seen:
     places = [box.place(*image.shape[:2]) for box in detect(image)]
     attention = np.zeros(image.shape[:2], np.float32)
     if not places:

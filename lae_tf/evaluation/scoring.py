@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import keras
@@ -21,7 +21,6 @@ from lae_tf.evaluation.localisation import POSITION_COLUMNS, LocalisationMeter
 from lae_tf.evaluation.position import Array, PositionMeter
 from lae_tf.forge.degradations import DEGRADATIONS
 from lae_tf.images.files import read_image, read_mask_of
-from lae_tf.model.lae import LAE
 
 EXAMPLES_PER_METHOD = 2
 _LONGEST_MAP = 2048  # pixels; of 64 megapixels the measures would take gigabytes
@@ -148,7 +147,7 @@ def _whole_images(
         yield columns, maps
 
 
-def _looks(model: LAE, manifest: Manifest, conditions: Conditions) -> Iterator[tuple[Columns, Maps]]:
+def _looks(model: Any, manifest: Manifest, conditions: Conditions) -> Iterator[tuple[Columns, Maps | None]]:
     """Score images one by one in a view of parts; maps are of the image's own size, ``_LONGEST_MAP`` pixels at most.
 
     An image without a face counts as real: nothing in it is called fake.
@@ -163,12 +162,41 @@ def _looks(model: LAE, manifest: Manifest, conditions: Conditions) -> Iterator[t
             "logit": logit,
             "score": np.asarray(model.calibration(logit)),
         }
+        if not model.localises:
+            yield columns, None
+            continue
         share = min(1.0, _LONGEST_MAP / max(image.shape[:2]))
         height, width = (max(1, round(share * length)) for length in image.shape[:2])
         attention = cv2.resize(seen.attention, (width, height), interpolation=cv2.INTER_LINEAR)
         mask = read_mask_of(mask_path, (height, width)) if mask_path else np.zeros((height, width), np.uint8)
         known = np.array([not is_fake or bool(mask.any())])
         yield columns, Maps(attention[None], mask[None], known, _squares(attention, mask, known, model.image_size))
+
+
+def squares(model: Any, manifest: Manifest) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Yield images, masks and attention as squares of the model's size, to be shown beside those of other models.
+
+    Args:
+        model: as of :func:`score_manifest`.
+        manifest: of files that the graph can decode.
+
+    Yields:
+        Image float32 (S, S, 3) in [0, 1], mask (S, S) in {0, 1}, attention (S, S) in [0, 1], or None where the model
+        does not localise. In a view of parts, without the image's aspect.
+    """
+    if getattr(model, "view", "whole") in WHOLE_VIEWS:
+        for batch in evaluation_dataset(manifest, model.preprocessor, 16):
+            attention = model.predict_on_batch(batch["image"]).get("attention")
+            for place, (image, mask) in enumerate(zip(batch["image"].numpy(), batch["mask"].numpy(), strict=True)):
+                yield image, mask[..., 0], None if attention is None else np.asarray(attention[place])
+        return
+    side = (model.image_size, model.image_size)
+    for path, mask_path in zip(manifest.frame["path"], manifest.frame["mask"], strict=True):
+        image = read_image(path)
+        mask = read_mask_of(mask_path, image.shape[:2]) if mask_path else np.zeros(image.shape[:2], np.uint8)
+        shown = cv2.resize(image, side, interpolation=cv2.INTER_AREA) / np.float32(255)
+        attention = cv2.resize(look(model, image).attention, side) if model.localises else None
+        yield shown, cv2.resize(mask, side, interpolation=cv2.INTER_NEAREST), attention
 
 
 def _squares(attention: np.ndarray, mask: np.ndarray, known: np.ndarray, side: int) -> Maps:

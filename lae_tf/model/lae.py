@@ -130,6 +130,16 @@ class LAE(keras.Model):
     def build(self, input_shape: Shape | None = None) -> None:
         self.built = True
 
+    @property
+    def stride(self) -> int:
+        """How many pixels a value of ``map_logits`` stands for."""
+        return self.hyperparameters.stride
+
+    @property
+    def localises(self) -> bool:
+        """Whether the map says where: always, which not every peer's does."""
+        return True
+
     # --- forward -------------------------------------------------------------------------------------
 
     def forward(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:

@@ -24,7 +24,6 @@ from lae_tf.forge.degradations import launder
 from lae_tf.forge.methods import generator
 from lae_tf.forge.on_the_fly import SMALLEST_SIDE, self_forge_within
 from lae_tf.images.files import read_image
-from lae_tf.model.lae import LAE
 from lae_tf.model.window_pooling import LEVELS, NO_WEIGHTS, PoolingWeights, WindowLogits, features, pooled_windows
 from lae_tf.training.calibrate import calibrate, scale_of, store
 
@@ -50,7 +49,7 @@ class _Looked(NamedTuple):
 
 
 def calibrate_windows(
-    model: LAE, images: Manifest, config: Config, attention_level: float, kept: Path
+    model: Any, images: Manifest, config: Config, attention_level: float, kept: Path
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Fit the pooling of a model's windows on validation photographs, calibrate its scores, and store both in it.
 
@@ -58,7 +57,7 @@ def calibrate_windows(
     laundered copy; the pooling is fitted to images of half their sides, too.
 
     Args:
-        model: of the view ``windows``.
+        model: LAE, or another of the view ``windows`` that can be looked with (``lae_tf.data.views.Detector``).
         images: of validation, at their own size.
         config: of the run.
         attention_level: to keep.
@@ -83,15 +82,15 @@ def calibrate_windows(
     return decision, scored.sort_values("degraded", kind="stable", ignore_index=True)
 
 
-def _digest(model: LAE, images: Manifest, config: Config) -> str:
+def _digest(model: Any, images: Manifest, config: Config) -> str:
     """Return what the logits of all examples depend on."""
     digest = hashlib.sha256(f"{images.digest()} {config.seed} {config.augment.degrade > 0}".encode())
-    for value in (*model.encoder.get_weights(), *model.head.get_weights()):
-        digest.update(np.ascontiguousarray(value).tobytes())
+    for variable in model.trainable_variables:
+        digest.update(np.ascontiguousarray(variable).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _look_at_all(model: LAE, images: Manifest, config: Config, folder: Path) -> list[_Looked]:
+def _look_at_all(model: Any, images: Manifest, config: Config, folder: Path) -> list[_Looked]:
     reals = images.frame["path"][~images.is_fake].tolist()
     total = 2 * (len(images) + len(reals)) * (1 + bool(config.augment.degrade))
     looked: list[_Looked] = []

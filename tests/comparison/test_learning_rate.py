@@ -27,7 +27,7 @@ def trained(monkeypatch):
         return Fitted(outcomes[rate], None)
 
     monkeypatch.setattr(learning_rate, "fit_peer", fit)
-    monkeypatch.setattr(learning_rate, "build_peer", lambda name, size: name)
+    monkeypatch.setattr(learning_rate, "build_peer", lambda name, size, view: name)
     return outcomes, rates
 
 

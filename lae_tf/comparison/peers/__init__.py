@@ -36,11 +36,11 @@ def peer_class(name: str) -> type[Peer]:
     return found
 
 
-def build_peer(name: str, image_size: int) -> Peer:
-    """Return a peer, built and not compiled, for images of ``image_size`` pixels a side.
+def build_peer(name: str, image_size: int, view: str = "whole") -> Peer:
+    """Return a peer, built and not compiled, for images of ``image_size`` pixels a side in a view.
 
     Raises:
         KeyError: unknown name.
     """
     cls = peer_class(name)
-    return cls(image_size, name=cls.__name__.lower())
+    return cls(image_size, view=view, name=cls.__name__.lower())

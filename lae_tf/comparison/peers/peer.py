@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lae_tf.comparison.peers import PEER_SIZES
 from lae_tf.model.attention import resize_map
+from lae_tf.model.batches import to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.preprocessing import Preprocessor
+from lae_tf.model.window_pooling import WindowPooling
 from lae_tf.runtime import addons
 
 FINE_TUNING = 0.3
 """Share of the learning rate for networks that start from pretrained weights."""
+VIEWS = ("whole", "windows")
+_STRIDE = 16  # of a map that says nothing, of a peer without one
 
 
 class Peer(keras.Model):
@@ -35,24 +40,42 @@ class Peer(keras.Model):
 
     Args:
         image_size: S in pixels, a multiple of 16 from 32 to 256.
+        view: what it sees of an image of another size, as LAE's: ``whole`` or ``windows``.
     """
 
     uses_masks: ClassVar[bool] = False
     reals_alone: ClassVar[bool] = False
     rate_share: ClassVar[float] = 1.0
 
-    def __init__(self, image_size: int, **kwargs: Any):
+    def __init__(self, image_size: int, view: str = "whole", **kwargs: Any):
         super().__init__(**kwargs)
         if image_size not in PEER_SIZES:
             raise ValueError(f"image_size must be a multiple of 16 from 32 to 256. Received {image_size!r}.")
+        if view not in VIEWS:
+            raise ValueError(f"view must be one of {VIEWS}. Received {view!r}.")
         self.image_size = image_size
+        self.view = view
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
         self.network = self.build_network(image_size)
         self.calibration = Calibration(name="calibration")
         self.calibration.build()
         self.attention_scale = AttentionScale(name="attention_scale")
         self.attention_scale.build()
+        if view == "windows":
+            self.window_pooling = WindowPooling(name="window_pooling")
+            self.window_pooling.build()
+        self._look = tf.function(self._look_at, reduce_retracing=True, autograph=False)
         self.built = True
+
+    @property
+    def localises(self) -> bool:
+        """Whether it says where."""
+        return "map" in self.network.output
+
+    @property
+    def stride(self) -> int:
+        """How many pixels a value of its map stands for."""
+        return self.image_size // int(self.network.output["map"].shape[1]) if self.localises else _STRIDE
 
     def build_network(self, image_size: int) -> keras.Model:
         raise NotImplementedError
@@ -68,6 +91,20 @@ class Peer(keras.Model):
             attention = resize_map(tf.sigmoid(outputs["map"]), self.image_size, self.image_size)
             results["attention"] = self.attention_scale(attention)
         return results
+
+    def decide_on_batch(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Say of images (B, S, S, 3), uint8 or floats in [0, 1], what looking at windows takes of LAE.
+
+        Returns:
+            The logits, float32 (B,), and those of the map, (B, h, w), zeros of a peer that has none.
+        """
+        logit, evidence = self._look(tf.convert_to_tensor(images))
+        return np.asarray(logit)[:, 0], np.asarray(evidence)
+
+    def _look_at(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = self.network(to_images(images, self.image_size), training=False)
+        grid = self.image_size // self.stride
+        return outputs["logit"], outputs.get("map", tf.zeros((tf.shape(images)[0], grid, grid)))
 
     def outputs_of(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
         """Return what the loss of a batch reads: the network's outputs, unless training needs more than them."""
@@ -123,7 +160,7 @@ class Peer(keras.Model):
         """Return nothing: a saved peer is for scoring, and is compiled anew to train on."""
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "image_size": self.image_size}
+        return {"name": self.name, "image_size": self.image_size, "view": self.view}
 
 
 def image_input(image_size: int) -> Any:
