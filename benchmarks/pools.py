@@ -1,14 +1,17 @@
 """Builds pools in which it matters which fakes get a mask, from a folder of real images and fakes with masks.
 
-Usage: python benchmarks/pools.py video|methods DATA OUT [--seed SEED]
+Usage: python benchmarks/pools.py video|methods|windows DATA OUT [--seed SEED]
 
-DATA holds manifest.csv with splits; OUT gets images, masks and a manifest, which benchmarks/pool_video.yaml and
-pool_methods.yaml study by `lae-tf loop`.
+DATA holds manifest.csv with splits; OUT gets images, masks and a manifest, which benchmarks/pool_video.yaml,
+pool_methods.yaml and pool_windows.yaml study by `lae-tf loop`.
 
 video: 20 of the training fakes become videos, whose lengths fall as 1 / rank, 400 frames in all; a frame is a small
 move, a change of light and JPEG. Every other image becomes one such frame.
 methods: the method of DATA makes 70 % of the training fakes, five methods of `lae-tf forge` 12, 8, 5, 3 and 2 %. A
 tenth of the real training images are none: half of them are fakes labelled real, half were edited as a whole.
+windows: of each photograph that is trained on, one of two is there: itself or its forgery by DATA's first method, which
+gives no window with a label until someone draws its mask. DATA is of `lae-tf forge PHOTOGRAPHS DATA --jpeg 75 95`;
+OUT has a manifest alone.
 """
 
 from __future__ import annotations
@@ -95,6 +98,20 @@ def methods_pool(manifest: Manifest, out: Path, seed: int) -> Rows:
     return rows
 
 
+def windows_pool(manifest: Manifest, out: Path, seed: int) -> Rows:
+    """Return rows of the images there are: of training and validation a photograph or its fake, of test all."""
+    frame = manifest.frame
+    method = next(name for name in frame["method"] if name)
+    groups = sorted(set(frame["group"]))
+    forged = dict(zip(groups, generator(seed, "windows").random(len(groups)) < 0.5, strict=True))
+    tested = frame["split"] == "test"
+    is_forged = frame["group"].map(forged).to_numpy(bool)
+    kept = np.where(is_forged, frame["method"] == method, frame["label"] == "real")
+    chosen = frame[tested | kept]
+    rows: Rows = chosen.astype(str).to_dict("records")
+    return rows
+
+
 def _forged(method: str, path: str, donors: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     rng = generator(seed, method, path)
     donor = read_image(donors["path"].iloc[rng.integers(len(donors))]) if METHODS[method].needs_donor else None
@@ -132,7 +149,7 @@ def _saved(
     return {"path": file, "mask": f"masks/{name}.png", **kept}
 
 
-POOLS = {"video": video_pool, "methods": methods_pool}
+POOLS = {"video": video_pool, "methods": methods_pool, "windows": windows_pool}
 
 
 def build(pool: str, data: Path, out: Path, seed: int) -> Path:
