@@ -162,7 +162,7 @@ def apply_gradients(optimizer: Any, gradients: list[tf.Tensor], variables: list[
 def synchronize_normalization(layer: Any) -> None:
     """Let a built batch normalisation take its statistics over all replicas.
 
-    The fused kernel of the classic stack cannot. Only that kernel's moving variance has Bessel's correction.
+    The fused kernel, whose moving variance alone has Bessel's correction, cannot.
     """
     layer.synchronized = True
     if not KERAS_3:
