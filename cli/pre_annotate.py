@@ -10,6 +10,7 @@ import click
 
 from lae_tf.cli.model_choice import choose_source, model_option
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.secrets import read_secret
 from lae_tf.errors import MissingExtraError, UsageError
 
 
@@ -100,11 +101,8 @@ def command(
 
 
 def _read_credentials(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as USER:PASSWORD: {error}.") from None
+    text = read_secret(path, "USER:PASSWORD", "utf-8")
     user, colon, password = text.partition(":")
-    if not (user and colon and password) or "\n" in text:
+    if not (user and colon and password):
         raise UsageError(f"{path} holds no USER:PASSWORD; write one line of it into the file.")
     return text

@@ -11,6 +11,7 @@ import click
 
 from lae_tf.cli.inputs import ExportPath
 from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.secrets import read_secret
 from lae_tf.errors import MissingExtraError, UsageError
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -94,10 +95,11 @@ def command(
         raise UsageError("Give either EXPORT_DIR or --model-config-file, not both.")
     if model_config_file and model_name:
         raise UsageError("--model-name goes with EXPORT_DIR; --model-config-file names its models itself.")
+    token = read_secret(token_file, "token", "ascii") if token_file else None
     if check_url:
         if export_dir is None:
             raise UsageError("--check needs EXPORT_DIR, the directory that `lae-tf export` wrote.")
-        sys.exit(_check(check_url, export_dir, model_name or "lae", _read_token(token_file), as_json))
+        sys.exit(_check(check_url, export_dir, model_name or "lae", token, as_json))
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
@@ -135,7 +137,7 @@ def command(
             pixels_held=max(2 * given["max_request_megapixels"], given["max_image_megapixels"]) * 1_000_000,
         ),
         metrics_path=config_files.read_metrics_path(monitoring_config_file) if monitoring_config_file else None,
-        token=_read_token(token_file),
+        token=token,
         cors=given["rest_api_enable_cors_support"],
         demo=given["demo"],
         hosts=given["hosts"],
@@ -170,18 +172,6 @@ def _check(url: str, export_dir: Path, model: str, token: str | None, as_json: b
             click.echo(f"{image.file} {problem}", err=True)
     click.echo(f"{len(images) - len(wrong)} of {len(images)} golden images score as in the checkpoint.")
     return 1 if wrong else 0
-
-
-def _read_token(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a token: {error}.") from None
-    if not token:
-        raise UsageError(f"{path} holds no token; write one line into it.")
-    return token
 
 
 def _announce(facts: dict[str, Any], as_json: bool) -> None:

@@ -25,12 +25,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lae_tf.annotation.items import Item
+from lae_tf.annotation.request_body import read_body
 from lae_tf.annotation.store import AnnotationStore, StaleMaskError
 from lae_tf.errors import ImageError, LAEError, UsageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.runtime.hosts import KnownHosts
 
-LARGEST_BODY = 64 * 2**20
 _STATIC = {
     "index.html": "text/html",
     "style.css": "text/css",
@@ -144,7 +144,7 @@ class _Page:
     async def save_mask(self, request: Request) -> Response:
         if request.headers.get("content-type") != "image/png":
             return PlainTextResponse("a mask is sent as image/png", 415)
-        item, body = self._item(request), await _body(request)
+        item, body = self._item(request), await read_body(request)
         revision = request.headers.get("if-match")
         return await run_in_threadpool(self._store_mask, item, body, revision and revision.strip('"'))
 
@@ -201,18 +201,9 @@ async def _field(request: Request, name: str) -> Any:
     if request.headers.get("content-type") != "application/json":
         raise HTTPException(415, f"{name}: is sent as application/json")
     try:
-        return json.loads(await _body(request))[name]
+        return json.loads(await read_body(request))[name]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise HTTPException(400, f'expected {{"{name}": ...}}') from None
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise UsageError(f"the request has more than {LARGEST_BODY} bytes")
-    return bytes(body)
 
 
 def _png(pixels: np.ndarray) -> bytes:

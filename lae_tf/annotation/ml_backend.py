@@ -24,10 +24,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lae_tf.annotation.label_config import read_control
 from lae_tf.annotation.pre_annotation import PreAnnotator
+from lae_tf.annotation.request_body import read_body
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.runtime.hosts import KnownHosts
-
-LARGEST_BODY = 64 * 2**20
 
 
 class Access(NamedTuple):
@@ -105,13 +104,9 @@ class _Backend:
 
 
 async def _read_object(request: Request) -> dict[str, Any]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise HTTPException(413, f"The request has more than {LARGEST_BODY} bytes.")
+    body = await read_body(request)
     try:
-        content = await run_in_threadpool(json.loads, bytes(body))
+        content = await run_in_threadpool(json.loads, body)
     except (ValueError, RecursionError):
         raise UsageError("The request is not JSON.") from None
     if not isinstance(content, dict):

@@ -57,12 +57,12 @@ def drawn():
 
 
 def test_a_verdict_of_any_size_or_depth_is_refused(client, monkeypatch):
-    monkeypatch.setattr("lae_tf.annotation.app.LARGEST_BODY", 200_000)
+    monkeypatch.setattr("lae_tf.annotation.request_body.LARGEST_BODY", 200_000)
     headers = {"Content-Type": "application/json"}
     deep = client.put("/api/verdicts/0", content=b"[" * 100_000, headers=headers)
     assert deep.status_code == 400
     huge = client.put("/api/verdicts/0", content=b" " * 200_001, headers=headers)
-    assert huge.status_code == 422 and "more than" in huge.text
+    assert huge.status_code == 413 and "more than" in huge.text
 
 
 def put_verdict(client, index, verdict):
@@ -212,8 +212,8 @@ def test_bad_masks_are_refused_and_change_nothing(client, items, folder, drawn, 
 
 
 def test_oversized_body_is_refused(client, folder, monkeypatch):
-    monkeypatch.setattr("lae_tf.annotation.app.LARGEST_BODY", 1000)
-    assert client.put("/api/masks/0", content=bytes(1001), headers=PNG).status_code == 422
+    monkeypatch.setattr("lae_tf.annotation.request_body.LARGEST_BODY", 1000)
+    assert client.put("/api/masks/0", content=bytes(1001), headers=PNG).status_code == 413
     assert files(folder) == []
 
 

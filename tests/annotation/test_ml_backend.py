@@ -289,7 +289,7 @@ def test_a_request_that_is_none_gets_one_sentence(client, body, said):
 
 
 def test_the_size_of_requests_is_bounded(client, monkeypatch):
-    monkeypatch.setattr("lae_tf.annotation.ml_backend.LARGEST_BODY", 1000)
+    monkeypatch.setattr("lae_tf.annotation.request_body.LARGEST_BODY", 1000)
     answer = client.post("/predict", content=b" " * 1001)
     assert answer.status_code == 413 and answer.json() == {"error": "The request has more than 1000 bytes."}
 
