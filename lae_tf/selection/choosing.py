@@ -11,8 +11,8 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError
 from lae_tf.model.lae import LAE
 from lae_tf.selection.channels import ChannelConcepts, describe_channels
-from lae_tf.selection.features import Features, extract_features
-from lae_tf.selection.strategies import diversify, fewest_per_group, get_strategy
+from lae_tf.selection.features import FeatureExtractor, Features
+from lae_tf.selection.strategies import DESCRIBED, diversify, fewest_per_group, get_strategy
 
 REALS_AT_MOST = 2000
 
@@ -84,9 +84,10 @@ def choose(
     reals = np.flatnonzero(state == "real")
     reals = np.sort(rng.permutation(reals)[:REALS_AT_MOST])
     annotated = np.flatnonzero(state == "annotated")
-    features, activity = extract_features(model, candidates, size)
-    real_features, _ = extract_features(model, manifest.take(reals), size, "score real images")
-    known = extract_features(model, manifest.take(annotated), size, "score annotated") if len(annotated) else None
+    extract = FeatureExtractor(model, bool(DESCRIBED & set(criteria.strategy.split("+"))))
+    features, activity = extract(candidates, size)
+    real_features, _ = extract(manifest.take(reals), size, "score real images")
+    known = extract(manifest.take(annotated), size, "score annotated") if len(annotated) else None
     concepts = describe_channels(
         features, activity, known and known[0], known and known[1], real_features, dict(criteria.verdicts)
     )

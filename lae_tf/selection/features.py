@@ -27,8 +27,8 @@ class Features:
         latent: (N, C) float32, z.
         evidence: (N, C) float32 >= 0: what each channel adds to the logit of "fake". Our definition: the positive
             part of the sum over locations of (ds/dF) F, gradient times activation.
-        description: (N, D) float32, what an image shows: means of the trunk's outputs; the latent of a model without
-            a trunk.
+        description: (N, D) float32, what an image shows: means of the trunk's outputs; the latent where the strategy
+            asks for none, or of a model without a trunk.
         spread: (N,) float32 in [0, 1]: entropy of the normalised attention, divided by its maximum log(h w).
         reconstruction_error: (N,) float32, mean absolute error.
         group: (N,) the manifest's groups, as text.
@@ -79,38 +79,50 @@ class ChannelActivity:
     images: int = 0
 
 
-def extract_features(
-    model: LAE, manifest: Manifest, batch_size: int = 32, description: str = "score candidates"
-) -> tuple[Features, ChannelActivity]:
-    """Score images in batches.
+class FeatureExtractor:
+    """Scores images in batches, however many sets of them.
 
     Args:
         model: a trained model.
-        manifest: images that the graph can decode (see ``ingestion.ingest``); masks are used where known.
-        batch_size: images a step.
-        description: of the progress bar.
+        describes: whether ``description`` is asked for, for which the trunk looks at images that else would be none of
+            its; otherwise it is the latent.
     """
-    step = _scoring_step(model)
-    columns: list[dict[str, np.ndarray]] = []
-    grid, channels = model.encoder.output_shape[1:3], model.encoder.output_shape[-1]
-    activity = ChannelActivity(np.zeros((*grid, channels)), np.zeros(channels), np.zeros(channels))
-    with tqdm(total=len(manifest), desc=description, unit=" images", file=sys.stderr) as bar:
-        for batch in evaluation_dataset(manifest, model.preprocessor, batch_size):
-            outputs = {name: value.numpy() for name, value in step(batch).items()}
-            activity.map += outputs.pop("map_sum")
-            activity.inside += outputs.pop("inside")
-            activity.total += outputs.pop("total")
-            activity.images += len(outputs["score"])
-            columns.append(outputs)
-            bar.update(len(outputs["score"]))
-    activity.map /= max(1, activity.images)
-    names = columns[0] if columns else {}
-    stacked = {name: np.concatenate([column[name] for column in columns]) for name in names}
-    return Features(**stacked, group=manifest.frame["group"].to_numpy(dtype=object)), activity
+
+    def __init__(self, model: LAE, describes: bool = True):
+        self._model = model
+        self._step = _scoring_step(model, describes and model.hyperparameters.trunk != "none")
+
+    def __call__(
+        self, manifest: Manifest, batch_size: int = 32, title: str = "score candidates"
+    ) -> tuple[Features, ChannelActivity]:
+        """Return the features of images, and where the evidence of channels lies in them.
+
+        Args:
+            manifest: images that the graph can decode (see ``ingestion.ingest``); masks are used where known.
+            batch_size: images a step.
+            title: of the progress bar.
+        """
+        model = self._model
+        columns: list[dict[str, np.ndarray]] = []
+        grid, channels = model.encoder.output_shape[1:3], model.encoder.output_shape[-1]
+        activity = ChannelActivity(np.zeros((*grid, channels)), np.zeros(channels), np.zeros(channels))
+        with tqdm(total=len(manifest), desc=title, unit=" images", file=sys.stderr) as bar:
+            for batch in evaluation_dataset(manifest, model.preprocessor, batch_size):
+                outputs = {name: value.numpy() for name, value in self._step(batch).items()}
+                activity.map += outputs.pop("map_sum")
+                activity.inside += outputs.pop("inside")
+                activity.total += outputs.pop("total")
+                activity.images += len(outputs["score"])
+                columns.append(outputs)
+                bar.update(len(outputs["score"]))
+        activity.map /= max(1, activity.images)
+        names = columns[0] if columns else {}
+        stacked = {name: np.concatenate([column[name] for column in columns]) for name in names}
+        return Features(**stacked, group=manifest.frame["group"].to_numpy(dtype=object)), activity
 
 
-def _scoring_step(model: LAE) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    described = None if model.hyperparameters.trunk == "none" else describing(model.encoder)
+def _scoring_step(model: LAE, describes: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    described = describing(model.encoder) if describes else None
 
     @tf.function(reduce_retracing=True)
     def step(batch: dict[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,8 @@ STRATEGIES: dict[str, Strategy] = {
     "stratified": stratified,
     "random": random_order,
 }
+DESCRIBED = frozenset({"typical", "typical-concept", "probability-cover"})
+"""Strategies that look at ``Features.description``."""
 
 
 def get_strategy(name: str) -> Strategy:

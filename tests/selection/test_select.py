@@ -17,7 +17,7 @@ from PIL import Image
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.selection.choosing import Criteria
-from lae_tf.selection.features import extract_features
+from lae_tf.selection.features import FeatureExtractor
 from lae_tf.selection.select import select_round
 from lae_tf.training.run import Run
 
@@ -155,7 +155,7 @@ def test_features_against_the_model(run: Run) -> None:
     import tensorflow as tf
 
     model, part = run.load_model(), train_part(run)
-    features, activity = extract_features(model, part, batch_size=5)
+    features, activity = FeatureExtractor(model)(part, batch_size=5)
     assert len(features) == len(part) and activity.images == len(part)
     path = part.frame["path"].iloc[3]
     pixels = np.asarray(Image.open(path).convert("RGB"), np.float32)[None] / 255
