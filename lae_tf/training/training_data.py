@@ -102,7 +102,12 @@ def validation_dataset(
     index, machines = share
     count = len(validation) + (0 if forge_seed is None else int((~validation.is_fake).sum()))
     both = with_degraded(part(share), part(((index - count) % machines, machines)), config.seed)
-    return both.rebatch(config.data.batch_size // machines)
+    batch_size = config.data.batch_size // machines
+    batches = both.rebatch(batch_size)
+    if machines > 1:
+        return batches
+    # Where the number is not known, Keras says at the end that the input ran out and training was interrupted.
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-2 * count // batch_size)))
 
 
 def seen_parts(run: Run, config: Config, manifest: Manifest) -> Manifest:

@@ -89,7 +89,9 @@ def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_
     )
     assert float(model.attention_scale.level) == pytest.approx(decision["attention_level"], rel=1e-6)
     validation = Manifest.read(tiny_manifest).select(split="val")
-    batches = list(validation_dataset(validation, model, trained_run.config))
+    dataset = validation_dataset(validation, model, trained_run.config)
+    batches = list(dataset)
+    assert len(dataset) == len(batches)  # else Keras warns at the end of the first epoch
     outputs = [model.predict_on_batch(batch["image"]) for batch in batches]
     logits, scores = (np.concatenate([output[name][:, 0] for output in outputs]) for name in ("logit", "score"))
     labels = np.concatenate([batch["label"].numpy()[:, 0] for batch in batches])
