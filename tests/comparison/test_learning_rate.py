@@ -24,7 +24,7 @@ def trained(monkeypatch):
         rates.append(rate)
         if isinstance(outcomes[rate], BaseException):
             raise outcomes[rate]
-        return Fitted(outcomes[rate], None)
+        return Fitted(outcomes[rate], None, None)
 
     monkeypatch.setattr(learning_rate, "fit_peer", fit)
     monkeypatch.setattr(learning_rate, "build_peer", lambda name, size, view: name)
