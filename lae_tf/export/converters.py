@@ -51,6 +51,7 @@ _FLOAT_OPERATIONS = (
     "SUB",
     "SUM",
     "TRANSPOSE",
+    "UNPACK",
 )
 _OPSET = 17
 

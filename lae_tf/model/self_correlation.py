@@ -139,8 +139,11 @@ def _best_shifts(quarters: list[tf.Tensor], size: int, blocks: int) -> tf.Tensor
     ]
     place = tf.argmax(tf.maximum(tf.maximum(*apart[:2]), tf.maximum(*apart[2:])), axis=-1, output_type=tf.int32)
     highest = tf.concat([tf.gather(quarter, place[:, None], batch_dims=1) for quarter in apart], axis=-1)
+    # Beside its mirror images a narrow image repeats itself equally well to both sides: rounding must not decide.
+    highest *= 1.0 - 1e-4 * np.arange(len(apart), dtype=np.float32)
     down, across = (tf.gather(sign, tf.argmax(highest, axis=-1)) for sign in zip(*signs, strict=True))
-    row, column = down * (place // half) % size, across * (place % half) % size
+    # Of negative numbers not every runtime takes the same remainder.
+    row, column = (size + down * (place // half)) % size, (size + across * (place % half)) % size
     return tf.reshape(row * size + column, (-1, blocks**2))
 
 

@@ -232,7 +232,7 @@ def two_epochs(tiny_config, tmp_path):
 def test_peers_train_and_validate_on_as_many_free_forgeries_as_lae(two_epochs, kind, masked):
     """Of eight images four are real and round(0.35 * 8) = 3 forged on the fly; the one fake left is a known one."""
     data = two_epochs.data.model_copy(update={"self_forged": 0.35})
-    peer, decision = train_peer(kind(SIZE, name="recorder"), two_epochs.model_copy(update={"data": data}))
+    peer, decision, _ = train_peer(kind(SIZE, name="recorder"), two_epochs.model_copy(update={"data": data}))
     assert len(peer.batches) == 8
     for labels, masks in peer.batches:
         np.testing.assert_array_equal(labels.sum(), 4)
@@ -244,7 +244,7 @@ def test_peers_train_and_validate_on_as_many_free_forgeries_as_lae(two_epochs, k
 
 
 def test_a_peer_on_forged_images_alone_sees_no_fake_of_the_data_set(two_epochs):
-    peer, decision = train_peer(OnRealsAlone(SIZE, name="recorder"), two_epochs)
+    peer, decision, _ = train_peer(OnRealsAlone(SIZE, name="recorder"), two_epochs)
     # 32 training images, batches of 8, two epochs.
     assert len(peer.batches) == 8
     for labels, masks in peer.batches:
