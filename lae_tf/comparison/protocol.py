@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lae_tf.comparison.peers import PEER_SIZES, PEERS
+from lae_tf.comparison.peers import PEER_SIZES, PEER_VIEWS, PEERS
 from lae_tf.config.section import Section, problem
 from lae_tf.config.sections import Config, ConfigError
 from lae_tf.config.yaml_values import read_yaml, set_key, shown
@@ -20,7 +20,6 @@ from lae_tf.errors import LAEError, UsageError
 OWN = "lae"
 EARLIER = "earlier terms"
 _SHARED = {"seed", "output", "data.manifest", "data.train_methods", "data.image_size", "data.view"}
-_VIEWS = ("whole", "windows")
 
 
 @dataclass(frozen=True)
@@ -219,9 +218,9 @@ class Protocol(Section):
                 config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
                 if config.pretrain.epochs + config.align.epochs == 0:
                     raise UsageError(f"training of {model}: pretrain.epochs and align.epochs are both 0.")
-                if config.data.view not in _VIEWS:
+                if config.data.view not in PEER_VIEWS:
                     raise UsageError(
-                        f"data.view is '{config.data.view}'; models are compared in {' or '.join(_VIEWS)}."
+                        f"data.view is '{config.data.view}'; models are compared in {' or '.join(PEER_VIEWS)}."
                     )
                 if model in PEERS and config.data.image_size not in PEER_SIZES:
                     raise UsageError(

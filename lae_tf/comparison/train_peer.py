@@ -15,11 +15,10 @@ from lae_tf.data.manifest import Manifest
 from lae_tf.data.pipeline import cached, training_dataset
 from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.training.build import optimizer_for
-from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import ProgressBar, StopDiverged, epoch_rank
+from lae_tf.training.finishing import calibrate_in_view
 from lae_tf.training.run import Run
 from lae_tf.training.training_data import batch_composition, seen_parts, training_manifest, validation_dataset
-from lae_tf.training.window_calibration import calibrate_windows
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -68,11 +67,8 @@ class Calibrated(NamedTuple):
 def train_peer(model: Peer, config: Config) -> Calibrated:
     """Fit a peer and calibrate it on validation, as LAE is."""
     fitted = fit_peer(model, config)
-    decision, scored = calibrate_model(model, fitted.held_out)
-    if model.view == "windows":
-        kept = Run(config.output).image_cache / "calibration"
-        decision, scored = calibrate_windows(model, fitted.images, config, decision["attention_level"], kept)
-    return Calibrated(model, decision, scored)
+    kept = Run(config.output).image_cache / "calibration"
+    return Calibrated(model, *calibrate_in_view(model, fitted.held_out, fitted.images, config, kept))
 
 
 def fit_peer(model: Peer, config: Config) -> Fitted:

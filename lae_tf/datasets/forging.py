@@ -194,12 +194,11 @@ def forge_folder(
     if not made:
         raise ProblemsError(str(out), problems or ["nothing was forged"])
 
-    files_of = ((s, str(place.image("real", s.name).relative_to(out))) for s in usable)
-    rows = [(file, "real", "", s.group, "", s.split) for s, file in files_of]
+    rows = [(str(place.image("real", s.name).relative_to(out)), "real", "", s.group, "", s.split) for s in usable]
     for task in made:
-        source, named = task.source, (task.method, task.name)
-        file, mask = (str(path.relative_to(out)) for path in (place.image(*named), place.mask(*named)))
-        rows.append((file, "fake", mask, source.group, task.method, source.split))
+        source, method = task.source, task.method
+        image, mask = place.image(method, task.name).relative_to(out), place.mask(method, task.name).relative_to(out)
+        rows.append((str(image), "fake", str(mask), source.group, method, source.split))
     manifest = Manifest.from_frame(pd.DataFrame(rows, columns=list(COLUMNS)), out)
     manifest.write(out / "manifest.csv")
     return Forged(manifest, problems)

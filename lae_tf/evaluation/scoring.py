@@ -195,8 +195,9 @@ def squares(model: Any, manifest: Manifest) -> Iterator[tuple[np.ndarray, np.nda
         image = read_image(path)
         mask = read_mask_of(mask_path, image.shape[:2]) if mask_path else np.zeros(image.shape[:2], np.uint8)
         shown = cv2.resize(image, side, interpolation=cv2.INTER_AREA) / np.float32(255)
-        attention = cv2.resize(look(model, image).attention, side) if model.localises else None
-        yield shown, cv2.resize(mask, side, interpolation=cv2.INTER_NEAREST), attention
+        attention = look(model, image).attention if model.localises else np.zeros(image.shape[:2], np.float32)
+        maps = _squares(attention, mask, np.ones(1, bool), model.image_size)
+        yield shown, maps.mask[0], maps.attention[0] if model.localises else None
 
 
 def _squares(attention: np.ndarray, mask: np.ndarray, known: np.ndarray, side: int) -> Maps:

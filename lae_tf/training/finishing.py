@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import tensorflow as tf
 
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
@@ -31,16 +34,35 @@ def finish(run: Run, config: Config, model: LAE, validation: Manifest, images: M
         validation: what the model is shown of the validation images.
         images: the images themselves.
     """
-    batches, kept = validation_dataset(validation, model, config), run.image_cache / "calibration"
-    decision, scored = calibrate_model(model, batches, config.calibration.error_rate)
-    if config.augment.degrade:
-        scored["degraded"] = np.arange(len(scored)) >= len(scored) // 2  # the copies follow
-    if model.view == "windows":
-        decision, scored = calibrate_windows(model, images, config, decision["attention_level"], kept)
+    kept = run.image_cache / "calibration"
+    decision, scored = calibrate_in_view(model, validation_dataset(validation, model, config), images, config, kept)
     write_text(run.validation_scores, scored.to_csv(index=False))
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)
     shutil.rmtree(kept, ignore_errors=True)
+
+
+def calibrate_in_view(
+    model: Any, batches: tf.data.Dataset, images: Manifest, config: Config, kept: Path
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Calibrate LAE, or a peer, on what it is shown of validation; in windows on the photographs themselves.
+
+    Args:
+        model: with the weights of its best epoch.
+        batches: what it is shown of the validation images.
+        images: the images themselves.
+        config: of the run.
+        kept: folder for what a stopped calibration goes on from.
+
+    Returns:
+        The decision, and what validation scored, with ``degraded`` where training degrades images.
+    """
+    decision, scored = calibrate_model(model, batches, config.calibration.error_rate)
+    if config.augment.degrade:
+        scored["degraded"] = np.arange(len(scored)) >= len(scored) // 2  # the copies follow
+    if model.view == "windows":
+        return calibrate_windows(model, images, config, decision["attention_level"], kept)
+    return decision, scored
 
 
 def look_back(run: Run, config: Config, validation: Manifest) -> None:

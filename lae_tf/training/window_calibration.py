@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 from scipy.optimize import minimize
 from scipy.special import expit
 from tqdm import tqdm
@@ -29,6 +30,7 @@ from lae_tf.training.calibrate import calibrate, scale_of, store
 
 _NINETY_NINTH = float(np.log(0.99 / 0.01))  # quantile of the standard logistic distribution
 _RIDGE = 1e-2
+_KEPT = TypeAdapter(list[tuple[tuple[list[list[float]], float], int, bool, bool]])  # as of _Looked, of a photograph
 _LEAST = 30  # logits of a level from which its own scale is taken
 
 
@@ -114,10 +116,10 @@ def _read(file: Path) -> list[_Looked] | None:
     """Return what was kept of a photograph; None where nothing was, or something else."""
     try:
         return [
-            _Looked(WindowLogits([np.array(level, np.float32) for level in levels], float(whole)), *facts)
-            for (levels, whole), *facts in json.loads(file.read_text("utf-8"))
+            _Looked(WindowLogits([np.array(level, np.float32) for level in levels], whole), label, degraded, is_halved)
+            for (levels, whole), label, degraded, is_halved in _KEPT.validate_json(file.read_bytes())
         ]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return None
 
 

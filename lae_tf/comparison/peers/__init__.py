@@ -23,6 +23,8 @@ PEERS = {
 }
 PEER_SIZES = range(32, 257, 16)
 """Sides of the images that every peer takes, in pixels."""
+PEER_VIEWS = ("whole", "windows")
+"""What every peer can see of an image of another size."""
 
 
 def peer_class(name: str) -> type[Peer]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.comparison.peers import PEER_SIZES
+from lae_tf.comparison.peers import PEER_SIZES, PEER_VIEWS
 from lae_tf.model.attention import resize_map
 from lae_tf.model.batches import to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
@@ -18,7 +18,6 @@ from lae_tf.runtime import addons
 
 FINE_TUNING = 0.3
 """Share of the learning rate for networks that start from pretrained weights."""
-VIEWS = ("whole", "windows")
 _STRIDE = 16  # of a map that says nothing, of a peer without one
 
 
@@ -51,8 +50,8 @@ class Peer(keras.Model):
         super().__init__(**kwargs)
         if image_size not in PEER_SIZES:
             raise ValueError(f"image_size must be a multiple of 16 from 32 to 256. Received {image_size!r}.")
-        if view not in VIEWS:
-            raise ValueError(f"view must be one of {VIEWS}. Received {view!r}.")
+        if view not in PEER_VIEWS:
+            raise ValueError(f"view must be one of {PEER_VIEWS}. Received {view!r}.")
         self.image_size = image_size
         self.view = view
         self.preprocessor = Preprocessor(image_size, name="preprocessor")
