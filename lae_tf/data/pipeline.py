@@ -32,6 +32,9 @@ from lae_tf.forge.on_the_fly import self_forge
 from lae_tf.images.files import read_mask, read_mask_of
 from lae_tf.runtime.graph_calls import call_python
 
+# Nothing in the functions below is control flow of Python's, and looking for it takes more than a second.
+_as_written = tf.autograph.experimental.do_not_convert
+
 
 class Decoder(Protocol):
     """What the pipeline needs of ``lae_tf.model.preprocessing.Preprocessor``."""
@@ -66,6 +69,7 @@ def training_dataset(
     """
     visits = Visits(manifest, sampling)
 
+    @_as_written
     def visits_of(epoch: Any) -> tf.data.Dataset:
         found = call_python(visits.of_epoch, [epoch], [tf.int64, tf.int64, tf.int64, tf.bool, tf.int64])
         shapes = ((None,), (None, 2), (None, 2), (None,), (None,))
@@ -77,6 +81,7 @@ def training_dataset(
     index, machines = sampling.share
     dataset = dataset.shard(machines, index)
 
+    @_as_written
     def load(visit: Visit) -> dict[str, Any]:
         example = _load({name: column[visit.row] for name, column in columns.items()}, preprocessor)
         if visits.forges:
@@ -118,6 +123,7 @@ def evaluation_dataset(
     index, machines = share
     dataset = tf.data.Dataset.from_tensor_slices((columns, np.arange(len(manifest)))).shard(machines, index)
 
+    @_as_written
     def load(row: dict[str, Any], place: Any) -> dict[str, Any]:
         change = None if degrade is None else lambda image: call_python(degrade, [image, place], tf.uint8)
         return _known_if_marked(_load(row, preprocessor, change))
@@ -133,11 +139,12 @@ def evaluation_dataset(
         part = tf.data.Dataset.from_tensor_slices((own, donors, draws)).shard(
             machines, (index - len(manifest)) % machines
         )
-        forged = part.map(
-            lambda row, donor, draw: _forge(_load(row, preprocessor), donor, draw, preprocessor),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        dataset = dataset.concatenate(forged)
+
+        @_as_written
+        def forge(row: dict[str, Any], donor: Any, draw: Any) -> dict[str, Any]:
+            return _forge(_load(row, preprocessor), donor, draw, preprocessor)
+
+        dataset = dataset.concatenate(part.map(forge, num_parallel_calls=tf.data.AUTOTUNE))
     return dataset.batch(batch_size // machines).prefetch(tf.data.AUTOTUNE)
 
 
@@ -157,6 +164,7 @@ def with_degraded(dataset: tf.data.Dataset, originals: tf.data.Dataset, seed: in
         made = [launder(image, np.random.default_rng((seed, zlib.crc32(image.tobytes())))) for image in levels]
         return np.reshape(np.array(made, np.float32) / 255, images.shape)
 
+    @_as_written
     def copy(batch: dict[str, Any]) -> dict[str, Any]:
         worse = tf.ensure_shape(call_python(worsen, [batch["image"]], tf.float32), batch["image"].shape)
         return {**batch, "image": worse}
@@ -181,10 +189,8 @@ def cached(dataset: tf.data.Dataset, images: int, image_size: int) -> tf.data.Da
 def image_dataset(paths: list[str], preprocessor: Decoder, batch_size: int) -> tf.data.Dataset:
     """Return batches of images alone, float32 (B, S, S, 3), in the order of ``paths``."""
     dataset = tf.data.Dataset.from_tensor_slices(paths)
-    dataset = dataset.map(
-        lambda path: _load_image(path, preprocessor),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    load = _as_written(lambda path: _load_image(path, preprocessor))
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
