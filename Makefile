@@ -9,7 +9,7 @@ quickstart: $(BIN)/.installed
 	$(BIN)/lae-tf quickstart quickstart-out
 
 test: $(BIN)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # After the others: Beam brings older versions of NumPy, protobuf and pyarrow with it.
 test-beam: $(BIN)/.installed-dev

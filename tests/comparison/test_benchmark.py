@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -41,16 +42,27 @@ def protocol(tiny_manifest, tmp_path_factory):
     return path, tiny_manifest.parent, folder / "out"
 
 
-def run(protocol, *options):
+def arguments(protocol, *options):
     path, data, out = protocol
-    command = [sys.executable, "-m", "lae_tf.cli.main", "benchmark", path, "--data", data, "--output", out, *options]
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    return [str(part) for part in ("benchmark", path, "--data", data, "--output", out, *options)]
+
+
+@pytest.fixture
+def run(lae_tf_command):
+    """Compare in this process; what the cells take are processes of their own all the same."""
+
+    def compare(protocol, *options):
+        code, out, err = lae_tf_command(*arguments(protocol, *options))
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return compare
 
 
 @pytest.fixture(scope="module")
 def first(protocol):
     """The first run of the comparison, in whose folder the tests below go on; whatever worker they run on."""
-    return run(protocol)
+    command = [sys.executable, "-m", "lae_tf.cli.main", *arguments(protocol)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def compared(protocol, first):
     return protocol
 
 
-def test_compare_resume_and_report(compared, first):
+def test_compare_resume_and_report(compared, first, run):
     _, _, out = compared
     assert "LAE minus the best peer (mesoinception4)" in first.stdout and "| **lae** |" in first.stdout
     page = (out / "comparison.html").read_text()
@@ -122,7 +134,7 @@ def test_compare_resume_and_report(compared, first):
     assert finished.stat().st_mtime_ns == stamp and choice.stat().st_mtime_ns == chosen_at
 
 
-def test_a_failed_cell_does_not_stop_the_others(compared, tmp_path):
+def test_a_failed_cell_does_not_stop_the_others(compared, tmp_path, run):
     path, data, out = compared
     broken = tmp_path / "broken.yaml"
     values = yaml.safe_load(path.read_text())
@@ -136,7 +148,7 @@ def test_a_failed_cell_does_not_stop_the_others(compared, tmp_path):
     assert "| mesoinception4 |" in done.stdout
 
 
-def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(compared, tmp_path):
+def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(compared, tmp_path, run):
     """The folder is refused while it holds the cell that is no longer true, whatever is asked for."""
     path, data, out = compared
     changed = tmp_path / "changed.yaml"
@@ -154,7 +166,7 @@ def test_a_finished_peer_stays_finished_when_lae_changes_and_lae_does_not(compar
     assert done.returncode == 0 and finished.stat().st_mtime_ns == stamp
 
 
-def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_other_data(compared, tmp_path):
+def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_other_data(compared, tmp_path, run):
     path, data, out = compared
     moved, data_moved = tmp_path / "out", tmp_path / "data"
     shutil.copytree(out, moved)
@@ -175,7 +187,7 @@ def test_finished_cells_are_found_where_the_folders_moved_to_and_refused_on_othe
     assert refused.returncode == 2 and "other settings or data" in refused.stderr
 
 
-def test_a_folder_of_an_older_version_is_refused(compared, tmp_path):
+def test_a_folder_of_an_older_version_is_refused(compared, tmp_path, run):
     path, data, out = compared
     old = tmp_path / "out"
     shutil.copytree(out, old)
@@ -184,7 +196,7 @@ def test_a_folder_of_an_older_version_is_refused(compared, tmp_path):
     assert refused.returncode == 2 and "lae-0 was run with other settings" in refused.stderr
 
 
-def test_settings_result_and_scores_are_all_that_a_comparison_needs(compared, tmp_path):
+def test_settings_result_and_scores_are_all_that_a_comparison_needs(compared, tmp_path, run):
     path, data, out = compared
     for cell in ("lae-0", "mesoinception4-0"):
         (tmp_path / "cells" / cell).mkdir(parents=True)
@@ -198,7 +210,7 @@ def test_settings_result_and_scores_are_all_that_a_comparison_needs(compared, tm
     assert ours["table"] == theirs["table"] and ours["differences"] == theirs["differences"]
 
 
-def test_a_cell_that_another_process_runs_is_left_alone(compared):
+def test_a_cell_that_another_process_runs_is_left_alone(compared, run):
     path, data, out = compared
     place = out / "cells" / "mesoinception4-0"
     result = (place / RESULT).read_text()
@@ -220,7 +232,7 @@ def test_a_cell_that_another_process_runs_is_left_alone(compared):
         ({"training": {"data": {"image_size": 40}}}, "multiples of 16 from 32 to 256"),
     ],
 )
-def test_what_would_fail_after_hours_is_said_before_the_first_training(protocol, tmp_path, changes, said):
+def test_what_would_fail_after_hours_is_said_before_the_first_training(protocol, tmp_path, changes, said, run):
     path, data, _ = protocol
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
@@ -229,7 +241,7 @@ def test_what_would_fail_after_hours_is_said_before_the_first_training(protocol,
     assert not (tmp_path / "out").exists()
 
 
-def test_the_quick_try_checks_the_whole_protocol(protocol, tmp_path):
+def test_the_quick_try_checks_the_whole_protocol(protocol, tmp_path, run):
     """What --fast leaves out would else be found to be wrong by the long run alone."""
     path, data, _ = protocol
     wrong = tmp_path / "wrong.yaml"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -163,16 +161,12 @@ def test_page_and_files(evaluation, trained_run, tmp_path) -> None:  # type: ign
     assert json.loads((tmp_path / "evaluation.json").read_text())["degradations"] is None
 
 
-def test_command(trained_run, tiny_manifest, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    def evaluate(*options: str) -> subprocess.CompletedProcess[str]:
-        arguments = ["evaluate", str(trained_run.path), str(tiny_manifest), "--output", str(tmp_path / "out"), *options]
-        return subprocess.run([sys.executable, "-m", "lae_tf.cli.main", *arguments], capture_output=True, text=True)
-
-    good = evaluate("--degrade", "scale-1/2,webp-80", "--json")
-    assert good.returncode == 0, good.stderr
-    rows = json.loads(good.stdout)["degradations"]
+def test_command(trained_run, tiny_manifest, tmp_path, lae_tf_command) -> None:  # type: ignore[no-untyped-def]
+    arguments = ["evaluate", trained_run.path, tiny_manifest, "--output", tmp_path / "out"]
+    code, out, err = lae_tf_command(*arguments, "--degrade", "scale-1/2,webp-80", "--json")
+    assert code == 0, err
+    rows = json.loads(out)["degradations"]
     assert list(dict.fromkeys(row["degradation"] for row in rows)) == ["none", "webp-80", "scale-1/2"]
-    assert "webp-80: 100%" in good.stderr
-    wrong = evaluate("--degrade", "jpeg")
-    assert wrong.returncode == 2 and "unknown degradation 'jpeg'; known are none, jpeg-95" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    assert "webp-80: 100%" in err
+    code, _, err = lae_tf_command(*arguments, "--degrade", "jpeg")
+    assert code == 2 and "unknown degradation 'jpeg'; known are none, jpeg-95" in err

@@ -263,13 +263,11 @@ def test_the_worst_errors_come_first():
     assert worst_rows(frame[frame["label"] == 0], 8) == ([2, 4, 0], [])
 
 
-def test_command(trained_run, tiny_manifest: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lae_tf.cli.main", "evaluate", *arguments]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    good = evaluate(str(trained_run.path), str(tiny_manifest), "--output", str(tmp_path / "out"), "--json")
+def test_command(trained_run, tiny_manifest, tmp_path, lae_tf_command) -> None:  # type: ignore[no-untyped-def]
+    arguments = ["evaluate", trained_run.path, tiny_manifest, "--output", tmp_path / "out", "--json"]
+    command = [sys.executable, "-m", "lae_tf.cli.main", *map(str, arguments)]
+    good = subprocess.run(command, capture_output=True, text=True)
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["seen"] == ["colour", "noise"]
-    no_run = evaluate(str(tmp_path), str(tiny_manifest))
-    assert no_run.returncode == 2 and "no run here" in no_run.stderr and "Traceback" not in no_run.stderr
+    code, _, err = lae_tf_command("evaluate", tmp_path, tiny_manifest)
+    assert code == 2 and "no run here" in err and "Traceback" not in err

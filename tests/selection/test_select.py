@@ -170,16 +170,14 @@ def test_features_against_the_model(run: Run) -> None:
     assert features.evidence[3] == pytest.approx(by_hand, abs=1e-4)
 
 
-def test_command_line(run: Run) -> None:
-    def select(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lae_tf.cli.main", "select", str(run.path), *options]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    over = select("--budget", "50%")
-    assert over.returncode == 2 and "--allow-over-budget" in over.stderr and "Traceback" not in over.stderr
-    zero = select("--budget", "0")
-    assert zero.returncode == 2 and "expected at least 1" in zero.stderr
-    good = select("--budget", "50%", "--allow-over-budget", "--strategy", "k-center", "--json")
+def test_command_line(run: Run, lae_tf_command) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = lae_tf_command("select", run.path, "--budget", "50%")
+    assert code == 2 and "--allow-over-budget" in err and "Traceback" not in err
+    code, _, err = lae_tf_command("select", run.path, "--budget", "0")
+    assert code == 2 and "expected at least 1" in err
+    options = ["--budget", "50%", "--allow-over-budget", "--strategy", "k-center", "--json"]
+    command = [sys.executable, "-m", "lae_tf.cli.main", "select", str(run.path), *options]
+    good = subprocess.run(command, capture_output=True, text=True)
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["strategy"] == "k-center"
 
