@@ -70,6 +70,7 @@ class Explainer:
         self._score = tf.function(
             lambda images: model.calibration(self.view([images])[:, 1]),
             input_signature=[tf.TensorSpec(shape, tf.float32)],
+            autograph=False,
         )
 
     def score(self, images: Image) -> NDArray[np.float64]:

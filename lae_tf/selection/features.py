@@ -124,7 +124,7 @@ class FeatureExtractor:
 def _scoring_step(model: LAE, describes: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
     described = describing(model.encoder) if describes else None
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: dict[str, Any]) -> dict[str, Any]:
         if described is None:
             outputs = model.forward_to_predict(batch["image"])

@@ -222,7 +222,7 @@ def _from_chief(strategy: tf.distribute.Strategy, own: bytes) -> bytes:
 
     def send(data: np.ndarray) -> np.ndarray:
         # As float32, which every device can add; bytes are exact in it.
-        result = tf.function(strategy.run)(chosen, args=(tf.constant(data, tf.float32),))
+        result = tf.function(strategy.run, autograph=False)(chosen, args=(tf.constant(data, tf.float32),))
         return strategy.experimental_local_results(result)[0].numpy().astype(np.uint8)
 
     (size,) = send(np.array([len(own)], np.int64).view(np.uint8)).view(np.int64)
@@ -268,11 +268,11 @@ def fit(
     batches = iter(strategy.distribute_datasets_from_function(lambda _: training.rebatch(images, drop_remainder=True)))
     validation = strategy.distribute_datasets_from_function(lambda _: held_out.rebatch(images))
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_everywhere(batch: Any) -> None:
         strategy.run(model.train_batch, args=(batch,))
 
-    @tf.function
+    @tf.function(autograph=False)
     def evaluate_everywhere(batch: Any) -> None:
         strategy.run(model.evaluate_batch, args=(batch,))
 

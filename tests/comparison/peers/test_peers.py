@@ -74,7 +74,7 @@ def test_a_saved_peer_scores_the_same(name, batch, tmp_path):
 @pytest.mark.parametrize("name", LIGHT)
 def test_it_learns_what_is_easy(name, batch):
     peer = built(name, learning_rate=3e-3)
-    step = tf.function(peer.train_step)
+    step = tf.function(peer.train_step, autograph=False)
     losses = []
     for _ in range(40):
         for metric in peer.metrics:
