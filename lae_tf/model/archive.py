@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import keras
 from pydantic import ValidationError
 
+from lae_tf.config.model import ModelConfig
 from lae_tf.config.section import Section, problem
-from lae_tf.config.sections import DataConfig, ModelConfig
+from lae_tf.config.sections import DataConfig
 from lae_tf.config.yaml_values import shown
 from lae_tf.errors import LAEError
 from lae_tf.model.weights_file import check_hdf5

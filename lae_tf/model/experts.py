@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lae_tf.config.sections import ModelConfig
+from lae_tf.config.model import ModelConfig
 from lae_tf.model.gate import build_gate, gate_loss
 from lae_tf.model.networks import build_fine_encoder, build_trunk_encoder
 from lae_tf.model.shapes import Shape

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.config.sections import ModelConfig
+from lae_tf.config.model import ModelConfig
 from lae_tf.model import attention as attention_maps
 from lae_tf.model.batches import Batch, check_arrays, to_batch, to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
@@ -65,7 +65,7 @@ class LAE(keras.Model):
         tuned: which weights are trained, see :func:`lae_tf.model.tuning.set_tuned`.
         view: what the model sees of an image of another size (docs/guides/views.md): ``whole``, ``faces``,
             ``windows``; ``stretched``, of models of before, is the whole without its aspect.
-        **arguments: any field of :class:`lae_tf.config.sections.ModelConfig`, where the hyperparameters and their
+        **arguments: any field of :class:`lae_tf.config.model.ModelConfig`, where the hyperparameters and their
             defaults stand, and what ``keras.Model`` takes.
 
     Raises:

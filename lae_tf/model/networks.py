@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.config.sections import ModelConfig
+from lae_tf.config.model import ModelConfig
 from lae_tf.model.self_correlation import SelfCorrelation
 from lae_tf.model.shapes import Shape
 from lae_tf.model.trunk import STRIDES, build_trunk

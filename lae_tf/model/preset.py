@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lae_tf.config.sections import HardwareConfig, ModelConfig
+from lae_tf.config.model import ModelConfig
+from lae_tf.config.sections import HardwareConfig
 from lae_tf.errors import LAEError
 from lae_tf.model.archive import bounded, check_size
 from lae_tf.model.weight_names import named_weights

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from lae_tf.comparison.peers.peer import Peer, image_input, logit_of
-from lae_tf.config.sections import ModelConfig
+from lae_tf.config.model import ModelConfig
 from lae_tf.model.experts import build_encoder, train_experts
 
 
