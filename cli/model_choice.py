@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lae_tf.cli.inputs import RunPath, quoted, require_images, training_steps
+from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
 from lae_tf.errors import UsageError
 
 if TYPE_CHECKING:
+    from lae_tf.metrics.decision import Threshold
+    from lae_tf.model.lae import LAE
     from lae_tf.training.sources import ModelSource
 
 _SCORED = {"image", "images", "sorted images", "video", "videos", "sorted videos"}
@@ -74,6 +77,25 @@ def choose_source(
         return ModelSource.of_preset(_default_preset(context, paths)), paths
     run, *rest = paths
     return ModelSource.of_run(RunPath(exists=True).convert(run, None, context)), tuple(rest)
+
+
+def load_to_score(source: ModelSource, threshold: Threshold | None, seconds: float | None) -> LAE:
+    """Load the model to ask.
+
+    Args:
+        source: of the model.
+        threshold: of the decision, in place of the model's.
+        seconds: what ``--seconds`` says.
+
+    Raises:
+        UsageError: ``--seconds``, for a model that does not look through windows.
+        LAEError: the model cannot be loaded.
+    """
+    import_tensorflow()
+    model = source.load(threshold)
+    if seconds and model.view != "windows":
+        raise UsageError(f"--seconds is for models of the view 'windows'; this one's is '{model.view}'.")
+    return model
 
 
 def _is_scored(path: str) -> bool:

@@ -19,9 +19,8 @@ from click.core import ParameterSource
 from lae_tf.cli.evidence import NAMES as EVIDENCE
 from lae_tf.cli.evidence import evidence_options, evidence_writer
 from lae_tf.cli.inputs import ImagePath, require_images
-from lae_tf.cli.model_choice import choose_model, choose_source, model_option
+from lae_tf.cli.model_choice import choose_model, choose_source, load_to_score, model_option
 from lae_tf.cli.output_path import OutputPath
-from lae_tf.cli.quiet import import_tensorflow
 from lae_tf.cli.recognition import recognise
 from lae_tf.cli.threshold_options import chosen_threshold, threshold_options
 from lae_tf.cli.watching import credentials_text, line_of, watch_folder
@@ -31,7 +30,7 @@ from lae_tf.images.credentials import credentials_readable, read_credentials
 from lae_tf.metrics.decision import MODELS_OWN, Threshold
 from lae_tf.predict.evidence_places import EvidencePlaces
 
-FOR_IMAGES = {"seconds", *EVIDENCE, "csv_path", "copies"}
+FOR_IMAGES = {*EVIDENCE, "csv_path", "copies"}
 FOR_VIDEOS = {"report", "annotate", "frames"}
 
 
@@ -68,7 +67,7 @@ FOR_VIDEOS = {"report", "annotate", "frames"}
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
-    help="Look at the windows of an image for so long at most.",
+    help="Look at the windows of an image, or of a video's frame, for so long at most.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image or video, not the table.")
 def command(
@@ -161,7 +160,7 @@ def command(
     if videos and source:
         from lae_tf.cli.video_report import VideoRequest, predict_videos
 
-        request = VideoRequest(videos, report, annotate, frames, whole, batch_size, as_json)
+        request = VideoRequest(videos, report, annotate, frames, whole, batch_size, seconds, as_json)
         sys.exit(predict_videos(source, chosen, request))
     files = [] if watch else find_images(paths, left_out)
     evidence = evidence_writer(places, watch or files, bool(server))
@@ -257,10 +256,7 @@ def prepared(source: Any, threshold: Threshold | None, request: ImageRequest) ->
     Raises:
         UsageError: its view has no use for an option.
     """
-    import_tensorflow()
-    model = source.load(threshold)
-    if request.seconds and model.view != "windows":
-        raise UsageError(f"--seconds is for models of the view 'windows'; this one's is '{model.view}'.")
+    model = load_to_score(source, threshold, request.seconds)
     if request.whole and model.view != "faces":
         raise UsageError(f"--whole is for models of the view 'faces', and for videos; this one's is '{model.view}'.")
     if request.whole:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from lae_tf.cli.quiet import import_tensorflow
+from lae_tf.cli.model_choice import load_to_score
 from lae_tf.errors import UsageError, VideoError
 from lae_tf.metrics.decision import MODELS_OWN, Threshold, score_text
 
@@ -27,6 +27,7 @@ class VideoRequest(NamedTuple):
     frames: int
     whole: bool
     batch_size: int
+    seconds: float | None
     as_json: bool
 
 
@@ -39,30 +40,28 @@ def predict_videos(source: ModelSource, threshold: Threshold | None, request: Vi
         request: what to score and to write.
 
     Raises:
-        UsageError: ``annotate`` without ``report``.
+        UsageError: ``annotate`` without ``report``, or ``seconds`` with a model of another view than ``windows``.
     """
-    files, report, annotate, frames, whole, batch_size, as_json = request
+    files, report, annotate, frames, whole, batch_size, seconds, as_json = request
     if annotate and not report:
         raise UsageError("--annotate needs --report, the folder to write the video to.")
-    import_tensorflow()
+    model = load_to_score(source, threshold, seconds)
     from tqdm import tqdm
 
-    from lae_tf.data.views import WHOLE_VIEWS, require_view
     from lae_tf.predict.heatmap_names import heatmap_names
     from lae_tf.predict.videos import annotate_video, predict_video, write_report
     from lae_tf.video.crops import find_track
     from lae_tf.video.frames import Selection
 
-    model = source.load(threshold)
-    require_view(model, "a video", (*WHOLE_VIEWS, "faces"))
+    in_windows = model.view == "windows"
     made_by = source.record(model)
     names = heatmap_names(list(files))
     selection = Selection(count=frames)
     failures = 0
     for path in tqdm(files, desc="predict", unit=" videos", file=sys.stderr):
         try:
-            track = None if whole else find_track(path, selection)
-            prediction = predict_video(model, path, selection, track, batch_size)
+            track = None if whole or in_windows else find_track(path, selection)
+            prediction = predict_video(model, path, selection, track, batch_size, seconds)
             record = {**prediction.record(), "threshold_from": threshold.source if threshold else MODELS_OWN, **made_by}
             if report:
                 folder = Path(report) / Path(names[path]).stem

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -15,8 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
-from lae_tf.data.views import whole_map
+from lae_tf.data.views import look, whole_map
 from lae_tf.errors import VideoError
 from lae_tf.files.atomic import replacing, write_bytes
 from lae_tf.metrics.decision import label_of, score_text
@@ -108,34 +110,46 @@ class VideoPrediction:
 
 
 def predict_video(
-    model: LAE, path: str | os.PathLike[str], selection: Selection, track: Track | None, batch_size: int = 32
+    model: LAE,
+    path: str | os.PathLike[str],
+    selection: Selection,
+    track: Track | None,
+    batch_size: int = 32,
+    seconds: float | None = None,
 ) -> VideoPrediction:
     """Score the selected frames of a video.
 
     Args:
-        model: trained on crops of the same kind, of the view ``whole`` or ``faces``.
+        model: trained on crops of the same kind, or of the view ``windows``, which looks all over whole frames.
         path: the video.
         selection: of its frames.
         track: of the face to crop, by :func:`lae_tf.video.crops.find_track`; None takes whole frames.
-        batch_size: frames a step.
+        batch_size: frames a step; in the view ``windows`` they are looked at one by one.
+        seconds: for the windows of one frame: no more are looked at after it.
 
     Raises:
         VideoError: the video cannot be used, or shows no face.
     """
-    crops = read_crops(path, selection, track)
+    in_windows = model.view == "windows"
+    shown = tqdm(
+        read_crops(path, selection, track),
+        desc=Path(path).name,
+        total=selection.count,
+        unit=" frames",
+        leave=False,
+        disable=not in_windows,  # else they are soon done
+    )
+    crops = iter(shown)
     indices, times, scores, attention = [], [], [], []
     without = 0
-    while batch := list(islice(crops, batch_size)):
-        seen = [(crop, image) for crop in batch if (image := model_input(model, crop)) is not None]
-        without += len(batch) - len(seen)
-        if not seen:
-            continue
-        outputs = model.score_on_batch(np.stack([image for _, image in seen]))
-        indices += [crop.frame.index for crop, _ in seen]
-        times += [crop.frame.time for crop, _ in seen]
-        scores += np.asarray(outputs["score"], np.float64)[:, 0].tolist()
-        for (crop, _), one in zip(seen, np.asarray(outputs["attention"]), strict=True):
-            attention.append(whole_map(one, np.shape(crop.image)[:2], model.view).astype(np.float16))
+    while batch := list(islice(crops, 1 if in_windows else batch_size)):
+        with_face = [crop for crop in batch if crop.image is not None]
+        without += len(batch) - len(with_face)
+        for crop, (score, one) in zip(with_face, _judged(model, with_face, seconds), strict=True):
+            indices.append(crop.frame.index)
+            times.append(crop.frame.time)
+            scores.append(score)
+            attention.append(one.astype(np.float16))
     if not scores:
         raise VideoError(f"{path}: shows no face in {without} frames; --whole scores frames without faces")
     return VideoPrediction(
@@ -150,9 +164,17 @@ def predict_video(
     )
 
 
-def model_input(model: LAE, crop: Crop) -> np.ndarray | None:
-    """Return what the model sees of a crop, float32 (S, S, 3) in [0, 1]; None without a face."""
-    return None if crop.image is None else np.asarray(model.preprocessor.resize(crop.image))
+def _judged(model: LAE, crops: Sequence[Crop], seconds: float | None) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the score of each crop, all with an image, and its attention with its aspect."""
+    images: list[Any] = [crop.image for crop in crops]
+    if model.view == "windows":
+        for image in images:
+            seen = look(model, image, seconds)
+            yield float(model.calibration(np.array([seen.logit], np.float32))[0]), seen.attention
+    elif images:
+        outputs = model.score_on_batch(np.stack([model.preprocessor.resize(image) for image in images]))
+        for image, score, attention in zip(images, outputs["score"][:, 0], outputs["attention"], strict=True):
+            yield float(score), whole_map(attention, image.shape[:2], model.view)
 
 
 def mean_interval(scores: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """Scores of videos: the same pixels as for training, the report's files, the annotated copy."""
 
 import json
+import shutil
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,10 +11,13 @@ import pytest
 from PIL import Image
 from video_files import write_video
 
+from lae_tf.data.views import look
 from lae_tf.datasets.extraction import Cropping, extract
 from lae_tf.errors import VideoError
 from lae_tf.metrics.verdict import ConformalBounds
+from lae_tf.model.lae import LAE
 from lae_tf.predict.videos import VideoPrediction, annotate_video, mean_interval, predict_video
+from lae_tf.training.run import Run
 from lae_tf.video.frames import Selection, read_frames
 
 
@@ -132,6 +137,50 @@ class TestPredict:
         (tmp_path / "b.png").write_bytes(b"")
         code, _, errors = lae_tf_command("predict", trained_run.path, path, tmp_path / "b.png")
         assert code == 2 and "b.png: is not a video" in errors
+
+
+class TestWindows:
+    @pytest.fixture(scope="class")
+    def run(self, trained_run, tmp_path_factory):
+        """The shared run with a model that looks through windows."""
+        folder = tmp_path_factory.mktemp("run") / "windows"
+        shutil.copytree(trained_run.path, folder)
+        LAE(image_size=16, widths=(4, 4), trunk="none", self_correlation=False, view="windows").save(
+            str(folder / "model.keras")
+        )
+        return Run(folder)
+
+    def test_frames_are_seen_as_images_are(self, run, tmp_path, lae_tf_command):
+        path = write_video(tmp_path / "a.mp4", frames=6, corner=True)
+        code, output, errors = lae_tf_command(
+            "predict", run.path, path, "--frames", "3", "--report", tmp_path / "out", "--annotate", "--json"
+        )
+        assert code == 0, errors
+        record = json.loads(output.splitlines()[-1])
+        model = run.load_model()
+        frames = list(read_frames(path, Selection(count=3)))
+        seen = [look(model, frame.image) for frame in frames]
+        expected = np.asarray(model.calibration(np.array([one.logit for one in seen], np.float32)))
+        np.testing.assert_allclose([frame["score"] for frame in record["frames"]], expected, atol=1e-5)
+        assert record["view"] == "windows" and record["without_face"] == 0
+        assert {Path(file).name for file in record["files"]} == {
+            "scores.csv",
+            "scores.png",
+            "suspicious.png",
+            "annotated.mp4",
+        }
+        result = predict_video(model, path, Selection(count=3), None)
+        np.testing.assert_allclose(result.attention[1], seen[1].attention, atol=1e-3)
+        copy = list(read_frames(tmp_path / "out/a/annotated.mp4", Selection(every=1)))
+        assert len(copy) == 6 and copy[0].image.shape == frames[0].image.shape
+
+    def test_a_frame_may_take_so_long(self, run, trained_run, tmp_path, lae_tf_command):
+        path = write_video(tmp_path / "a.mp4", frames=2)
+        arguments = (path, "--frames", "1", "--seconds", "5", "--json")
+        code, output, _ = lae_tf_command("predict", run.path, *arguments)
+        assert code == 0 and len(json.loads(output.splitlines()[-1])["frames"]) == 1
+        code, _, errors = lae_tf_command("predict", trained_run.path, *arguments)
+        assert code == 2 and "--seconds is for models of the view 'windows'; this one's is 'whole'" in errors
 
 
 class TestAnnotate:
