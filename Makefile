@@ -8,8 +8,9 @@ BIN := .venv-$(VERSION)/bin
 quickstart: $(BIN)/.installed
 	$(BIN)/lae-tf quickstart quickstart-out
 
+# Files are dealt out whole, so that the fixtures of each are made once.
 test: $(BIN)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # After the others: Beam brings older versions of NumPy, protobuf and pyarrow with it.
 test-beam: $(BIN)/.installed-dev

@@ -222,8 +222,8 @@ from lae_tf.cli.main import VERBS, main
 def reached(**options):
     sys.exit(77)
 
-for verb in VERBS:
-    module = importlib.import_module(f"lae_tf.cli.{verb.replace('-', '_')}")
+for name in (*VERBS, "model_choice"):
+    module = importlib.import_module(f"lae_tf.cli.{name.replace('-', '_')}")
     if hasattr(module, "import_tensorflow"):
         module.import_tensorflow = reached
 for line in (

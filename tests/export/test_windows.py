@@ -220,11 +220,11 @@ def test_an_export_passes_the_gate_on_images_of_many_windows(run, tmp_path):
     assert (export.path / "assets.extra/golden/jpeg-windows-tall.jpg").is_file()
 
 
-def test_a_pool_is_scored_in_windows(run, model, tmp_path):
+def test_a_pool_is_scored_in_windows(saved, model, tmp_path):
     paths = [str(tmp_path / f"{shape[0]}.png") for shape in SHAPES]
     for path, shape in zip(paths, SHAPES, strict=True):
         Image.fromarray(picture(*shape)).save(path)
-    with saved_model(run.path) as (folder, _):
+    with saved_model(saved) as (folder, _):
         table = Scorer(folder).score(
             Shard(str(tmp_path / "pool.parquet"), 0, 0, len(paths), 0), pa.table({"path": paths})
         )

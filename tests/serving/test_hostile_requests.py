@@ -108,8 +108,8 @@ def test_ranks(server, form, dtype):
 
 @pytest.fixture(scope="module")
 def hurried(start_server):
-    """``half`` with a second for each request."""
-    return start_server(limits=Limits(timeout_seconds=1.0))
+    """``half`` with two seconds for each request."""
+    return start_server(limits=Limits(timeout_seconds=2.0))
 
 
 def good_waits_while(server, send) -> float:
