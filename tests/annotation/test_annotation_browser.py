@@ -131,8 +131,10 @@ class Page:
         return np.array(flat, np.uint8).reshape(height, width)
 
     def on_disk(self, rank: int = 1) -> np.ndarray | None:
-        path = self.folder / f"{self.items[rank - 1].name}.png"
-        return np.array(Image.open(path)) if path.exists() else None
+        try:
+            return np.array(Image.open(self.folder / f"{self.items[rank - 1].name}.png"))
+        except FileNotFoundError:
+            return None
 
     def verdicts(self) -> dict[int, str]:
         path = self.folder / "verdicts.json"
