@@ -131,15 +131,16 @@ def predict_video(
         VideoError: the video cannot be used, or shows no face.
     """
     in_windows = model.view == "windows"
-    shown = tqdm(
-        read_crops(path, selection, track),
-        desc=Path(path).name,
-        total=selection.count,
-        unit=" frames",
-        leave=False,
-        disable=not in_windows,  # else they are soon done
+    crops = iter(
+        tqdm(
+            read_crops(path, selection, track),
+            desc=Path(path).name,
+            total=selection.count,
+            unit=" frames",
+            leave=False,
+            disable=not in_windows,  # else they are soon done
+        )
     )
-    crops = iter(shown)
     indices, times, scores, attention = [], [], [], []
     without = 0
     while batch := list(islice(crops, 1 if in_windows else batch_size)):

@@ -33,7 +33,7 @@ def test_models_with_a_map_and_without_are_compared_in_windows(tmp_path):
         "title": "Photographs",
         "manifest": "manifest.csv",
         "train_methods": ["inpaint-telea"],
-        "models": ["lae", "mesoinception4"],
+        "models": ["lae", "mesoinception4", "ffd"],
         "seeds": [0],
         "training": {
             "data": {"view": "windows", "image_size": 32, "batch_size": 8, "mask_share": 0.5},
@@ -49,7 +49,7 @@ def test_models_with_a_map_and_without_are_compared_in_windows(tmp_path):
     options = ["--data", tmp_path / "data", "--output", out, "--json"]
     done = subprocess.run([*map(str, command), *map(str, options)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for model, localises in (("lae", True), ("mesoinception4", False)):
+    for model, localises in (("lae", True), ("mesoinception4", False), ("ffd", True)):
         folder = out / "cells" / f"{model}-0"
         scores = pd.read_csv(folder / "scores.csv")
         assert len(scores) == 9 and np.isfinite(scores["logit"]).all() and scores["score"].between(0, 1).all()
