@@ -45,7 +45,8 @@ def command(
     `lae-tf predict`. Methods: attention (the model's own), grad_cam, grad_cam_pp, score_cam, smoothgrad,
     reconstruction_error, and random as a control. Each is measured by deletion and insertion, and against the mask
     where it is known. Writes one panel per image, tables and OUTPUT/report.html; with --overlays also
-    OUTPUT/overlays/METHOD/IMAGE.png. A file that cannot be read is reported and skipped; the exit code is then 1.
+    OUTPUT/overlays/METHOD/IMAGE.png. Of runs of the views windows and faces the most suspicious
+    window or face is explained. A file that cannot be read is reported and skipped; the exit code is then 1.
 
     \b
     Example:
@@ -92,6 +93,8 @@ def command(
             tqdm.write(f"Skipped: {problem}", file=sys.stderr)
         if not explanation.prediction.error:
             record.update(made_by)
+            square = explanation.prediction.square
+            record["square"] = square and square._asdict()
             record["panel"] = str(writer.add(explanation))
             if overlays:
                 record["overlays"] = writer.add_overlays(explanation, max_side)

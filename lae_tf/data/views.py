@@ -59,16 +59,41 @@ class Detector(Protocol):
     def decide_on_batch(self, images: Any) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+class Square(NamedTuple):
+    """A square of an image, in its pixels; where the image ends within it, it goes on as its mirror image."""
+
+    top: int
+    left: int
+    side: int
+
+
 class Seen(NamedTuple):
     """What a model says of an image.
 
     Attributes:
         logit: of the image, a float32 number; NaN where there was nothing to see, as without a face.
         attention: float32 (h, w) in [0, 1], of the whole image at any resolution, with its aspect.
+        square: the most suspicious window or face; None where the image was looked at as a whole alone.
     """
 
     logit: float
     attention: np.ndarray
+    square: Square | None = None
+
+
+class InWindows(NamedTuple):
+    """What a model says of the windows of an image, and of the whole of it.
+
+    Attributes:
+        logits: of the windows and the whole.
+        evidence: float32 (h, w), the logits of the attention: those of a level's windows blended, those of the levels
+            averaged.
+        squares: where the windows are, those of each level in the order of its logits.
+    """
+
+    logits: WindowLogits
+    evidence: np.ndarray
+    squares: list[list[Square]]
 
 
 def look(model: Detector, image: np.ndarray, seconds: float | None = None) -> Seen:
@@ -82,8 +107,10 @@ def look(model: Detector, image: np.ndarray, seconds: float | None = None) -> Se
         seconds: after which no more windows are looked at; None: until all, or ``MOST_WINDOWS``, were.
     """
     if model.view == "windows":
-        windows, evidence = look_in_windows(model, image, seconds)
-        return Seen(model.window_pooling.pooled(windows), attention_of(model, evidence))
+        logits, evidence, squares = look_in_windows(model, image, seconds)
+        place = model.window_pooling.most_suspicious(logits)
+        square = None if place is None else squares[place[0]][place[1]]
+        return Seen(model.window_pooling.pooled(logits), attention_of(model, evidence), square)
     if model.view == "faces":
         return _at_faces(model, image)
     logit, evidence = model.decide_on_batch(np.asarray(model.preprocessor.resize(image))[None])
@@ -168,15 +195,8 @@ def attention_of(model: Detector, evidence: np.ndarray) -> np.ndarray:
     return np.asarray(expit(evidence - np.log(level / (1 - level))), np.float32)
 
 
-def look_in_windows(
-    model: Detector, image: np.ndarray, seconds: float | None = None
-) -> tuple[WindowLogits, np.ndarray]:
-    """Look at the windows of an image, and at the whole of it; arguments are those of :func:`look`.
-
-    Returns:
-        What the model says of them, and the evidence, float32 (h, w): the logits of the attention, those of a level's
-        windows blended, those of the levels averaged.
-    """
+def look_in_windows(model: Detector, image: np.ndarray, seconds: float | None = None) -> InWindows:
+    """Look at the windows of an image, and at the whole of it; arguments are those of :func:`look`."""
     began = time.monotonic()
     side, cell = model.image_size, model.stride
     levels = pyramid(image, side, cell)
@@ -189,6 +209,7 @@ def look_in_windows(
     rows, columns = ((np.arange(length) + 0.5) / length for length in grid)
     maps = [sampled(evidence[0], *square_places(rows, columns, size, len(evidence[0])))]
     logits: list[np.ndarray] = []
+    squares: list[list[Square]] = []
     left = MOST_WINDOWS
     for level in reversed(levels):
         chosen = _chosen(level, left, np.mean(maps, axis=0))
@@ -203,10 +224,12 @@ def look_in_windows(
                 level.add(window, one)
             found.append(scores)
         logits.insert(0, np.concatenate(found) if found else np.zeros(0, np.float32))
+        wide = level.factor * side
+        squares.insert(0, [Square(level.factor * top, level.factor * beside, wide) for top, beside in chosen])
         here = level.evidence_at(rows, columns)
         # Where this level was not looked at, what coarser ones say holds.
         maps.append(np.where(np.isnan(here), np.mean(maps, axis=0), here))
-    return WindowLogits(logits, float(logit[0])), np.mean(maps, axis=0)
+    return InWindows(WindowLogits(logits, float(logit[0])), np.mean(maps, axis=0), squares)
 
 
 def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:
@@ -232,7 +255,7 @@ def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:
 
 
 def _at_faces(model: Detector, image: np.ndarray) -> Seen:
-    places = [box.place(*image.shape[:2]) for box in detect(image)]
+    places = [Square(*box.place(*image.shape[:2])) for box in detect(image)]
     attention = np.zeros(image.shape[:2], np.float32)
     if not places:
         return Seen(float("nan"), attention)
@@ -243,4 +266,4 @@ def _at_faces(model: Detector, image: np.ndarray) -> Seen:
         share = (np.arange(side) + 0.5) / side * len(one) - 0.5
         part = attention[top : top + side, left : left + side]
         np.maximum(part, sampled(one, share, share), out=part)
-    return Seen(float(logits.max()), attention)
+    return Seen(float(logits.max()), attention, places[int(np.argmax(logits))])

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lae_tf.data.views import require_view, without_mirrors
+from lae_tf.data.views import Square, without_mirrors
 from lae_tf.errors import ImageError
 from lae_tf.explain.agreement import AGREEMENT, agreement
 from lae_tf.explain.faithfulness import Faithfulness, blurred, measure
 from lae_tf.explain.known_masks import Lookup, Truth, load_mask, nothing_known
 from lae_tf.explain.methods import CONTROL, Explainer
-from lae_tf.images.files import printable
+from lae_tf.explain.squares import framed, level_of, mask_in, seen_in
+from lae_tf.images.files import printable, read_image, read_mask_of
 from lae_tf.metrics.decision import label_of
 from lae_tf.model.lae import LAE
-from lae_tf.model.preprocessing import Preprocessor
 from lae_tf.predict.images import Prediction, predict_files
 
 FAITHFULNESS = ("faithfulness", "insertion_auc", "deletion_auc")
@@ -29,13 +30,19 @@ FAITHFULNESS = ("faithfulness", "insertion_auc", "deletion_auc")
 class Explanation:
     """One file, explained; a file that cannot be read has only a prediction with its error.
 
+    In the views ``windows`` and ``faces`` it is the most suspicious square that is explained, ``prediction.square``.
+
     Attributes:
         prediction: of the file.
         truth: what is known of it.
-        reconstruction: float32 (h, w, 3) in [0, 1], the input without its mirrors, as masks and maps.
+        image: float32 (h, w, 3) in [0, 1], what is explained: the square, or the whole without its mirrors, as
+            masks and maps are.
+        whole: uint8 (h, w, 3), a small picture of the image with the square in a frame; None where there is no square.
+        reconstruction: float32 (h, w, 3) in [0, 1].
         mask: uint8 (h, w) in {0, 1}; None where it is not known. Zeros for an image known to be real.
         mask_error: empty, or why the mask could not be read.
-        baseline_score: P(fake) of the blurred copy, where deletion ends and insertion starts.
+        part_score: P(fake) if there were nothing but what is explained.
+        baseline_score: the same of its blurred copy, where deletion ends and insertion starts.
         maps: by method, float32 (h, w) in [0, 1].
         faithfulness: by method.
         agreement: by method the values of ``AGREEMENT``; empty unless a forged region is known.
@@ -43,9 +50,12 @@ class Explanation:
 
     prediction: Prediction
     truth: Truth = field(default_factory=Truth)
+    image: NDArray[np.float32] | None = None
+    whole: NDArray[np.uint8] | None = None
     reconstruction: NDArray[np.float32] | None = None
     mask: NDArray[np.uint8] | None = None
     mask_error: str = ""
+    part_score: float = float("nan")
     baseline_score: float = float("nan")
     maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     faithfulness: dict[str, Faithfulness] = field(default_factory=dict)
@@ -53,7 +63,7 @@ class Explanation:
 
     def rows(self) -> list[dict[str, object]]:
         """Return one row per method for tables: path, method, FAITHFULNESS, AGREEMENT (or NaN), and score and label of
-        the image and of its blurred copy.
+        the image, score of what is explained of it, and score and label of its blurred copy.
 
         The path is :func:`lae_tf.images.files.printable`.
         """
@@ -63,6 +73,7 @@ class Explanation:
                 "path": printable(self.prediction.path),
                 "score": self.prediction.score,
                 "label": self.prediction.label,
+                "part_score": self.part_score,
                 "baseline_score": self.baseline_score,
                 "baseline_label": label_of(self.baseline_score, self.prediction.threshold),
                 "method": method,
@@ -90,49 +101,66 @@ def explain_files(
         seed: of noise, ties and the random map.
 
     Raises:
-        UsageError: a method that does not exist, or a model of another view than the whole.
+        UsageError: a method that does not exist.
     """
-    require_view(model, "lae-tf explain")
     explainer = Explainer(model, methods)
     for index, prediction in enumerate(predict_files(model, list(paths), batch_size=1)):
         yield _explain(explainer, prediction, truth(prediction.path), (seed, index))
 
 
 def _explain(explainer: Explainer, prediction: Prediction, truth: Truth, seed: tuple[int, int]) -> Explanation:
-    image = prediction.image
+    model, square = explainer.model, prediction.square
+    image, whole = prediction.image, None
     if image is None:
         return Explanation(prediction, truth)
-    mask, mask_error = _mask(truth, explainer.model.preprocessor, prediction.size or image.shape[:2])
+    size = prediction.size or image.shape[:2]
+    if square is not None:
+        try:
+            pixels = read_image(prediction.path)
+        except ImageError as error:  # it was there when it was scored
+            return Explanation(replace(prediction, error=str(error)), truth)
+        image, whole = seen_in(model, pixels, square), framed(pixels, square)
+    mask, mask_error = _mask(truth, model, square, size)
     maps = explainer.maps(image, seed)
     baseline = blurred(image)
     rng = np.random.default_rng((*seed, 1))  # not the control's, or ties would be broken as it orders them
-    faithfulness = {name: measure(explainer.score, image, baseline, one, rng) for name, one in maps.items()}
+    level = level_of(model, square) if square is not None and model.view == "windows" else None
+    score = partial(explainer.score, level=level)
+    faithfulness = {name: measure(score, image, baseline, one, rng) for name, one in maps.items()}
+    part_score, baseline_score = score(np.stack([image, baseline]))
 
     def shown(values: NDArray) -> NDArray:
-        return without_mirrors(values, prediction.size or image.shape[:2], explainer.model.view)
+        return values if square is not None else without_mirrors(values, size, model.view)
 
     maps = {name: shown(one) for name, one in maps.items()}
     mask = None if mask is None else shown(mask)
     forged = mask is not None and mask.any()
     return Explanation(
-        replace(prediction, image=shown(image)),
+        prediction,
         truth,
-        reconstruction=shown(explainer.model.predict_on_batch(image[None])["reconstruction"][0]),
+        image=shown(image),
+        whole=whole,
+        reconstruction=shown(model.predict_on_batch(image[None])["reconstruction"][0]),
         mask=mask,
         mask_error=mask_error,
-        baseline_score=float(explainer.score(baseline[None])[0]),
+        part_score=float(part_score),
+        baseline_score=float(baseline_score),
         maps=maps,
         faithfulness=faithfulness,
         agreement={name: agreement(one, mask) for name, one in maps.items()} if mask is not None and forged else {},
     )
 
 
-def _mask(truth: Truth, preprocessor: Preprocessor, size: tuple[int, int]) -> tuple[NDArray[np.uint8] | None, str]:
+def _mask(
+    truth: Truth, model: LAE, square: Square | None, size: tuple[int, ...]
+) -> tuple[NDArray[np.uint8] | None, str]:
     if not truth.mask:
-        side = preprocessor.image_size
+        side = model.image_size
         return (np.zeros((side, side), np.uint8) if truth.label == 0 else None), ""
     try:
-        return load_mask(truth.mask, preprocessor, size), ""
+        if square is not None:
+            return mask_in(model, read_mask_of(truth.mask, size), square), ""
+        return load_mask(truth.mask, model.preprocessor, size), ""
     except ImageError as error:
         return None, str(error)
 

@@ -79,7 +79,7 @@ def truth_from_manifest(path: str | os.PathLike[str], images: Sequence[str]) -> 
     return lambda path: known.get(os.path.abspath(path), Truth())
 
 
-def load_mask(path: str, preprocessor: Preprocessor, size: tuple[int, int]) -> NDArray[np.uint8]:
+def load_mask(path: str, preprocessor: Preprocessor, size: tuple[int, ...]) -> NDArray[np.uint8]:
     """Read a mask and bring it to where a model's input shows its image, uint8 (S, S) in {0, 1}, as training does.
 
     Raises:

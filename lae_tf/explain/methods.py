@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -65,17 +66,29 @@ class Explainer:
         if unknown:
             raise UsageError(f"unknown method '{unknown[0]}'; expected any of {', '.join(METHODS)}.")
 
-        shape = (None, model.image_size, model.image_size, 3)
-        # One trace for every batch size.
-        self._score = tf.function(
-            lambda images: model.calibration(self.view([images])[:, 1]),
-            input_signature=[tf.TensorSpec(shape, tf.float32)],
-            autograph=False,
-        )
+        self._graphs: dict[int | None, Any] = {}
 
-    def score(self, images: Image) -> NDArray[np.float64]:
-        """Return the calibrated P(fake) (B,) of images float32 (B, S, S, 3) in [0, 1]."""
-        return self._score(tf.constant(images)).numpy().astype(np.float64)
+    def score(self, images: Image, level: int | None = None) -> NDArray[np.float64]:
+        """Return the calibrated P(fake) (B,) of images float32 (B, S, S, 3) in [0, 1].
+
+        Args:
+            images: as the model sees them.
+            level: of models of the view ``windows``, the level of which they are windows, as
+                :meth:`lae_tf.model.window_pooling.WindowPooling.of_part` takes it.
+        """
+        if level not in self._graphs:
+            shape = (None, self.model.image_size, self.model.image_size, 3)
+            # One trace for every batch size.
+            signature = [tf.TensorSpec(shape, tf.float32)]
+            judge = partial(self._judge, level=level)
+            self._graphs[level] = tf.function(judge, input_signature=signature, autograph=False)
+        return self._graphs[level](tf.constant(images)).numpy().astype(np.float64)
+
+    def _judge(self, images: tf.Tensor, level: int | None) -> tf.Tensor:
+        logits = self.view([images])[:, 1]
+        if self.model.view == "windows":
+            logits = self.model.window_pooling.of_part(logits, level)
+        return self.model.calibration(logits)
 
     def maps(self, image: Image, seed: int | Sequence[int] = 0) -> dict[str, Image]:
         """Explain one image.

@@ -34,56 +34,79 @@ _OUTLINE = "#56B4E9"
 
 
 def panel(explanation: Explanation) -> Figure:
-    """Draw input, mask and reconstruction, then every map over the image with its numbers, in the shape of the file.
+    """Draw what is explained, its mask and its reconstruction, then every map over it with its numbers.
 
+    In the shape of the file, or where a square of it is explained, the file with the square in a frame beside them.
     The outline of a known mask lies over input and maps.
     """
-    image = np.asarray(explanation.prediction.image)
-    height, width = explanation.prediction.size or image.shape[:2]
+    image = np.asarray(explanation.image)
+    height, width = _size(explanation)
     shape = height / width
-    first: list[tuple[str, Any, str]] = [
+    tiles: list[tuple[str, Any, str]] = [
         ("input", image, ""),
         ("mask", explanation.mask, _mask_note(explanation)),
         ("reconstruction", explanation.reconstruction, ""),
     ]
     maps = [(TITLES[name], overlay(image, one), _numbers(explanation, name)) for name, one in explanation.maps.items()]
     rows = 1 + -(-len(maps) // _COLUMNS)
+    in_square = explanation.whole is not None
+    if in_square:
+        rows = -(-(len(maps) + 5) // _COLUMNS)  # the file, these three, and the legend
     tile_height = _TILE * min(max(shape, 0.5), 1.5)
     figure = Figure(figsize=(_COLUMNS * _TILE, rows * (tile_height + 0.45) + 0.2), layout="constrained")
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False)
-    for axes in grid.flat:
+    cells = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
+    for axes in cells:
         axes.set_axis_off()
-    for axes, tile in zip([*grid[0, :3], *grid[1:].flat], [*first, *maps], strict=False):
+    if in_square:
+        whole = np.asarray(explanation.whole)
+        _draw(cells.pop(0), whole.shape[0] / whole.shape[1], "file", whole, "")
+        legend = cells.pop()
+    else:
+        legend = cells.pop(3)
+    for axes, tile in zip(cells, [*tiles, *maps], strict=False):
         _draw(axes, shape, *tile)
         if tile[0] not in ("mask", "reconstruction"):
             _outline(axes, explanation.mask)
-    _legend(grid[0, 3], explanation)
+    _legend(legend, explanation)
     figure.suptitle(_title(explanation), fontsize=9, color=INK, parse_math=False)
     return figure
 
 
 def example(explanation: Explanation) -> Example:
-    """Return what the panel shows as single images, in the shape of the file."""
-    image = np.asarray(explanation.prediction.image)
+    """Return what the panel shows as single images, in the shape of the file or the square."""
+    image = np.asarray(explanation.image)
     mask = None if explanation.mask is None else 255 * explanation.mask
-    size = explanation.prediction.size or image.shape[:2]
+    size = _size(explanation)
     shots = [
         Shot.of(_shaped(_with_outline(image, explanation.mask), size), "input"),
         Shot.of(_shaped(mask, size), f"mask\n{_mask_note(explanation)}", "not known"),
         Shot.of(_shaped(explanation.reconstruction, size), "reconstruction"),
     ]
+    if explanation.whole is not None:
+        shots.insert(0, Shot.of(explanation.whole, "file"))
     for name, one in explanation.maps.items():
         picture = _shaped(_with_outline(overlay(image, one), explanation.mask), size)
         shots.append(Shot.of(picture, f"{TITLES[name]}\n{_numbers(explanation, name)}"))
     return Example(shots, _title(explanation), printable(explanation.prediction.path))
 
 
+def _size(explanation: Explanation) -> tuple[int, ...]:
+    """Return height and width of what is explained."""
+    image = np.asarray(explanation.image)
+    whole = explanation.prediction.size or image.shape[:2]
+    return image.shape[:2] if explanation.prediction.square is not None else whole
+
+
 def _title(explanation: Explanation) -> str:
-    prediction = explanation.prediction
+    prediction, square = explanation.prediction, explanation.prediction.square
     score = score_text(prediction.score, prediction.threshold, 3)
+    blurred = f"blurred copy {explanation.baseline_score:.3f}"
+    if square is not None:
+        place = f"the square of {square.side} px at {square.left}, {square.top}"
+        blurred = f"{place} alone {explanation.part_score:.3f}, its {blurred}"
     return (
         f"score {score} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
-        f"called {prediction.label}{_known_label(explanation)}; blurred copy {explanation.baseline_score:.3f}"
+        f"called {prediction.label}{_known_label(explanation)}; {blurred}"
     )
 
 
@@ -96,7 +119,7 @@ def _with_outline(image: NDArray, mask: NDArray | None) -> NDArray:
     return picture
 
 
-def _shaped(picture: NDArray | None, size: tuple[int, int]) -> NDArray | None:
+def _shaped(picture: NDArray | None, size: tuple[int, ...]) -> NDArray | None:
     """Return a picture as wide or as high as it is, in the shape of a file of this height and width."""
     if picture is None:
         return None

@@ -14,6 +14,7 @@ from lae_tf.explain.explaining import Explanation, summarise
 from lae_tf.explain.faithfulness import STEPS
 from lae_tf.explain.methods import CONTROL
 from lae_tf.explain.panels import TITLES, example, panel
+from lae_tf.explain.squares import on_image
 from lae_tf.files.atomic import write_bytes, write_text
 from lae_tf.images.files import write_png
 from lae_tf.predict.evidence import overlay_on_file
@@ -77,6 +78,8 @@ class ExplanationWriter:
     def add_overlays(self, explanation: Explanation, max_side: int | None) -> dict[str, str]:
         """Write each map over the image of the file, of its own size, and return the files by method.
 
+        The map of a square lies at its place, and nothing elsewhere.
+
         Args:
             explanation: of one image.
             max_side: longest side of the overlays in pixels; None keeps the size of the file.
@@ -84,8 +87,11 @@ class ExplanationWriter:
         Raises:
             ImageError: the image cannot be read any more.
         """
-        path, files = explanation.prediction.path, {}
+        prediction, files = explanation.prediction, {}
+        path, square = prediction.path, prediction.square
         for method, one in explanation.maps.items():
+            if square is not None and prediction.size is not None:
+                one = on_image(one, square, prediction.size)
             file = self.folder / "overlays" / method / self.names[path]
             write_png(file, overlay_on_file(path, one, max_side))
             files[method] = str(file)

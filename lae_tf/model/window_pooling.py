@@ -96,6 +96,30 @@ class WindowPooling(keras.layers.Layer):
         constant = float(fitted.weights[2])
         return float(np.float32(features(logits, fitted) @ fitted.weights[:2] + constant))
 
+    def most_suspicious(self, logits: WindowLogits) -> tuple[int, int] | None:
+        """Return level and number of the window that is least like those of real photographs; None without windows."""
+        fitted = self.fitted
+        highest = {
+            (number, int(np.argmax(level))): _surprise(level, number, fitted).max()
+            for number, level in enumerate(logits.levels)
+            if len(level)
+        }
+        return max(highest, key=highest.__getitem__, default=None)
+
+    def of_part(self, logits: tf.Tensor, level: int | None) -> tf.Tensor:
+        """Return the logits of images of which one part alone says anything, float32 (N,).
+
+        Args:
+            logits: of that part, float32 (N,).
+            level: number of the level of which it is a window; None for the whole of an image without windows.
+        """
+        _, _, growth, weights = self._doubles()
+        if level is None:
+            return self.join(tf.zeros((0,), tf.float64), tf.constant(0), logits)
+        surprise = self._surprise(logits, tf.constant(level))
+        found = tf.nn.softplus(surprise) - growth[0] - growth[1] * tf.math.log1p(tf.ones((), tf.float64))
+        return tf.cast(weights[0] * found + weights[2], tf.float32)
+
     # --- the same within a graph ---------------------------------------------------------------------
 
     def level_mean(self, logits: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
@@ -105,9 +129,7 @@ class WindowPooling(keras.layers.Layer):
             logits: of its windows, float32 (N,).
             number: of the level, int32 scalar, 0 for the finest.
         """
-        centre, spread, *_ = self._doubles()
-        place = tf.minimum(number, LEVELS - 1)
-        u = (tf.cast(logits, tf.float64) - centre[place]) / spread[place]
+        u = self._surprise(logits, number)
         return tf.reduce_logsumexp(tf.nn.softplus(u)) - tf.math.log(tf.cast(tf.size(u), tf.float64))
 
     def join(self, means: tf.Tensor, windows: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
@@ -116,7 +138,7 @@ class WindowPooling(keras.layers.Layer):
         Args:
             means: float64 (L,), those of the levels with windows; L may be 0.
             windows: how many there were, int32 scalar.
-            whole: logit of the whole image, float32 scalar.
+            whole: logit of the whole image, float32 scalar, or those of several images of which all else is equal.
         """
         centre, spread, growth, weights = self._doubles()
         pooled = tf.reduce_logsumexp(means) - tf.math.log(tf.cast(tf.size(means), tf.float64))
@@ -124,6 +146,11 @@ class WindowPooling(keras.layers.Layer):
         found = tf.where(windows > 0, pooled - expected, tf.zeros_like(pooled))
         seen = (tf.cast(whole, tf.float64) - centre[-1]) / spread[-1]
         return tf.cast(weights[0] * found + weights[1] * seen + weights[2], tf.float32)
+
+    def _surprise(self, logits: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        centre, spread, *_ = self._doubles()
+        place = tf.minimum(number, LEVELS - 1)
+        return (tf.cast(logits, tf.float64) - centre[place]) / spread[place]
 
     def _doubles(self) -> list[tf.Tensor]:
         return [tf.cast(part, tf.float64) for part in self._parts]
@@ -143,7 +170,12 @@ def pooled_windows(logits: WindowLogits, fitted: PoolingWeights) -> float | None
     means = []
     for number, level in enumerate(logits.levels):
         if len(level):
-            place = min(number, LEVELS - 1)
-            u = (np.asarray(level, np.float64) - fitted.centre[place]) / fitted.spread[place]
+            u = _surprise(level, number, fitted)
             means.append(logsumexp(np.logaddexp(0.0, u)) - np.log(len(u)))
     return float(logsumexp(means) - np.log(len(means))) if means else None
+
+
+def _surprise(level: np.ndarray, number: int, fitted: PoolingWeights) -> np.ndarray:
+    """Return how far the logits of a level lie above those of real photographs, in units of these: u, float64 (N,)."""
+    place = min(number, LEVELS - 1)
+    return (np.asarray(level, np.float64) - fitted.centre[place]) / fitted.spread[place]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.data.views import NO_FACE, WHOLE_VIEWS, look, whole_map
+from lae_tf.data.views import NO_FACE, WHOLE_VIEWS, Seen, Square, look, whole_map
 from lae_tf.errors import ImageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.metrics.decision import label_of
@@ -32,12 +32,14 @@ class Prediction(ScoredImage):
         attention: float32 (h, w) in [0, 1], of the whole image at any resolution, with its aspect; None for a bad
             file.
         copies: scores of the degraded copies, in the order of ``COPIES``; empty where none were asked for.
+        square: the most suspicious window or face, in pixels of the upright image; None in the view ``whole``.
     """
 
     size: tuple[int, int] | None = None
     image: np.ndarray | None = None
     attention: np.ndarray | None = None
     copies: tuple[float, ...] = ()
+    square: Square | None = None
 
     def record(self) -> dict[str, object]:
         """Return the fields for tables and JSON; ``score_jpeg-90`` and so on for copies, where there are any."""
@@ -107,7 +109,8 @@ def _predict(model: LAE, loaded: list[_Loaded]) -> Iterator[Prediction]:
             continue
         rows = slice(position, position + len(images))
         attention = whole_map(np.asarray(outputs["attention"][position]), known.size or (1, 1), model.view)
-        yield _judged(model, known, (outputs["score"][rows, 0], float(outputs["logit"][position, 0])), attention)
+        seen = Seen(float(outputs["logit"][position, 0]), attention)
+        yield _judged(model, known, outputs["score"][rows, 0], seen)
         position += len(images)
 
 
@@ -118,17 +121,17 @@ def _look(model: LAE, file: _Loaded, seconds: float | None) -> Prediction:
     seen = [look(model, one, seconds) for one in file.images]
     if np.isnan(seen[0].logit):
         return Prediction(
-            file.known.path, error=f"{file.known.path}: shows no face; --whole scores images without faces"
+            file.known.path,
+            error=f"{file.known.path}: shows no face; lae-tf predict --whole scores images without faces",
         )
     # A copy that shows no face any more is called real.
     logits = np.nan_to_num(np.array([one.logit for one in seen], np.float32), nan=NO_FACE)
     scores = np.asarray(model.calibration(logits))
-    return _judged(model, file.known, (scores, seen[0].logit), seen[0].attention)
+    return _judged(model, file.known, scores, seen[0])
 
 
-def _judged(model: LAE, known: Prediction, found: tuple[np.ndarray, float], attention: np.ndarray) -> Prediction:
-    """Return a prediction with what was found: scores of the image and its copies, and the logit."""
-    scores, logit = found
+def _judged(model: LAE, known: Prediction, scores: np.ndarray, seen: Seen) -> Prediction:
+    """Return a prediction with what was found: scores of the image and its copies, and what was seen in the image."""
     score, *copies = (float(value) for value in scores)
     threshold, bounds = float(model.calibration.threshold), model.calibration.bounds
     verdict = verdict_among_copies(verdict_of(score, threshold, bounds), score, copies, threshold)
@@ -136,10 +139,11 @@ def _judged(model: LAE, known: Prediction, found: tuple[np.ndarray, float], atte
         known,
         score=score,
         label=label_of(score, threshold),
-        logit=logit,
+        logit=seen.logit,
         threshold=threshold,
         verdict=verdict,
         bounds=bounds,
-        attention=attention,
+        attention=seen.attention,
         copies=tuple(copies),
+        square=seen.square,
     )

@@ -111,12 +111,12 @@ def test_looking_at_the_whole_says_what_the_model_says():
 
 def test_an_image_no_larger_than_a_window_is_its_whole():
     model = model_of("windows")
-    logits, evidence = look_in_windows(model, picture(SIDE, SIDE))
+    logits, evidence, _ = look_in_windows(model, picture(SIDE, SIDE))
     assert logits.windows == 0 and evidence.shape == (8, 8)
 
 
 def test_the_map_has_the_images_aspect_and_every_level_is_looked_at():
-    logits, evidence = look_in_windows(model_of("windows"), picture(96, 160))
+    logits, evidence, _ = look_in_windows(model_of("windows"), picture(96, 160))
     assert evidence.shape == (24, 40)
     assert [len(level) for level in logits.levels] == [4 * 7, 2 * 3, 2]
 
@@ -135,7 +135,7 @@ def test_a_change_shows_where_it_is():
 
 def test_a_large_image_is_looked_at_in_so_many_windows(monkeypatch):
     monkeypatch.setattr(views, "MOST_WINDOWS", 20)
-    logits, _ = look_in_windows(model_of("windows"), picture(300, 300))
+    logits, *_ = look_in_windows(model_of("windows"), picture(300, 300))
     assert logits.windows == 20
     assert all(len(level) for level in logits.levels[1:]) and logits.levels[0].size < 20
 
@@ -161,7 +161,7 @@ def test_textured_windows_come_first(monkeypatch):
 
 
 def test_no_time_leaves_the_whole():
-    logits, evidence = look_in_windows(model_of("windows"), picture(300, 300), seconds=0)
+    logits, evidence, _ = look_in_windows(model_of("windows"), picture(300, 300), seconds=0)
     assert logits.windows == 0 and np.isfinite(evidence).all()
 
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from lae_tf.model.window_pooling import LEVELS, PoolingWeights, WindowLogits, features, pooled_windows
+from lae_tf.model.window_pooling import (
+    LEVELS,
+    PoolingWeights,
+    WindowLogits,
+    WindowPooling,
+    features,
+    pooled_windows,
+)
 
 
 def weights(centre=0.0, spread=1.0, growth=(0.0, 0.0), combined=(1.0, 0.0, 0.0)):
@@ -51,3 +58,25 @@ def test_what_the_number_of_windows_adds_is_taken_off():
 
 def test_an_image_without_windows_is_its_whole():
     assert features(WindowLogits([], 1.5), weights(growth=(0.3, 0.2))).tolist() == [0.0, 1.5]
+
+
+def test_the_most_suspicious_window_is_least_like_real_ones_of_its_level():
+    layer = WindowPooling()
+    layer.build()
+    fitted = weights()
+    fitted.centre[1], fitted.spread[1] = 4.0, 0.5
+    layer.assign(fitted)
+    # u: 2, 3 of the first level; (6 - 4) / 0.5 = 4 of the second
+    assert layer.most_suspicious(WindowLogits([np.array([2.0, 3.0]), np.array([6.0, 1.0])], 9.0)) == (1, 0)
+    assert layer.most_suspicious(WindowLogits([np.array([2.0, 3.0]), np.array([])], 9.0)) == (0, 1)
+    assert layer.most_suspicious(WindowLogits([], 9.0)) is None
+
+
+def test_a_part_alone_is_an_image_of_which_nothing_else_is_known():
+    layer = WindowPooling()
+    layer.build()
+    layer.assign(weights(0.5, 2.0, growth=(0.1, 0.2), combined=(0.7, 0.4, -0.3)))
+    logits = np.array([3.5, -1.0], np.float32)
+    of_window = [layer.pooled(WindowLogits([np.array([]), np.array([one])], 0.5)) for one in logits]
+    np.testing.assert_allclose(layer.of_part(logits, 1), of_window, atol=1e-6)
+    np.testing.assert_allclose(layer.of_part(logits, None), [0.4 * 1.5 - 0.3, 0.4 * -0.75 - 0.3], atol=1e-6)
