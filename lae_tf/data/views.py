@@ -23,7 +23,7 @@ from scipy.special import expit
 from lae_tf.data.pyramid import Level, Window, pyramid, sampled
 from lae_tf.errors import UsageError
 from lae_tf.model.window_pooling import WindowLogits
-from lae_tf.video.faces import detect
+from lae_tf.video.face_places import places_in
 
 WHOLE_VIEWS = ("whole", "stretched")
 """Views in which an image is one input."""
@@ -96,7 +96,9 @@ class InWindows(NamedTuple):
     squares: list[list[Square]]
 
 
-def look(model: Detector, image: np.ndarray, seconds: float | None = None) -> Seen:
+def look(
+    model: Detector, image: np.ndarray, seconds: float | None = None, faces: Sequence[Square] | None = None
+) -> Seen:
     """Look at an image of any size in the model's view.
 
     Memory is the image's, its pyramid's (a third of it) and that of a few windows.
@@ -105,6 +107,7 @@ def look(model: Detector, image: np.ndarray, seconds: float | None = None) -> Se
         model: trained.
         image: uint8 (H, W, 3), upright.
         seconds: after which no more windows are looked at; None: until all, or ``MOST_WINDOWS``, were.
+        faces: in the view ``faces``, where they are; None: they are looked for.
     """
     if model.view == "windows":
         logits, evidence, squares = look_in_windows(model, image, seconds)
@@ -112,7 +115,7 @@ def look(model: Detector, image: np.ndarray, seconds: float | None = None) -> Se
         square = None if place is None else squares[place[0]][place[1]]
         return Seen(model.window_pooling.pooled(logits), attention_of(model, evidence), square)
     if model.view == "faces":
-        return _at_faces(model, image)
+        return _at_faces(model, image, [Square(*place) for place in places_in(image)] if faces is None else faces)
     logit, evidence = model.decide_on_batch(np.asarray(model.preprocessor.resize(image))[None])
     return Seen(float(logit[0]), attention_of(model, whole_map(evidence[0], image.shape[:2], model.view)))
 
@@ -254,8 +257,7 @@ def _chosen(level: Level, most: int, evidence: np.ndarray) -> list[Window]:
     return [windows[row] for row in sorted(list(merged)[:most])]
 
 
-def _at_faces(model: Detector, image: np.ndarray) -> Seen:
-    places = [Square(*box.place(*image.shape[:2])) for box in detect(image)]
+def _at_faces(model: Detector, image: np.ndarray, places: Sequence[Square]) -> Seen:
     attention = np.zeros(image.shape[:2], np.float32)
     if not places:
         return Seen(float("nan"), attention)

@@ -11,12 +11,15 @@ from pathlib import Path
 from lae_tf.data.views import require_view
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.export.converters import calibration_images, write_onnx, write_tflite
+from lae_tf.export.golden import golden_faces
 from lae_tf.export.model_card import describe_model, write_model_card
 from lae_tf.export.parity import Parity, check_parity, write_golden
-from lae_tf.export.signatures import require_exportable, write_saved_model
+from lae_tf.export.signatures import write_saved_model
 from lae_tf.export.warmup import write_warmup
 from lae_tf.files.atomic import building
+from lae_tf.images.files import decode_image
 from lae_tf.training.run import Run
+from lae_tf.video.face_places import as_input
 
 MODEL_NAME = "lae"
 # Folder below OUT and largest difference of a score: float32 kernels of other runtimes add up in another
@@ -69,9 +72,7 @@ def export_run(
     if target.exists():
         raise UsageError(f"{target} exists already; an export is never overwritten. Choose another --version.")
     model = run.load_model()
-    if form == "savedmodel":
-        require_exportable(model)
-    else:
+    if form != "savedmodel":
         require_view(model, f"an export as {form}, whose input has one size,")
     if model.view == "windows":
         tolerance = WINDOWS_TOLERANCE
@@ -84,7 +85,11 @@ def export_run(
         if form == "savedmodel":
             path = work
             write_saved_model(model, path)
-            write_warmup(extra / "tf_serving_warmup_requests", MODEL_NAME, (golden / _WARMUP_IMAGE).read_bytes())
+            image = (golden / _WARMUP_IMAGE).read_bytes()
+            faces = None
+            if model.view == "faces":
+                faces = as_input([golden_faces(*decode_image(image, _WARMUP_IMAGE).shape[:2])])
+            write_warmup(extra / "tf_serving_warmup_requests", MODEL_NAME, image, faces)
         elif form == "tflite":
             path = work / "model.tflite"
             write_tflite(model, path, calibration_images(run, model) if int8 else None)

@@ -7,6 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from lae_tf.data.views import Square
 from lae_tf.images.photographs import read_photograph
 
 _ORIENTATION_TAG = 0x0112
@@ -52,6 +53,12 @@ def golden_files(image_size: int, in_windows: bool = False) -> dict[str, bytes]:
         files["jpeg-windows-tall.jpg"] = _encode(crop["china"].resize(tall), "JPEG", quality=85)
         files["png-windows-wide.png"] = _encode(crop["astronaut"].resize(wide), "PNG")
     return files
+
+
+def golden_faces(height: int, width: int) -> list[Square]:
+    """Return where faces are taken to lie in a golden image of a size: few of them show one, and a graph finds none."""
+    large, small = (max(1, min(height, width) * share // 6) for share in (4, 3))
+    return [Square((height - large) // 3, (width - large) // 3, large), Square(height - small, width - small, small)]
 
 
 def _crop(name: str) -> Image.Image:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from lae_tf.errors import LAEError
-from lae_tf.export.golden import golden_files
+from lae_tf.export.golden import golden_faces, golden_files
 from lae_tf.model.lae import LAE
 from lae_tf.predict.images import Prediction, predict_files
+from lae_tf.video.face_places import FACES
 
 _SECONDS = 600
 
@@ -55,7 +56,7 @@ def write_golden(model: LAE, folder: Path, tolerance: float, pixels: bool = Fals
     files = golden_files(model.image_size, model.view == "windows")
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    predictions = list(predict_files(model, [str(folder / name) for name in files]))
+    predictions = list(predict_files(model, [str(folder / name) for name in files], faces=golden_faces))
     record: dict[str, Any] = {
         "tolerance": tolerance,
         "threshold": float(model.calibration.threshold),
@@ -65,6 +66,9 @@ def write_golden(model: LAE, folder: Path, tolerance: float, pixels: bool = Fals
     if pixels:
         record["pixels"] = "pixels.npy"
         np.save(folder / record["pixels"], np.stack([np.asarray(one.image) for one in predictions]))
+    if model.view == "faces":
+        for image, one in zip(record["images"], predictions, strict=True):
+            image[FACES] = golden_faces(*(one.size or (1, 1)))
     (folder / "golden.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
@@ -88,7 +92,8 @@ def check_reloaded(model: LAE, golden: Path) -> Parity:
     record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
     paths = [str(golden / image["file"]) for image in record["images"]]
     ways = {"alone": 1, "in a batch": len(paths)}
-    return _compare(golden, {way: [one.score for one in predict_files(model, paths, n)] for way, n in ways.items()})
+    found = {way: predict_files(model, paths, count, faces=golden_faces) for way, count in ways.items()}
+    return _compare(golden, {way: [one.score for one in predictions] for way, predictions in found.items()})
 
 
 def _compare(golden: Path, answers: dict[str, list[float]]) -> Parity:

@@ -22,9 +22,14 @@ def saved_model(path: Path) -> Scorer:
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return lambda files: {
-        name: value.numpy() for name, value in signature(image_bytes=tf.constant(files, tf.string)).items()
-    }
+
+    def score(images: list[dict[str, Any]]) -> dict[str, Any]:
+        inputs = {"image_bytes": tf.constant([image["data"] for image in images], tf.string)}
+        if "faces" in images[0]:
+            inputs["faces"] = tf.constant([image["faces"] for image in images], tf.int32)
+        return {name: value.numpy() for name, value in signature(**inputs).items()}
+
+    return score
 
 
 def tflite(path: Path) -> Scorer:
@@ -50,7 +55,7 @@ def main(model: Path, golden: Path) -> None:
     if "pixels" in record:
         inputs = np.load(golden / record["pixels"], allow_pickle=False)
     else:
-        inputs = [(golden / image["file"]).read_bytes() for image in record["images"]]
+        inputs = [{**image, "data": (golden / image["file"]).read_bytes()} for image in record["images"]]
     single = [scorer(inputs[i : i + 1]) for i in range(len(inputs))]
     batch = scorer(inputs)
     foreign = {"lae_tf", "tensorflow_addons"} & set(sys.modules)

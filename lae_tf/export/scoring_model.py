@@ -24,7 +24,7 @@ def saved_model(source: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
             highest is taken. A run is exported to a temporary folder, which is removed afterwards.
 
     Raises:
-        UsageError: neither, or a run of a view that no export takes.
+        UsageError: neither.
     """
     path = Path(source)
     if (path / "config.yaml").is_file():

@@ -6,35 +6,27 @@ import contextlib
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import matplotlib
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.data.views import FINEST_MAP, WHOLE_VIEWS, require_view
+from lae_tf.data.views import FINEST_MAP
 from lae_tf.export.decoding import decode_images, decode_upright
-from lae_tf.export.windows import look_in_graph
+from lae_tf.export.faces import look_at_faces
+from lae_tf.export.windows import SeenInGraph, look_in_graph
 from lae_tf.metrics.verdict import UNSURE, ConformalBounds
 from lae_tf.model.lae import LAE
 from lae_tf.model.preprocessing import fitted
 from lae_tf.report.panels import HEATMAP, STRONGEST_OVERLAY
+from lae_tf.video.face_places import FACES
 
 Outputs = dict[str, tf.Tensor]
 Read = Callable[[tf.Tensor], tf.Tensor]
-Answer = Callable[[LAE, tf.Tensor, Read], Outputs]
 _LUMINANCE = (0.299, 0.587, 0.114)
 _COLOURS = 256
-
-
-def require_exportable(model: LAE) -> None:
-    """Refuse a model of faces.
-
-    Raises:
-        UsageError: the model's view is ``faces``.
-    """
-    require_view(model, "an export, whose graph cannot find faces,", (*WHOLE_VIEWS, "windows"))
 
 
 def write_saved_model(model: LAE, path: Path) -> None:
@@ -51,7 +43,9 @@ def write_saved_model(model: LAE, path: Path) -> None:
     ==================  =============================================  ====================================
 
     All of them see images in the model's view; of the view ``windows`` images are looked at one by one, and floats are
-    rounded to 256 levels.
+    rounded to 256 levels. Signatures of a model of faces have an input more, ``faces`` int32 (B, N, 3): top, left and
+    side in pixels of the upright image of the square around each face, sides of 0 where an image has fewer than N. No
+    graph finds them, and without them nothing is answered.
 
     ``score`` (B,) float32 is the calibrated P(fake); ``label`` (B,) string is "fake" where score >= threshold,
     else "real"; ``logit`` (B,) float32 is s before calibration; ``verdict`` (B,) string is the label, or "unsure"
@@ -60,40 +54,64 @@ def write_saved_model(model: LAE, path: Path) -> None:
     ``heatmap_png_bytes`` (B,) string is the attention over the grey image, as ``lae-tf predict --heatmaps`` draws it,
     of the image's size, at most ``FINEST_MAP`` on the longer side; ``reconstruction_error`` (B,) float32 is the mean
     absolute error, of the whole in S x S.
-
-    Raises:
-        UsageError: the model's view finds faces, which no graph does.
     """
-    require_exportable(model)
-    in_windows = model.view == "windows"
+    in_parts = model.view in ("windows", "faces")
+    faces = [tf.TensorSpec((None, None, 3), tf.int32, name=FACES)] if model.view == "faces" else []
 
-    def of_files(answer: Answer) -> Any:
-        def serve(data: tf.Tensor) -> Outputs:
+    def of_files(answer: Callable[[Images], Outputs]) -> Any:
+        def serve(data: tf.Tensor, *faces: tf.Tensor) -> Outputs:
             wholes = decode_images(model.preprocessor, data)
             with tf.control_dependencies([wholes]):  # so that only files are decoded again that were found fine
                 files = tf.identity(data)
-            return answer(model, wholes, lambda position: decode_upright(files[position]))
+            return answer(Images(model, wholes, lambda position: decode_upright(files[position]), *faces))
 
-        return trace(serve, tf.TensorSpec((None,), tf.string, name="image_bytes"))
+        return trace(serve, tf.TensorSpec((None,), tf.string, name="image_bytes"), *faces)
 
     def of_pixels(dtype: tf.DType) -> Any:
-        def serve(images: tf.Tensor) -> Outputs:
+        def serve(images: tf.Tensor, *faces: tf.Tensor) -> Outputs:
             images = _checked(images)
-            if not in_windows:
+            if not in_parts:
                 return decide(model, model.preprocessor.resize(images))
             if not dtype.is_integer:
                 images = tf.saturate_cast(tf.round(images * 255), tf.uint8)
-            return decide_in_windows(model, model.preprocessor.resize(images), lambda position: images[position])
+            wholes = model.preprocessor.resize(images)
+            return decide_in_parts(Images(model, wholes, lambda position: images[position], *faces))
 
-        return trace(serve, tf.TensorSpec((None, None, None, 3), dtype, name="image"))
+        return trace(serve, tf.TensorSpec((None, None, None, 3), dtype, name="image"), *faces)
 
     endpoints = {
-        "serving_default": of_files(decide_in_windows if in_windows else lambda model, seen, _: decide(model, seen)),
-        "explain": of_files(explain_in_windows if in_windows else explain),
+        "serving_default": of_files(decide_in_parts if in_parts else lambda images: decide(model, images.wholes)),
+        "explain": of_files(explain_in_parts if in_parts else explain),
         "tensor": of_pixels(tf.float32),
         "tensor_uint8": of_pixels(tf.uint8),
     }
     write_archive(model, path, endpoints)
+
+
+class Images(NamedTuple):
+    """A batch as a model is asked about it.
+
+    Attributes:
+        model: that is asked.
+        wholes: the whole images, float32 (B, S, S, 3).
+        read: gives the image at a position of the batch at its own size, uint8 (H, W, 3).
+        faces: int32 (B, N, 3), for a model of faces.
+    """
+
+    model: LAE
+    wholes: tf.Tensor
+    read: Read
+    faces: tf.Tensor | None = None
+
+    def looking(self) -> Callable[[tf.Tensor, tf.Tensor], SeenInGraph]:
+        """Return a function that looks at the parts of an image (H, W, 3) at a position of the batch."""
+        if self.faces is not None:
+            faces = self.faces
+            count = tf.shape(self.wholes)[0]
+            tf.debugging.assert_equal(tf.shape(faces)[0], count, "faces must be given for each image")
+            return lambda position, image: look_at_faces(self.model, image, faces[position])
+        logits, maps = self.model.decision_of(self.wholes)
+        return lambda position, image: look_in_graph(self.model, image, (logits[position, 0], maps[position]))
 
 
 def write_archive(model: LAE, path: Path, endpoints: dict[str, Any]) -> None:
@@ -110,9 +128,9 @@ def write_archive(model: LAE, path: Path, endpoints: dict[str, Any]) -> None:
         archive.write_out(str(path))
 
 
-def trace(python: Callable[[tf.Tensor], Outputs], spec: tf.TensorSpec) -> Any:
-    """Return a ``tf.function`` of one input, traced, as an archive takes it."""
-    function = tf.function(python, input_signature=[spec], autograph=False)
+def trace(python: Callable[..., Outputs], *specs: tf.TensorSpec) -> Any:
+    """Return a ``tf.function`` of inputs, traced, as an archive takes it."""
+    function = tf.function(python, input_signature=specs, autograph=False)
     function.get_concrete_function()
     return function
 
@@ -128,14 +146,9 @@ def decide_without_branches(model: LAE, images: tf.Tensor) -> Outputs:
     return _decision(model, model(images, training=False))
 
 
-def explain(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
-    """Return :func:`decide`'s outputs, the attention as PNG files and the reconstruction error.
-
-    Args:
-        model: of the view ``whole``.
-        wholes: the images as it sees them, float32 (B, S, S, 3).
-        read: gives the image at a position of the batch at its own size.
-    """
+def explain(images: Images) -> Outputs:
+    """Return :func:`decide`'s outputs, the attention as PNG files and the reconstruction error; of whole images."""
+    model, wholes, read, _ = images
     outputs = model(wholes, training=False)
 
     def draw(position: tf.Tensor) -> tf.Tensor:
@@ -149,29 +162,24 @@ def explain(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
     return {**_decision(model, outputs), "heatmap_png_bytes": heatmaps, "reconstruction_error": error}
 
 
-def decide_in_windows(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
-    """Return the decision's outputs (B,) of a model of windows.
-
-    Args:
-        model: of the view ``windows``.
-        wholes: the whole images, float32 (B, S, S, 3).
-        read: gives the image at a position of the batch at its own size.
-    """
-    logits, maps = model.decision_of(wholes)
+def decide_in_parts(images: Images) -> Outputs:
+    """Return the decision's outputs (B,) of a model of windows or faces."""
+    model, look_at = images.model, images.looking()
 
     def look(position: tf.Tensor) -> tf.Tensor:
-        return look_in_graph(model, read(position), (logits[position, 0], maps[position])).logit
+        return look_at(position, images.read(position)).logit
 
-    return _decision(model, _scored(model, _for_each(look, wholes, tf.TensorSpec((), tf.float32))))
+    return _decision(model, _scored(model, _for_each(look, images.wholes, tf.TensorSpec((), tf.float32))))
 
 
-def explain_in_windows(model: LAE, wholes: tf.Tensor, read: Read) -> Outputs:
-    """Return what :func:`explain` returns, of a model of windows; arguments are :func:`decide_in_windows`'."""
-    logits, maps = model.decision_of(wholes)
+def explain_in_parts(images: Images) -> Outputs:
+    """Return what :func:`explain` returns, of a model of windows or faces."""
+    model, wholes, read, _ = images
+    look_at = images.looking()
 
     def look(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = read(position)
-        seen = look_in_graph(model, image, (logits[position, 0], maps[position]))
+        seen = look_at(position, image)
         return seen.logit, tf.io.encode_png(overlay(*_at_one_size(image, seen.attention)))
 
     found, heatmaps = _for_each(look, wholes, (tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.string)))

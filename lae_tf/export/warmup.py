@@ -12,6 +12,8 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from lae_tf.video.face_places import FACES
+
 MAX_BATCH_SIZE = 32
 """The largest batch that the deployment's batching parameters form, and that warm-up prepares for."""
 
@@ -32,18 +34,22 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 _SCALARS = {"string": _FIELD.TYPE_STRING, "bytes": _FIELD.TYPE_BYTES}
 
 
-def write_warmup(path: Path, model_name: str, image: bytes) -> None:
+def write_warmup(path: Path, model_name: str, image: bytes, faces: np.ndarray | None = None) -> None:
     """Write a TFRecord of PredictionLog: every signature that takes files, with one image and a full batch.
 
     Args:
         path: ``<version>/assets.extra/tf_serving_warmup_requests``.
         model_name: under which the model is served.
         image: an image file that the graph decodes.
+        faces: of a model of faces, where they are in it, int32 (1, N, 3).
     """
     requests = [("serving_default", 1), ("serving_default", MAX_BATCH_SIZE), ("explain", 1)]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, count in requests:
-            writer.write(_prediction_log(model_name, signature, [image] * count))
+            inputs = {"image_bytes": tf.make_tensor_proto([image] * count, tf.string, (count,))}
+            if faces is not None:
+                inputs[FACES] = tf.make_tensor_proto(np.repeat(faces, count, axis=0))
+            writer.write(_prediction_log(model_name, signature, inputs))
 
 
 def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -69,13 +75,13 @@ def read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
             yield request.model_spec.signature_name or "serving_default", inputs
 
 
-def _prediction_log(model_name: str, signature: str, images: list[bytes]) -> bytes:
+def _prediction_log(model_name: str, signature: str, inputs: dict[str, TensorProto]) -> bytes:
     log = _message_class("PredictionLog")()
     request = log.predict_log.request
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature
-    tensor = tf.make_tensor_proto(images, tf.string, (len(images),))
-    request.inputs.add(key="image_bytes", value=tensor.SerializeToString())
+    for name, tensor in inputs.items():
+        request.inputs.add(key=name, value=tensor.SerializeToString())
     encoded: bytes = log.SerializeToString()
     return encoded
 

@@ -75,7 +75,12 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         ImageError: as :func:`normalise`, or the file cannot be read.
     """
     name = os.fspath(path)
-    return np.array(_to_rgb(_decode(read_bytes(name), name), name))
+    return decode_image(read_bytes(name), name)
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode an image file's bytes as :func:`read_image` does; ``name`` is what to call the file in errors."""
+    return np.array(_to_rgb(_decode(data, name), name))
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,8 +47,16 @@ class Prediction(ScoredImage):
         return {**super().record(), **{f"score_{name}": score for name, score in copies}}
 
 
+Finder = Callable[[int, int], Sequence[Square]]
+
+
 def predict_files(
-    model: LAE, paths: list[str], batch_size: int = 32, copies: bool = False, seconds: float | None = None
+    model: LAE,
+    paths: list[str],
+    batch_size: int = 32,
+    copies: bool = False,
+    seconds: float | None = None,
+    faces: Finder | None = None,
 ) -> Iterator[Prediction]:
     """Yield one prediction per path, in order. Memory does not grow with the number of files.
 
@@ -59,6 +67,7 @@ def predict_files(
         copies: score two mildly degraded copies of each image too; where the label of one is another, the verdict is
             ``unsure``. Takes three times as long.
         seconds: for the windows of one image: no more are looked at after it.
+        faces: where the faces of an image of a height and width are to be taken to lie; None: they are looked for.
     """
     with ThreadPoolExecutor() as readers:
         if model.view in WHOLE_VIEWS:
@@ -66,7 +75,7 @@ def predict_files(
                 yield from _predict(model, loaded)
         else:
             for (one,) in prefetched(partial(_load, model, copies), paths, 1, readers):
-                yield _look(model, one, seconds)
+                yield _look(model, one, seconds, faces)
 
 
 class _Loaded(NamedTuple):
@@ -114,11 +123,12 @@ def _predict(model: LAE, loaded: list[_Loaded]) -> Iterator[Prediction]:
         position += len(images)
 
 
-def _look(model: LAE, file: _Loaded, seconds: float | None) -> Prediction:
+def _look(model: LAE, file: _Loaded, seconds: float | None, faces: Finder | None) -> Prediction:
     """Score an image in a view of parts."""
     if file.known.error:
         return file.known
-    seen = [look(model, one, seconds) for one in file.images]
+    known = None if faces is None else faces(*file.images[0].shape[:2])
+    seen = [look(model, one, seconds, known) for one in file.images]
     if np.isnan(seen[0].logit):
         return Prediction(
             file.known.path,

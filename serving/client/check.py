@@ -12,6 +12,7 @@ import httpx
 
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.serving.client.rest_client import require_http
+from lae_tf.video.face_places import FACES
 
 
 @dataclass
@@ -38,13 +39,13 @@ class _Golden(NamedTuple):
 
     Attributes:
         images: their records.
-        encoded: the files in base64.
+        instances: the files in base64, for a model of faces with the places of these.
         tolerance: largest allowed difference of a score.
         edges: by the name of an output in words, the scores at which the word changes.
     """
 
     images: list[dict[str, Any]]
-    encoded: list[str]
+    instances: list[dict[str, Any]]
     tolerance: float
     edges: dict[str, list[float]]
 
@@ -94,7 +95,7 @@ def check_server(
         for start, end in [(i, i + 1) for i in range(len(images))] + [(0, len(images))]:
             alone = end - start == 1
             what = "alone" if alone else "in one request with all"
-            answer = _predict(client, f"{place}:predict", known.encoded[start:end])
+            answer = _predict(client, f"{place}:predict", known.instances[start:end])
             if isinstance(answer, str):
                 for one in checked[start:end]:
                     one.problems.append(f"{what}: {answer}")
@@ -114,19 +115,24 @@ def _read(golden: Path) -> _Golden:
     try:
         record = json.loads((golden / "golden.json").read_text(encoding="utf-8"))
         images = record["images"]
-        encoded = [base64.b64encode((golden / image["file"]).read_bytes()).decode("ascii") for image in images]
+        instances = [_instance((golden / image["file"]).read_bytes(), image) for image in images]
         edges = {"label": [record["threshold"]]}
         if all("verdict" in image for image in images):  # exports of older versions know none
             edges["verdict"] = [record[name] for name in ("threshold", "lowest_fake", "highest_real")]
-        return _Golden(images, encoded, record["tolerance"], edges)
+        return _Golden(images, instances, record["tolerance"], edges)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LAEError(f"{golden}: the golden images cannot be read ({error!r}); export the run again.") from None
 
 
-def _predict(client: httpx.Client, url: str, images: list[str]) -> list[Any] | str:
+def _instance(data: bytes, image: dict[str, Any]) -> dict[str, Any]:
+    file = {"b64": base64.b64encode(data).decode("ascii")}
+    return {"image_bytes": file, FACES: image[FACES]} if FACES in image else file
+
+
+def _predict(client: httpx.Client, url: str, images: list[dict[str, Any]]) -> list[Any] | str:
     """Return one prediction per image, or what went wrong."""
     try:
-        response = client.post(url, json={"instances": [{"b64": image} for image in images]})
+        response = client.post(url, json={"instances": images})
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise LAEError(f"No answer from {url} ({error or type(error).__name__}); is the server running?") from None
     if response.status_code != 200:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 
 from lae_tf.errors import MissingExtraError
-from lae_tf.serving.client.results import R, ServerError, read_predictions
+from lae_tf.serving.client.results import R, Score, ServerError, read_predictions
 from lae_tf.serving.client.scoring import Scoring
 from lae_tf.serving.client.uploads import Named
 from lae_tf.serving.errors import Code
+from lae_tf.video.face_places import FACES, as_input
 
 try:
     import grpc
     import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+    from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 except ImportError:
     raise MissingExtraError("lae_tf.serving.client.grpc_client", "grpc") from None
 
@@ -53,6 +54,7 @@ class GrpcClient(Scoring):
         self._timeout = timeout_seconds
         self._batch_size = batch_size
         self._retries = retries
+        self._with_faces: bool | None = None  # not known before the server was asked
 
     def __enter__(self) -> GrpcClient:
         options = [("grpc.max_receive_message_length", _LARGEST_ANSWER)]
@@ -72,7 +74,9 @@ class GrpcClient(Scoring):
         request.model_spec.signature_name = kind.signature
         if self._version is not None:
             request.model_spec.version.value = self._version
-        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([data for _, data in images], tf.string))
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image.data for image in images], tf.string))
+        if self._with_faces:
+            request.inputs[FACES].CopyFrom(tf.make_tensor_proto(as_input([image.faces for image in images])))
         answer = self._send(request)
         try:
             outputs = {key: tf.make_ndarray(value) for key, value in answer.outputs.items()}
@@ -82,7 +86,22 @@ class GrpcClient(Scoring):
                 f"{self._address} did not answer for {len(images)} images; is it another model?"
             ) from None
         predictions = [{key: column[row] for key, column in columns.items()} for row in range(len(images))]
-        return read_predictions(predictions, [name for name, _ in images], kind)
+        return read_predictions(predictions, [image.name for image in images], kind)
+
+    def _takes_faces(self) -> bool:
+        if self._with_faces is None:
+            request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+            request.model_spec.name = self._model
+            if self._version is not None:
+                request.model_spec.version.value = self._version
+            signatures = get_model_metadata_pb2.SignatureDefMap()
+            try:
+                answer = self._stub.GetModelMetadata(request, timeout=self._timeout)
+            except grpc.RpcError:  # the request for scores will say why
+                return False
+            answer.metadata["signature_def"].Unpack(signatures)
+            self._with_faces = FACES in signatures.signature_def[Score.signature].inputs
+        return self._with_faces
 
     def _send(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         attempt = 0

@@ -19,6 +19,7 @@ from lae_tf.errors import MissingExtraError, UsageError
 from lae_tf.serving.client.results import Explanation, R, Score, ServerError, read_predictions
 from lae_tf.serving.client.scoring import OF_ITS_IMAGES, Scoring
 from lae_tf.serving.client.uploads import Named, Upload, batched, halves, normalised
+from lae_tf.video.face_places import FACES, as_input
 
 try:
     import httpx
@@ -74,6 +75,7 @@ class _Api:
         self._path = f"/v1/models/{model}{part}"
         self._batch_size = batch_size
         self._retries = retries
+        self._with_faces: bool | None = None  # not known before the server was asked
         self._settings: dict[str, Any] = {
             "base_url": url,
             "timeout": timeout_seconds,
@@ -98,9 +100,15 @@ class _Api:
         return min(_LONGEST_DELAY, max(asked, _FIRST_DELAY * 2**attempt))
 
     def _request(self, images: Sequence[Named], kind: type[Score]) -> dict[str, Any]:
-        instances = [{"b64": base64.b64encode(data).decode()} for _, data in images]
+        instances: list[dict[str, Any]] = [{"b64": base64.b64encode(image.data).decode()} for image in images]
+        if self._with_faces:
+            faces = as_input([image.faces for image in images]).tolist()
+            instances = [{"image_bytes": file, FACES: rows} for file, rows in zip(instances, faces, strict=True)]
         content = json.dumps({"signature_name": kind.signature, "instances": instances})
         return {"method": "POST", "url": f"{self._path}:predict", "content": content}
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"method": "GET", "url": f"{self._path}/metadata"}
 
 
 class Client(_Api, Scoring):
@@ -120,6 +128,14 @@ class Client(_Api, Scoring):
             ServerError: the server refused, or cannot be reached.
         """
         return _versions(self._send({"method": "GET", "url": self._path}))
+
+    def _takes_faces(self) -> bool:
+        if self._with_faces is None:
+            try:
+                self._with_faces = _names_faces(self._send(self._metadata()))
+            except ServerError:  # the request for scores will say why
+                return False
+        return self._with_faces
 
     def _ask(self, images: list[Named], kind: type[R]) -> list[R]:
         return _results(self._send(self._request(images, kind)), images, kind)
@@ -154,11 +170,13 @@ class AsyncClient(_Api):
 
     async def predict(self, images: Sequence[bytes], names: Sequence[str] | None = None) -> list[Score]:
         """See :meth:`Client.predict`."""
-        return await self._ask(await asyncio.to_thread(normalised, images, names), Score)
+        with_faces = await self._takes_faces()
+        return await self._ask(await asyncio.to_thread(normalised, images, names, with_faces), Score)
 
     async def explain(self, image: bytes, name: str = "image") -> Explanation:
         """See :meth:`Client.explain`."""
-        return (await self._ask(await asyncio.to_thread(normalised, [image], [name]), Explanation))[0]
+        with_faces = await self._takes_faces()
+        return (await self._ask(await asyncio.to_thread(normalised, [image], [name], with_faces), Explanation))[0]
 
     def predict_files(self, paths: Iterable[str]) -> AsyncIterator[Score]:
         """See :meth:`Client.predict_files`."""
@@ -170,9 +188,17 @@ class AsyncClient(_Api):
 
     async def _files(self, paths: Iterable[str], kind: type[R]) -> AsyncIterator[R]:
         for batch in batched(paths, self._batch_size):
-            upload = await asyncio.to_thread(Upload, batch)
+            upload = await asyncio.to_thread(Upload, batch, await self._takes_faces())
             for result in upload.in_order(await self._ask_in_parts_if_refused(upload.images, kind), kind):
                 yield result
+
+    async def _takes_faces(self) -> bool:
+        if self._with_faces is None:
+            try:
+                self._with_faces = _names_faces(await self._send(self._metadata()))
+            except ServerError:
+                return False
+        return self._with_faces
 
     async def _ask_in_parts_if_refused(self, images: list[Named], kind: type[R]) -> list[R]:
         try:
@@ -181,7 +207,7 @@ class AsyncClient(_Api):
             if error.status not in OF_ITS_IMAGES:
                 raise
             if len(images) == 1:
-                return [kind(images[0][0], error=str(error))]
+                return [kind(images[0].name, error=str(error))]
         return [result for part in halves(images) for result in await self._ask_in_parts_if_refused(part, kind)]
 
     async def _ask(self, images: list[Named], kind: type[R]) -> list[R]:
@@ -214,7 +240,15 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
 
 
 def _results(answer: dict[str, Any], images: Sequence[Named], kind: type[R]) -> list[R]:
-    return read_predictions(answer.get("predictions"), [name for name, _ in images], kind)
+    return read_predictions(answer.get("predictions"), [image.name for image in images], kind)
+
+
+def _names_faces(metadata: dict[str, Any]) -> bool:
+    """Tell whether the signature for scores has an input for faces."""
+    found: Any = metadata
+    for key in ("metadata", "signature_def", "signature_def", Score.signature, "inputs"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return isinstance(found, dict) and FACES in found
 
 
 def _versions(answer: dict[str, Any]) -> list[dict[str, Any]]:

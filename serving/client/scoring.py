@@ -26,6 +26,10 @@ class Scoring(ABC):
             ServerError: the server refused, or cannot be reached.
         """
 
+    @abstractmethod
+    def _takes_faces(self) -> bool:
+        """Tell whether the model has to be told where faces are; what is no answer counts as no."""
+
     def predict(self, images: Sequence[bytes], names: Sequence[str] | None = None) -> list[Score]:
         """Score images in one request.
 
@@ -37,7 +41,7 @@ class Scoring(ABC):
             ImageError: one of them is no usable image.
             ServerError: the server refused, or cannot be reached.
         """
-        return self._ask(normalised(images, names), Score) if images else []
+        return self._ask(normalised(images, names, self._takes_faces()), Score) if images else []
 
     def explain(self, image: bytes, name: str = "image") -> Explanation:
         """Score an image and fetch its heatmap.
@@ -46,7 +50,7 @@ class Scoring(ABC):
             ImageError: it is no usable image.
             ServerError: the server refused, or cannot be reached.
         """
-        return self._ask(normalised([image], [name]), Explanation)[0]
+        return self._ask(normalised([image], [name], self._takes_faces()), Explanation)[0]
 
     def predict_files(self, paths: Iterable[str]) -> Iterator[Score]:
         """Score files, batch by batch, in their order; a bad file gets an error and never stops the rest.
@@ -62,7 +66,7 @@ class Scoring(ABC):
 
     def _files(self, paths: Iterable[str], kind: type[R]) -> Iterator[R]:
         for batch in batched(paths, self._batch_size):
-            upload = Upload(batch)
+            upload = Upload(batch, self._takes_faces())
             results = self._ask_in_parts_if_refused(upload.images, kind) if upload.images else []
             yield from upload.in_order(results, kind)
 
@@ -74,5 +78,5 @@ class Scoring(ABC):
             if error.status not in OF_ITS_IMAGES:
                 raise
             if len(images) == 1:
-                return [kind(images[0][0], error=str(error))]
+                return [kind(images[0].name, error=str(error))]
         return [result for part in halves(images) for result in self._ask_in_parts_if_refused(part, kind)]

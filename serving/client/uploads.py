@@ -4,34 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from lae_tf.errors import ImageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.serving.client.results import R
+from lae_tf.video.face_places import Place, places_in_file
 
-Named = tuple[str, bytes]
+
+class Named(NamedTuple):
+    """An image on its way.
+
+    Attributes:
+        name: what to call it.
+        data: the normalised file.
+        faces: where they are in it; empty for a model that is not told.
+    """
+
+    name: str
+    data: bytes
+    faces: list[Place]
 
 
-def normalised(images: Sequence[bytes], names: Sequence[str] | None) -> list[Named]:
-    """Return names (numbers, where None) and normalised files.
+def normalised(images: Sequence[bytes], names: Sequence[str] | None, with_faces: bool = False) -> list[Named]:
+    """Return images on their way; where they have no names, numbers are.
+
+    Args:
+        images: content of image files.
+        names: of them.
+        with_faces: look for their faces, too.
 
     Raises:
-        ImageError: one of them is no usable image.
+        ImageError: one of them is no usable image, or shows no face.
     """
     names = names or [f"image {index}" for index in range(len(images))]
-    return [(name, normalise(data, name)) for name, data in zip(names, images, strict=True)]
+    return [_normalised(data, name, with_faces) for name, data in zip(names, images, strict=True)]
+
+
+def _normalised(data: bytes, name: str, with_faces: bool) -> Named:
+    data = normalise(data, name)
+    faces = places_in_file(data, name) if with_faces else []
+    if with_faces and not faces:
+        raise ImageError(f"{name}: shows no face")
+    return Named(name, data, faces)
 
 
 class Upload:
-    """Files that go to the server together; a bad one becomes its error and is not sent."""
+    """Files that go to the server together; a bad one becomes its error and is not sent.
 
-    def __init__(self, paths: Sequence[str]):
+    Args:
+        paths: of the files.
+        with_faces: look for their faces, too.
+    """
+
+    def __init__(self, paths: Sequence[str], with_faces: bool = False):
         self._paths = paths
         self._errors: dict[int, str] = {}
         self.images: list[Named] = []
         for position, path in enumerate(paths):
             try:
-                self.images.append((path, normalise(read_bytes(path), path)))
+                self.images.append(_normalised(read_bytes(path), path, with_faces))
             except ImageError as error:
                 self._errors[position] = str(error)
 

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from lae_tf.serving.engine.signature import DEFAULT_SIGNATURE, Signature, Tensors
 from lae_tf.serving.errors import ServingError, invalid
 from lae_tf.serving.rest import example_json, tensor_json
+from lae_tf.serving.rest.face_finding import faces_in
 from lae_tf.serving.rest.image_limit import count_pixels
 from lae_tf.serving.rest.request_body import Limits
+from lae_tf.video.face_places import FACES
 
 # The model's signatures, or why there is no model: told once the body has been parsed as far as TensorFlow Serving
 # parses it first.
@@ -63,8 +65,26 @@ def _prepare_predict(document: dict[str, object], found: Found, limits: Limits) 
     signature = signatures[name]
     if not signature.inputs:
         raise invalid(f"Failed to get input map for signature: {given or 'DEFAULT'}")
-    inputs, form = tensor_json.to_tensors(document, signature.inputs)
-    return Prepared(name, inputs, form, count_pixels(inputs, limits))
+    looks = FACES in signature.inputs and not _says_faces(document)
+    wanted = {name: dtype for name, dtype in signature.inputs.items() if not looks or name != FACES}
+    inputs, form = tensor_json.to_tensors(document, wanted)
+    pixels = count_pixels(inputs, limits)
+    if looks:
+        inputs[FACES] = faces_in(inputs)
+    return Prepared(name, inputs, form, pixels)
+
+
+def looks_for_faces(found: Found) -> bool:
+    """Tell whether preparing a request may take looking for faces."""
+    return not isinstance(found, ServingError) and any(FACES in one.inputs for one in found.values())
+
+
+def _says_faces(document: dict[str, object]) -> bool:
+    """Tell whether a request, right or wrong, says where faces are."""
+    given = [document.get("inputs")]
+    if isinstance(instances := document.get("instances"), list):
+        given += instances
+    return any(isinstance(one, dict) and FACES in one for one in given)
 
 
 def _signatures(found: Found) -> Mapping[str, Signature]:

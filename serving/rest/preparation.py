@@ -16,7 +16,7 @@ from anyio import to_process
 
 from lae_tf.runtime.allocator import release_freed_memory
 from lae_tf.serving.errors import ServingError, TooLarge
-from lae_tf.serving.rest.inference import Found, Prepared, prepare
+from lae_tf.serving.rest.inference import Found, Prepared, looks_for_faces, prepare
 from lae_tf.serving.rest.request_body import Limits
 
 # Below these, a body is prepared at once, and in a thread; a hop to it costs more than less work.
@@ -46,7 +46,7 @@ class Preparation:
         """
         if len(body) > _THREAD_BYTES or _has_many_tokens(body):
             return await self._in_process(verb, body, found)
-        if len(body) > INLINE_BYTES:
+        if len(body) > INLINE_BYTES or looks_for_faces(found):
             return await asyncio.to_thread(prepare, verb, body, found, self._limits)
         return prepare(verb, body, found, self._limits)
 

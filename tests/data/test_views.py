@@ -11,6 +11,7 @@ from lae_tf.errors import UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.model.preprocessing import Preprocessor
+from lae_tf.video import face_places
 from lae_tf.video.faces import Box
 
 SIDE = 32
@@ -183,7 +184,7 @@ def test_the_most_suspicious_face_decides_and_maps_lie_at_their_faces(monkeypatc
     model = model_of("faces")
     image = picture(100, 200)
     boxes = [Box(40, 50, 25), Box(150, 50, 25)]  # squares of 40 with the margin: 30 to 70, 20 to 60 and 130 to 170
-    monkeypatch.setattr(views, "detect", lambda _: boxes)
+    monkeypatch.setattr(face_places, "detect", lambda _: boxes)
     seen = look(model, image)
     crops = [image[30:70, 20:60], image[30:70, 130:170]]
     logits, _ = model.decide_on_batch(np.stack([model.preprocessor.resize(crop) for crop in crops]))
@@ -193,7 +194,7 @@ def test_the_most_suspicious_face_decides_and_maps_lie_at_their_faces(monkeypatc
 
 
 def test_without_a_face_there_is_no_logit(monkeypatch):
-    monkeypatch.setattr(views, "detect", lambda _: [])
+    monkeypatch.setattr(face_places, "detect", lambda _: [])
     assert np.isnan(look(model_of("faces"), picture(40, 40)).logit)
 
 

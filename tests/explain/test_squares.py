@@ -16,6 +16,7 @@ from lae_tf.images.files import read_image, write_png
 from lae_tf.model.lae import LAE
 from lae_tf.model.window_pooling import LEVELS, PoolingWeights, WindowLogits
 from lae_tf.report.plots import png
+from lae_tf.video import face_places
 from lae_tf.video.faces import Box
 
 SIDE = 32
@@ -74,7 +75,7 @@ def test_an_image_no_larger_than_a_window_is_explained_as_a_whole(tmp_path):
 
 def test_the_most_suspicious_face_is_explained(photograph, monkeypatch):
     model = model_of("faces")
-    monkeypatch.setattr(views, "detect", lambda _: [Box(40, 45, 25), Box(110, 45, 25)])
+    monkeypatch.setattr(face_places, "detect", lambda _: [Box(40, 45, 25), Box(110, 45, 25)])
     found = explained(model, photograph)
     squares = [Square(25, 20, 40), Square(25, 90, 40)]
     logits, _ = model.decide_on_batch(np.stack([seen_in(model, read_image(photograph), one) for one in squares]))
@@ -83,7 +84,7 @@ def test_the_most_suspicious_face_is_explained(photograph, monkeypatch):
 
 
 def test_an_image_without_a_face_is_reported(photograph, monkeypatch):
-    monkeypatch.setattr(views, "detect", lambda _: [])
+    monkeypatch.setattr(face_places, "detect", lambda _: [])
     found = explained(model_of("faces"), photograph)
     assert "shows no face" in found.prediction.error and not found.maps
 

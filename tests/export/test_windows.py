@@ -244,11 +244,6 @@ def test_golden_images_of_windows_show_all_their_windows():
 @pytest.mark.parametrize(
     ("view", "form", "message"),
     [
-        (
-            "faces",
-            "savedmodel",
-            "cannot find faces, takes models of the view 'whole' or 'windows'; this one's is 'faces'",
-        ),
         ("faces", "onnx", "an export as onnx, whose input has one size, takes models of the view 'whole'"),
         ("windows", "tflite", "an export as tflite, whose input has one size, takes models of the view 'whole'"),
         ("windows", "onnx", "this one's is 'windows'"),
@@ -259,11 +254,3 @@ def test_what_no_graph_can_do_is_refused(view, form, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         export_run(run, tmp_path / "out", form=form)
     assert not (tmp_path / "out").exists()
-
-
-def test_no_pool_is_scored_by_a_model_of_faces(trained_run, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(trained_run.path, folder)
-    model_of("faces").save(str(folder / "model.keras"))
-    with pytest.raises(UsageError, match="cannot find faces"), saved_model(folder):
-        pass

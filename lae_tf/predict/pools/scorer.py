@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from lae_tf.metrics.decision import label_of
 from lae_tf.metrics.verdict import ConformalBounds, verdict_of
 from lae_tf.predict.pools.shards import Shard
 from lae_tf.predict.prefetch import prefetched
+from lae_tf.video.face_places import FACES, Place, as_input, places_in_file
 
 BATCH_SIZE = 32
 _SIGNATURE = "serving_default"
@@ -58,6 +59,7 @@ class Scorer:
         if _SIGNATURE not in self._loaded.signatures:
             raise LAEError(f"{path}: has no signature '{_SIGNATURE}'; expected an export of 'lae-tf export'.")
         self._serve = self._loaded.signatures[_SIGNATURE]
+        self._takes_faces = FACES in self._serve.structured_input_signature[1]
         self._batch_size = batch_size
         self._threshold = threshold
         self._readers = ThreadPoolExecutor(thread_name_prefix="read-images")
@@ -76,8 +78,8 @@ class Scorer:
         images = table["image_bytes"] if "image_bytes" in table.column_names else None
         root = os.path.dirname(os.path.abspath(shard.file))
 
-        def read(row: int) -> bytes | ImageError:
-            return _read(paths[row], images[row].as_py() if images is not None else None, root)
+        def read(row: int) -> _File | ImageError:
+            return _read(paths[row], images[row].as_py() if images is not None else None, root, self._takes_faces)
 
         answers: list[dict[str, Any]] = []
         for batch in prefetched(read, range(len(paths)), self._batch_size, self._readers):
@@ -91,15 +93,18 @@ class Scorer:
         columns |= {name: [answer.get(name) for answer in answers] for name in filled}
         return pa.table({name: columns[name] for name in RESULTS.names}, schema=RESULTS)
 
-    def _answer(self, read: list[bytes | ImageError]) -> list[dict[str, Any]]:
+    def _answer(self, read: list[_File | ImageError]) -> list[dict[str, Any]]:
         """Return score, label, verdict and logit, or error, for each image that was read or not."""
-        good = [one for one in read if isinstance(one, bytes)]
+        good = [one for one in read if isinstance(one, _File)]
         scored = iter(self._run(good) if good else [])
-        return [next(scored) if isinstance(one, bytes) else {"error": str(one)} for one in read]
+        return [next(scored) if isinstance(one, _File) else {"error": str(one)} for one in read]
 
-    def _run(self, images: list[bytes]) -> list[dict[str, Any]]:
+    def _run(self, images: list[_File]) -> list[dict[str, Any]]:
+        inputs = {"image_bytes": tf.constant([image.data for image in images])}
+        if self._takes_faces:
+            inputs[FACES] = tf.constant(as_input([image.faces for image in images]))
         try:
-            outputs = {name: value.numpy() for name, value in self._serve(image_bytes=tf.constant(images)).items()}
+            outputs = {name: value.numpy() for name, value in self._serve(**inputs).items()}
         except tf.errors.InvalidArgumentError as error:
             if len(images) == 1:
                 # The graph refuses what Pillow could read; rare, and no reason to stop.
@@ -118,13 +123,22 @@ class Scorer:
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _read(path: str | None, image: bytes | None, root: str) -> bytes | ImageError:
+class _File(NamedTuple):
+    """An image that was read: the normalised file, and for a model of faces where these are."""
+
+    data: bytes
+    faces: list[Place]
+
+
+def _read(path: str | None, image: bytes | None, root: str, with_faces: bool) -> _File | ImageError:
     try:
-        if image is not None:
-            return normalise(image, path or "image_bytes")
-        if not path:
+        if image is None and not path:
             raise ImageError("the path is empty")
-        file = os.path.join(root, path)
-        return normalise(read_bytes(file), file)
+        name = (path or "image_bytes") if image is not None else os.path.join(root, path or "")
+        data = normalise(read_bytes(name) if image is None else image, name)
+        faces = places_in_file(data, name) if with_faces else []
+        if with_faces and not faces:
+            raise ImageError(f"{name}: shows no face")
+        return _File(data, faces)
     except ImageError as error:
         return error
