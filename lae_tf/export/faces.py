@@ -1,4 +1,4 @@
-"""The view ``faces`` within a graph that is told where faces are: ``lae_tf.data.views.look`` in operations of TensorFlow."""
+"""The view ``faces`` in a graph that is told where faces are: ``lae_tf.data.views.look`` in TensorFlow's operations."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from skimage.filters import threshold_otsu
 
 from lae_tf.annotation.app import create_app
 from lae_tf.annotation.items import Item
@@ -392,6 +393,39 @@ def test_attention_below_the_preset_starts_from_its_own_level(page):
     page.wait(lambda: (page.on_disk(2) > 0).sum() > drawn.sum())
     np.testing.assert_array_equal(page.check_saved(2), faint > 25)
     assert page.text("message") == ""
+
+
+def test_a_box_takes_what_stands_out_of_the_attention_in_it(page):
+    page.press(Keys.ARROW_RIGHT)
+    page.wait_for("image2.png")
+    page.measure()
+    page.press("r")
+    page.drag((2, 3), (14, 9), (30, 24))
+    page.wait(lambda: page.on_disk(2) is not None)
+    inside = np.s_[3:24, 2:30]
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[inside] = page.heat[inside] > threshold_otsu(page.heat[inside])
+    assert expected.any()
+    np.testing.assert_array_equal(page.check_saved(2), expected)
+    page.press("z")
+    page.wait(lambda: page.on_disk(2) is None)  # an empty mask is none
+    # From right to left, where attention is the same all over: the whole box.
+    page.drag((39.5, 29.5), (28.5, 22.5))
+    page.wait(lambda: page.on_disk(2) is not None)
+    expected[:] = False
+    expected[22:30, 28:40] = True
+    np.testing.assert_array_equal(page.check_saved(2), expected)
+
+
+def test_a_box_without_attention_is_all_of_it(page):
+    page.press("r")
+    page.drag((5.5, 6.5), (12, 10), (19.5, 15.5))
+    page.wait(lambda: page.on_disk() is not None)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[6:16, 5:20] = True
+    np.testing.assert_array_equal(page.check_saved(), expected)
+    page.press("b")
+    assert page.driver.find_element(By.ID, "box").get_attribute("aria-pressed") == "false"
 
 
 def test_no_attention_at_all_is_said(page):

@@ -22,8 +22,9 @@ let wanted = 0.5; // the threshold that the person set, in [0, 1]
 let threshold = wanted; // the one that serves this image
 let tool = "brush";
 let panning = false; // Space is held
-let gesture = null; // what the pointers are doing: "stroke", "pan", "pinch"
+let gesture = null; // what the pointers are doing: "stroke", "point", "box", "pan", "pinch"
 let last = null; // the stroke's last point
+let corner = null; // where the box began
 let sized = false; // the brush has its first size
 let busy = false; // an image is being opened or a verdict stored
 
@@ -33,6 +34,7 @@ const COMMANDS = {
   "brush": { keys: ["b"], label: "brush", run: () => setTool("brush") },
   "eraser": { keys: ["e"], label: "eraser", run: () => setTool("eraser") },
   "polygon": { keys: ["p"], label: "polygon", run: () => setTool("polygon") },
+  "box": { keys: ["r"], label: "box", run: () => setTool("box") },
   "smaller": { keys: ["[", ","], label: "smaller", run: () => setSize(size() - step()) },
   "larger": { keys: ["]", "."], label: "larger", run: () => setSize(size() + step()) },
   "undo": { keys: ["z"], label: "undo", needsImage: true, run: undo },
@@ -271,7 +273,7 @@ function refresh() {
 function setTool(name) {
   tool = name;
   setPoints([]);
-  for (const each of ["brush", "eraser", "polygon"]) $(each).setAttribute("aria-pressed", each === tool);
+  for (const each of ["brush", "eraser", "polygon", "box"]) $(each).setAttribute("aria-pressed", each === tool);
 }
 
 function size() {
@@ -399,6 +401,7 @@ function pointerDown(event) {
       const rectangle = mask.cancel();
       if (rectangle) view.paint(mask, rectangle);
     }
+    if (gesture === "box") setPoints([]);
     gesture = "pinch";
   } else if (event.button === 1 || panning) {
     gesture = "pan";
@@ -407,6 +410,9 @@ function pointerDown(event) {
     if (tool === "polygon") {
       gesture = "point";
       last = point;
+    } else if (tool === "box") {
+      gesture = "box";
+      corner = last = point;
     } else {
       gesture = "stroke";
       last = point;
@@ -419,7 +425,8 @@ function pointerDown(event) {
 function pointerMove(event) {
   const at = position(event);
   const point = view.toImage(at.x, at.y);
-  view.cursor = mask && event.pointerType !== "touch" ? { ...point, size: tool === "polygon" ? 0 : size() } : null;
+  const ring = tool === "brush" || tool === "eraser" ? size() : 0;
+  view.cursor = mask && event.pointerType !== "touch" ? { ...point, size: ring } : null;
   view.redraw();
   const before = pointers.get(event.pointerId);
   if (!before) return;
@@ -439,6 +446,10 @@ function pointerMove(event) {
     }
   } else if (gesture === "point") {
     last = point;
+  } else if (gesture === "box") {
+    last = point;
+    // From this corner round to the one beside it: the line to the pointer closes it.
+    setPoints([point, { x: corner.x, y: point.y }, corner, { x: point.x, y: corner.y }]);
   }
   pointers.set(event.pointerId, at);
 }
@@ -447,6 +458,7 @@ function pointerUp(event) {
   if (!pointers.delete(event.pointerId)) return;
   if (gesture === "stroke") endStroke();
   if (gesture === "point" && event.type === "pointerup") addPoint(last);
+  if (gesture === "box") endBox(event.type === "pointerup");
   if (!pointers.size) gesture = null;
 }
 
@@ -458,6 +470,15 @@ function strokeTo(point) {
 
 function endStroke() {
   gesture = null;
+  changed(mask.commit());
+}
+
+function endBox(isWanted) {
+  gesture = null;
+  setPoints([]);
+  if (!isWanted || corner === last) return;
+  mask.begin();
+  mask.box(corner, last, attention && values(attention.bitmap, mask));
   changed(mask.commit());
 }
 

@@ -1,6 +1,7 @@
 // A binary mask with strokes, polygons and undo. Pixels are exact: nothing is anti-aliased.
 
 const MOST_REMEMBERED = 256e6; // bytes of undo; of the oldest actions no more is known then
+const LEAST_CONTRAST = 16; // of 255: what differs by less in a box does not stand out
 
 export class Mask {
   constructor(width, height, pixels) {
@@ -113,10 +114,48 @@ export class Mask {
     return this.#touch(rectangle);
   }
 
+  // Sets the pixels of a box between two corners; where values are given, those that stand out among them.
+  box(from, to, values) {
+    const rectangle = this.#clip([
+      Math.floor(Math.min(from.x, to.x)), Math.floor(Math.min(from.y, to.y)),
+      Math.ceil(Math.max(from.x, to.x)), Math.ceil(Math.max(from.y, to.y)),
+    ]);
+    const [left, top, right, bottom] = rectangle;
+    const threshold = values ? this.#standsOut(values, rectangle) : -1;
+    for (let row = top; row < bottom; row++) {
+      for (let i = row * this.width + left; i < row * this.width + right; i++) {
+        if (threshold < 0 || values[i] > threshold) this.pixels[i] = 1;
+      }
+    }
+    return this.#touch(rectangle);
+  }
+
   // Adds every pixel whose value exceeds a threshold.
   addAbove(values, threshold) {
     for (let i = 0; i < values.length; i++) if (values[i] > threshold) this.pixels[i] = 1;
     return this.#touch([0, 0, this.width, this.height]);
+  }
+
+  // Returns the value, in [0, 255], that parts those in a rectangle best (Otsu 1979); -1 where they are nearly alike.
+  #standsOut(values, [left, top, right, bottom]) {
+    const counts = new Float64Array(256);
+    for (let row = top; row < bottom; row++) {
+      for (let i = row * this.width + left; i < row * this.width + right; i++) counts[values[i]]++;
+    }
+    const lowest = counts.findIndex(Boolean);
+    if (counts.findLastIndex(Boolean) - lowest < LEAST_CONTRAST) return -1;
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const mean = counts.reduce((sum, count, value) => sum + count * value, 0) / total;
+    let best = { variance: 0, threshold: lowest };
+    let share = 0;
+    let below = 0; // the mean of the lower values times their share
+    counts.forEach((count, value) => {
+      share += count / total;
+      below += (count / total) * value;
+      const variance = (mean * share - below) ** 2 / (share * (1 - share));
+      if (share < 1 && variance > best.variance) best = { variance, threshold: value };
+    });
+    return best.threshold;
   }
 
   #line(from, to, value) {
