@@ -2,10 +2,11 @@
 
 Usage: python benchmarks/lae_photo.py OUT [--elsewhere PHOTOS]
 
-OUT/photographs gets the photographs that benchmarks/lae_photo.csv lists: of packages of Debian 13, fetched by apt-get
-from where this machine has its other packages, and of scikit-image and scikit-learn as installed. OUT/run is the
-training (configs/lae-photo.yaml), OUT/lae-photo the preset. PHOTOS, a folder of other photographs, is what the card's
-numbers are measured on: without it there are none.
+OUT/originals gets the photographs that benchmarks/lae_photo.csv lists: of packages of Debian 13, fetched by apt-get
+from where this machine has its other packages, and of scikit-image and scikit-learn as installed. OUT/photographs are
+copies of them, of sizes in which photographs are shared, OUT/run is the training (configs/lae-photo.yaml), and
+OUT/lae-photo the preset. PHOTOS, a folder of other photographs, is what the card's numbers are measured on: without it
+there are none.
 Stopped at any moment it goes on where it was.
 """
 
@@ -24,11 +25,15 @@ HERE = Path(__file__).parent
 LIST = HERE / "lae_photo.csv"
 CONFIG = HERE.parent / "configs" / "lae-photo.yaml"
 LICENCE = "CC BY-SA 4.0"
+SIDES = (400, 2400)
+"""Longer sides of the copies, in pixels."""
+COPIES = {"train": 12, "val": 3}
+"""Of a photograph that is as large as the largest of them; of a smaller one fewer, as its range is smaller."""
 DEBIAN, KEYS = "trixie", "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def collect(folder: Path) -> Path:
-    """Copy the listed photographs to a folder, and return a manifest of them."""
+def collect(folder: Path) -> list[Path]:
+    """Copy the listed photographs to a folder, and return them in their order."""
     import pandas as pd
 
     listed = pd.read_csv(LIST)
@@ -42,10 +47,49 @@ def collect(folder: Path) -> Path:
             for name in missing:
                 (found,) = source.rglob(name)
                 shutil.copy(found, folder / found.name)
-    names = listed["file"].map(lambda name: Path(name).name)
-    columns = {"path": folder.name + "/" + names, "label": "real", "mask": "", "group": names}
+    return [folder / Path(name).name for name in listed["file"]]
+
+
+def resized(originals: list[Path], folder: Path) -> Path:
+    """Make copies of photographs of many sizes, and return a manifest of them.
+
+    Large ones are soft at their own size, and there few are seen: what people share was made smaller, by one filter or
+    another, and is sharper.
+    """
+    import cv2
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+    from tqdm import tqdm
+
+    from lae_tf.images.files import read_image, write_png
+
+    rng, rows = np.random.default_rng(0), []
+    low, high = np.log(SIDES)
+    splits = pd.read_csv(LIST)["split"]
+    for path, split in zip(tqdm(originals, desc="resize", unit=" photographs"), splits, strict=True):
+        image = read_image(path)
+        height, width = image.shape[:2]
+        longest = max(height, width)
+        reach = np.log(max(min(longest, SIDES[1]), SIDES[0] + 1)) - low
+        count = max(1, round(COPIES[split] * reach / (high - low)))
+        for number in range(count):
+            # The last of a photograph that is not too large is the photograph itself.
+            own = number == count - 1 and longest <= SIDES[1]
+            side = longest if own else min(longest, int(np.exp(low + reach * (number + rng.uniform()) / count)))
+            copy = image
+            if side < longest:
+                size = round(width * side / longest), round(height * side / longest)
+                if rng.random() < 0.5:
+                    copy = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+                else:
+                    copy = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+            name = f"{path.stem}-{number}.png"
+            if not (folder / name).is_file():
+                write_png(folder / name, copy)
+            rows.append((f"{folder.name}/{name}", "real", "", path.name, "", split))
     manifest = folder.parent / "manifest.csv"
-    pd.DataFrame({**columns, "method": "", "split": listed["split"]}).to_csv(manifest, index=False)
+    pd.DataFrame(rows, columns=["path", "label", "mask", "group", "method", "split"]).to_csv(manifest, index=False)
     return manifest
 
 
@@ -138,7 +182,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--elsewhere", type=Path)
     arguments = parser.parse_args()
-    manifest = collect(arguments.out / "photographs")
+    manifest = resized(collect(arguments.out / "originals"), arguments.out / "photographs")
 
     from lae_tf.config.sections import Config
     from lae_tf.evaluation.evaluate import evaluate_run
