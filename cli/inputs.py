@@ -167,6 +167,8 @@ class ImagePath(InputPath):
     def advice(self, path: str, found: Found) -> str:
         if found.kind == "table":
             return f"The images of a manifest are scored with {typed('evaluate', 'RUN', path)}."
+        if found.kind == "run":
+            return "A run stands before the images."
         return "Unpack it first." if found.kind == "archive" else ""
 
 

@@ -108,6 +108,7 @@ WRONG = [
     ("predict preset photos", "no run here: it is a preset", "`lae-tf predict --model preset photos/`"),
     ("predict --model nowhere photos", "nowhere: no such preset", "a folder, or hf://user/name"),
     ("predict --model preset run photos", "--model stands in place of RUN", "leave run out"),
+    ("predict run photos run", "it is a run", "A run stands before the images."),
     ("predict --model preset --server http://localhost:1 photos", "--server and --model", "give one of them"),
     ("train photos --from photos", "photos: no run here", "it is a folder of images"),
     ("export run preset --format preset --int8", "--int8 do not go with --format preset", ""),
