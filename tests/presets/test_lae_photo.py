@@ -15,13 +15,12 @@ from lae_tf.model.lae import LAE
 from lae_tf.predict.images import predict_files
 from lae_tf.presets.finding import BUILT_IN, DEFAULT, built_in, open_preset
 
-# Of validation, not of training: the region where the cup stands.
-REGION = np.s_[120:220, 240:380]
+REGION = np.s_[30:130, 400:540]
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """A photograph, and the same with a region filled from its outline, both as JPEG."""
+    """A photograph, of validation and not of training, and the same with a region filled from its outline, as JPEG."""
     folder = tmp_path_factory.mktemp("photographs")
     image = data.coffee()
     mask = np.zeros(image.shape[:2], np.uint8)
