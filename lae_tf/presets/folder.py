@@ -71,9 +71,10 @@ class Preset:
 
     @property
     def summary(self) -> str:
-        """The card's first line of text."""
-        lines = (line.strip() for line in self.card.splitlines())
-        return next((line for line in lines if line and not line.startswith(("#", "---"))), "")
+        """The card's first line of text, after the metadata between lines of ``---`` with which a card may begin."""
+        text = re.sub(r"\A---\n.*?\n---\n", "", self.card, flags=re.DOTALL)
+        lines = (line.strip() for line in text.splitlines())
+        return next((line for line in lines if line and not line.startswith("#")), "")
 
 
 def write_preset(folder: Path, preset: Preset) -> None:
