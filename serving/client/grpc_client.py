@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from lae_tf.errors import MissingExtraError
 from lae_tf.serving.client.results import R, Score, ServerError, read_predictions
 from lae_tf.serving.client.scoring import Scoring
-from lae_tf.serving.client.uploads import Named
+from lae_tf.serving.client.uploads import Named, faces_of
 from lae_tf.serving.errors import Code
-from lae_tf.video.face_places import FACES, as_input
+from lae_tf.video.face_places import FACES
 
 try:
     import grpc
@@ -75,9 +77,9 @@ class GrpcClient(Scoring):
         if self._version is not None:
             request.model_spec.version.value = self._version
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image.data for image in images], tf.string))
-        if self._with_faces:
-            request.inputs[FACES].CopyFrom(tf.make_tensor_proto(as_input([image.faces for image in images])))
-        answer = self._send(request)
+        if (faces := faces_of(images)) is not None:
+            request.inputs[FACES].CopyFrom(tf.make_tensor_proto(faces))
+        answer = self._send(self._stub.Predict, request)
         try:
             outputs = {key: tf.make_ndarray(value) for key, value in answer.outputs.items()}
             columns = {key: value.reshape(len(images), -1)[:, 0].tolist() for key, value in outputs.items()}
@@ -96,18 +98,18 @@ class GrpcClient(Scoring):
                 request.model_spec.version.value = self._version
             signatures = get_model_metadata_pb2.SignatureDefMap()
             try:
-                answer = self._stub.GetModelMetadata(request, timeout=self._timeout)
-            except grpc.RpcError:  # the request for scores will say why
+                answer = self._send(self._stub.GetModelMetadata, request)
+            except ServerError:  # the request for scores will say why
                 return False
             answer.metadata["signature_def"].Unpack(signatures)
             self._with_faces = FACES in signatures.signature_def[Score.signature].inputs
         return self._with_faces
 
-    def _send(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    def _send(self, call: Callable[..., Any], request: Any) -> Any:
         attempt = 0
         while True:
             try:
-                return self._stub.Predict(request, timeout=self._timeout)
+                return call(request, timeout=self._timeout)
             except grpc.RpcError as error:
                 code = error.code()
                 if code not in _BUSY or attempt >= self._retries:

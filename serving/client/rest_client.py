@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from lae_tf.errors import MissingExtraError, UsageError
 from lae_tf.serving.client.results import Explanation, R, Score, ServerError, read_predictions
 from lae_tf.serving.client.scoring import OF_ITS_IMAGES, Scoring
-from lae_tf.serving.client.uploads import Named, Upload, batched, halves, normalised
-from lae_tf.video.face_places import FACES, as_input
+from lae_tf.serving.client.uploads import Named, Upload, batched, faces_of, halves, normalised
+from lae_tf.video.face_places import FACES
 
 try:
     import httpx
@@ -101,9 +101,9 @@ class _Api:
 
     def _request(self, images: Sequence[Named], kind: type[Score]) -> dict[str, Any]:
         instances: list[dict[str, Any]] = [{"b64": base64.b64encode(image.data).decode()} for image in images]
-        if self._with_faces:
-            faces = as_input([image.faces for image in images]).tolist()
-            instances = [{"image_bytes": file, FACES: rows} for file, rows in zip(instances, faces, strict=True)]
+        if (faces := faces_of(images)) is not None:
+            rows = zip(instances, faces.tolist(), strict=True)
+            instances = [{"image_bytes": file, FACES: places} for file, places in rows]
         content = json.dumps({"signature_name": kind.signature, "instances": instances})
         return {"method": "POST", "url": f"{self._path}:predict", "content": content}
 

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from lae_tf.errors import ImageError
 from lae_tf.images.files import normalise, read_bytes
 from lae_tf.serving.client.results import R
-from lae_tf.video.face_places import Place, places_in_file
+from lae_tf.video.face_places import Place, as_input, places_in_file
 
 
 class Named(NamedTuple):
@@ -18,12 +20,12 @@ class Named(NamedTuple):
     Attributes:
         name: what to call it.
         data: the normalised file.
-        faces: where they are in it; empty for a model that is not told.
+        faces: where they are in it; None for a model that is not told.
     """
 
     name: str
     data: bytes
-    faces: list[Place]
+    faces: list[Place] | None
 
 
 def normalised(images: Sequence[bytes], names: Sequence[str] | None, with_faces: bool = False) -> list[Named]:
@@ -43,10 +45,16 @@ def normalised(images: Sequence[bytes], names: Sequence[str] | None, with_faces:
 
 def _normalised(data: bytes, name: str, with_faces: bool) -> Named:
     data = normalise(data, name)
-    faces = places_in_file(data, name) if with_faces else []
-    if with_faces and not faces:
+    faces = places_in_file(data, name) if with_faces else None
+    if faces == []:
         raise ImageError(f"{name}: shows no face")
     return Named(name, data, faces)
+
+
+def faces_of(images: Sequence[Named]) -> np.ndarray | None:
+    """Return where the faces of images are, int32 (B, N, 3); None where they were not looked for."""
+    known = [image.faces for image in images if image.faces is not None]
+    return as_input(known) if len(known) == len(images) else None
 
 
 class Upload:

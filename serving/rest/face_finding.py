@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+
 import numpy as np
 
 from lae_tf.errors import ImageError, MissingExtraError
+from lae_tf.images.files import normalise
+from lae_tf.images.headers import reader_of
 from lae_tf.serving.engine.signature import Tensors
 from lae_tf.serving.errors import Code, ServingError, invalid
 from lae_tf.serving.rest.image_limit import ENCODED
-from lae_tf.video.face_places import Place, as_input, places_in, places_in_file
+from lae_tf.video.face_places import FACES, Place, as_input, places_in, places_in_file
 
 
-def faces_in(inputs: Tensors) -> np.ndarray:
-    """Return where the faces of the images are, int32 (B, N, 3).
+def with_faces(inputs: Tensors, pixels: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return the inputs of a request together with where the faces in its images are.
 
-    A file that cannot be read has none: the graph refuses it with its own error.
+    Files are normalised as clients do it, so that the graph sees the image in which faces were found. What holds no
+    image has none: the graph refuses it with its own error.
 
     Args:
-        inputs: the images, as files (``image_bytes``) or as pixels (``image``), counted before.
+        inputs: the images alone, as files (``image_bytes``) or as pixels (``image``).
+        pixels: of each, as they were counted before.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, an image shows no face; UNIMPLEMENTED, the detector is not installed.
+        ServingError: INVALID_ARGUMENT, an image cannot be read, hides its size, or shows no face; UNIMPLEMENTED, the
+            detector is not installed.
     """
     ((name, images),) = inputs.items()
     try:
-        found = [_places(image) for image in (images.ravel().tolist() if name == ENCODED else images)]
+        if name == ENCODED:
+            found = [_in_file(index, *one) for index, one in enumerate(zip(images.ravel(), pixels, strict=True))]
+            files = np.empty(len(found), object)
+            files[:] = [data for data, _ in found]
+            return {name: files, FACES: as_input([places for _, places in found])}
+        if images.ndim != 4 or images.shape[-1] != 3 or not images.size:
+            return {name: images, FACES: as_input([[]] * len(np.atleast_1d(images)))}
+        return {name: images, FACES: as_input([_in_pixels(index, image) for index, image in enumerate(images)])}
     except MissingExtraError as error:
         raise ServingError(Code.UNIMPLEMENTED, str(error)) from None
-    without = [str(position) for position, places in enumerate(found) if places == []]
-    if without:
-        raise invalid(f"No face was found in {name} at position {', '.join(without)} of the batch")
-    return as_input([places or [] for places in found])
 
 
-def _places(image: bytes | np.ndarray) -> list[Place] | None:
-    """Return the faces of an image; None where it cannot be looked at."""
-    if isinstance(image, bytes):
-        try:
-            return places_in_file(image, "image")
-        except ImageError:
-            return None
-    if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-        return None
+def _in_file(index: int, data: bytes, pixels: int) -> tuple[bytes, list[Place]]:
+    where = f"{ENCODED} at position {index} of the batch"
+    reader = reader_of(data)
+    if not pixels or reader is None:
+        return data, []
+    try:
+        width, height = reader(io.BytesIO(data)).size
+        if width * height != pixels:  # more would be decoded than was counted
+            raise ImageError("says two different sizes")
+        data = normalise(data, "it")
+        return data, _some(places_in_file(data, "it"), where)
+    except ImageError as error:
+        raise invalid(f"{where}: {error}") from None
+    except (OSError, ValueError, SyntaxError) as error:  # of Pillow's readers, for a damaged header
+        raise invalid(f"{where}: is damaged: {error}") from None
+
+
+def _in_pixels(index: int, image: np.ndarray) -> list[Place]:
     levels = image if image.dtype == np.uint8 else np.rint(255 * np.nan_to_num(image).clip(0, 1)).astype(np.uint8)
-    return places_in(np.ascontiguousarray(levels))
+    return _some(places_in(np.ascontiguousarray(levels)), f"image at position {index} of the batch")
+
+
+def _some(places: list[Place], where: str) -> list[Place]:
+    if not places:
+        raise invalid(f"{where}: shows no face")
+    return places

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lae_tf.serving.engine.signature import DEFAULT_SIGNATURE, Signature, Tensors
 from lae_tf.serving.errors import ServingError, invalid
 from lae_tf.serving.rest import example_json, tensor_json
-from lae_tf.serving.rest.face_finding import faces_in
+from lae_tf.serving.rest.face_finding import with_faces
 from lae_tf.serving.rest.image_limit import count_pixels
 from lae_tf.serving.rest.request_body import Limits
 from lae_tf.video.face_places import FACES
@@ -69,9 +69,7 @@ def _prepare_predict(document: dict[str, object], found: Found, limits: Limits) 
     wanted = {name: dtype for name, dtype in signature.inputs.items() if not looks or name != FACES}
     inputs, form = tensor_json.to_tensors(document, wanted)
     pixels = count_pixels(inputs, limits)
-    if looks:
-        inputs[FACES] = faces_in(inputs)
-    return Prepared(name, inputs, form, pixels)
+    return Prepared(name, with_faces(inputs, pixels) if looks else inputs, form, pixels)
 
 
 def looks_for_faces(found: Found) -> bool:

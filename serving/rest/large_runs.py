@@ -19,6 +19,7 @@ from lae_tf.serving.engine.loaded_model import LoadedModel
 from lae_tf.serving.engine.signature import DEFAULT_SIGNATURE, Tensors
 from lae_tf.serving.errors import Code, ServingError, TooLarge
 from lae_tf.serving.rest.image_limit import ENCODED
+from lae_tf.video.face_places import FACES, as_input
 
 # What one run decodes at most, unless a single image has more, and what is run together with other requests.
 _RUN_PIXELS, _RUN_ROWS = 8_000_000, 32
@@ -41,13 +42,14 @@ def reserve_memory(model: LoadedModel, pixels: int) -> None:
         pixels: width times height.
     """
     signature = model.signatures.get(DEFAULT_SIGNATURE)
-    if signature is None or list(signature.inputs) != [ENCODED]:
+    if signature is None or ENCODED not in signature.inputs:
         return
     file = io.BytesIO()
     side = math.isqrt(pixels)
     Image.new("1", (side, side)).save(file, "PNG")
     with contextlib.suppress(ServingError):  # another model may want more of an image than its size
-        model.run(DEFAULT_SIGNATURE, {ENCODED: np.array([file.getvalue(), None], object)[:1]})
+        faces = {FACES: as_input([[(0, 0, side)]])} if FACES in signature.inputs else {}
+        model.run(DEFAULT_SIGNATURE, {ENCODED: np.array([file.getvalue(), None], object)[:1], **faces})
 
 
 class LargeRuns:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 import anyio
 from anyio import to_process
@@ -25,6 +26,7 @@ _FEW_TOKENS = 2000
 _TOKENS = b"[{,:\\"
 _STRIDE = 2**20
 _PROCESSES = 2
+_DETECTORS = 2  # threads that look for faces
 _PROCESS_BYTES = 2 * 2**30  # of address space: a list takes some thirty times its text
 _NICE = 10
 _STRINGS = 100_000  # in a request: each is an object, also for TensorFlow, which holds the interpreter meanwhile
@@ -36,6 +38,7 @@ class Preparation:
     def __init__(self, limits: Limits):
         self._limits = limits
         self._processes: anyio.CapacityLimiter | None = None
+        self._detectors = ThreadPoolExecutor(_DETECTORS, "lae-tf-faces")
 
     async def prepare(self, verb: str, body: bytes, found: Found) -> Prepared:
         """Do as :func:`lae_tf.serving.rest.inference.prepare`; when cancelled, a process that is at it is killed.
@@ -46,7 +49,11 @@ class Preparation:
         """
         if len(body) > _THREAD_BYTES or _has_many_tokens(body):
             return await self._in_process(verb, body, found)
-        if len(body) > INLINE_BYTES or looks_for_faces(found):
+        if looks_for_faces(found):
+            # Apart from other models' requests, which would wait for the threads.
+            call = partial(prepare, verb, body, found, self._limits)
+            return await asyncio.get_running_loop().run_in_executor(self._detectors, call)
+        if len(body) > INLINE_BYTES:
             return await asyncio.to_thread(prepare, verb, body, found, self._limits)
         return prepare(verb, body, found, self._limits)
 

@@ -428,6 +428,22 @@ def test_a_box_without_attention_is_all_of_it(page):
     assert page.driver.find_element(By.ID, "box").get_attribute("aria-pressed") == "false"
 
 
+def test_a_box_does_not_go_on_on_the_next_image(page):
+    page.press("r")
+    builder = ActionBuilder(page.driver, mouse=PointerInput(interaction.POINTER_MOUSE, "mouse"), duration=20)
+    builder.pointer_action.move_to_location(*page.on_screen((5.5, 6.5))).pointer_down()
+    builder.pointer_action.move_to_location(*page.on_screen((19.5, 15.5)))
+    builder.perform()
+    page.press(Keys.ARROW_RIGHT)
+    page.wait_for("image2.png")
+    builder = ActionBuilder(page.driver, mouse=PointerInput(interaction.POINTER_MOUSE, "mouse"), duration=20)
+    builder.pointer_action.pointer_up()
+    builder.perform()
+    page.press(Keys.ARROW_LEFT)
+    page.wait_for("image1.png")
+    assert page.on_disk(1) is None and page.on_disk(2) is None
+
+
 def test_no_attention_at_all_is_said(page):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(page.folder.parent / "heat.png")
     page.press(Keys.ARROW_RIGHT)

@@ -161,6 +161,7 @@ function setBusy(value) {
 // Everything drawn is on disk before another image is opened; returns false where that was refused.
 async function leave() {
   if (gesture === "stroke") endStroke();
+  if (gesture === "box") gesture = null;
   setPoints([]);
   return saver.flush();
 }
@@ -521,7 +522,7 @@ window.addEventListener("keydown", (event) => {
   if (target instanceof HTMLInputElement && key.startsWith("Arrow")) return;
   if (!name) return;
   event.preventDefault();
-  if (name === "done" && view.points.length >= 3) closePolygon();
+  if (name === "done" && tool === "polygon" && view.points.length >= 3) closePolygon();
   else perform(name);
 });
 window.addEventListener("keyup", (event) => {
