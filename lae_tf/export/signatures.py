@@ -106,9 +106,10 @@ class Images(NamedTuple):
     def looking(self) -> Callable[[tf.Tensor, tf.Tensor], SeenInGraph]:
         """Return a function that looks at the parts of an image (H, W, 3) at a position of the batch."""
         if self.faces is not None:
-            faces = self.faces
             count = tf.shape(self.wholes)[0]
-            tf.debugging.assert_equal(tf.shape(faces)[0], count, "faces must be given for each image")
+            check = tf.debugging.assert_equal(tf.shape(self.faces)[0], count, "faces must be given for each image")
+            with tf.control_dependencies([check]):
+                faces = tf.identity(self.faces)
             return lambda position, image: look_at_faces(self.model, image, faces[position])
         logits, maps = self.model.decision_of(self.wholes)
         return lambda position, image: look_in_graph(self.model, image, (logits[position, 0], maps[position]))

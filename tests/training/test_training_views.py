@@ -83,11 +83,18 @@ def test_prediction_and_evaluation_say_the_same(run, manifest, tmp_path):
         assert evaluated[path] == pytest.approx(score, abs=1e-6)
 
 
-def test_what_takes_the_whole_alone_says_so(run, manifest, tmp_path):
-    out = str(tmp_path / "out")
+def test_what_takes_the_whole_alone_says_so(run, tmp_path):
+    out = tmp_path / "out"
+    result = CliRunner().invoke(cli, ["export", str(run), str(out), "--format", "tflite"])
+    assert isinstance(result.exception, UsageError)
+    assert "takes models of the view 'whole'; this one's is 'windows'" in str(result.exception)
+    assert not out.exists()
+
+
+def test_a_window_is_explained(run, manifest, tmp_path):
     photo = str(manifest.parent / "test-0.png")
-    for arguments in (["export", str(run), out, "--format", "tflite"], ["explain", str(run), photo, "-o", out]):
-        result = CliRunner().invoke(cli, arguments)
-        assert isinstance(result.exception, UsageError)
-        assert "takes models of the view 'whole'; this one's is 'windows'" in str(result.exception)
-    assert not (tmp_path / "out").exists()
+    arguments = ["explain", str(run), photo, "-o", str(tmp_path / "out"), "--methods", "attention", "--json"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (record,) = json.loads(result.stdout)["images"]
+    assert record["square"]["side"] >= 32 and (tmp_path / "out" / "report.html").is_file()
