@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lae_tf.errors import ImageError
 from lae_tf.images.files import decode_image
 from lae_tf.video.faces import detect
 
@@ -24,13 +25,16 @@ def places_in(image: np.ndarray) -> list[Place]:
 
 
 def places_in_file(data: bytes, name: str) -> list[Place]:
-    """Return the same of an image file.
+    """Return the same of an image file, at least one.
 
     Raises:
-        ImageError: the file cannot be read.
+        ImageError: the file cannot be read, or shows no face.
         MissingExtraError: the detector is not installed.
     """
-    return places_in(decode_image(data, name))
+    places = places_in(decode_image(data, name))
+    if not places:
+        raise ImageError(f"{name}: shows no face")
+    return places
 
 
 def as_input(places: Sequence[Sequence[Place]]) -> np.ndarray:

@@ -45,10 +45,7 @@ def normalised(images: Sequence[bytes], names: Sequence[str] | None, with_faces:
 
 def _normalised(data: bytes, name: str, with_faces: bool) -> Named:
     data = normalise(data, name)
-    faces = places_in_file(data, name) if with_faces else None
-    if faces == []:
-        raise ImageError(f"{name}: shows no face")
-    return Named(name, data, faces)
+    return Named(name, data, places_in_file(data, name) if with_faces else None)
 
 
 def faces_of(images: Sequence[Named]) -> np.ndarray | None:

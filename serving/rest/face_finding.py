@@ -52,21 +52,18 @@ def _in_file(index: int, data: bytes, pixels: int) -> tuple[bytes, list[Place]]:
     try:
         width, height = reader(io.BytesIO(data)).size
         if width * height != pixels:  # more would be decoded than was counted
-            raise ImageError("says two different sizes")
-        data = normalise(data, "it")
-        return data, _some(places_in_file(data, "it"), where)
+            raise ImageError(f"{where}: says two different sizes")
+        data = normalise(data, where)
+        return data, places_in_file(data, where)
     except ImageError as error:
-        raise invalid(f"{where}: {error}") from None
+        raise invalid(str(error)) from None
     except (OSError, ValueError, SyntaxError) as error:  # of Pillow's readers, for a damaged header
         raise invalid(f"{where}: is damaged: {error}") from None
 
 
 def _in_pixels(index: int, image: np.ndarray) -> list[Place]:
     levels = image if image.dtype == np.uint8 else np.rint(255 * np.nan_to_num(image).clip(0, 1)).astype(np.uint8)
-    return _some(places_in(np.ascontiguousarray(levels)), f"image at position {index} of the batch")
-
-
-def _some(places: list[Place], where: str) -> list[Place]:
+    places = places_in(np.ascontiguousarray(levels))
     if not places:
-        raise invalid(f"{where}: shows no face")
+        raise invalid(f"image at position {index} of the batch: shows no face")
     return places

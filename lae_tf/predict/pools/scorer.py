@@ -136,9 +136,6 @@ def _read(path: str | None, image: bytes | None, root: str, with_faces: bool) ->
             raise ImageError("the path is empty")
         name = (path or "image_bytes") if image is not None else os.path.join(root, path or "")
         data = normalise(read_bytes(name) if image is None else image, name)
-        faces = places_in_file(data, name) if with_faces else []
-        if with_faces and not faces:
-            raise ImageError(f"{name}: shows no face")
-        return _File(data, faces)
+        return _File(data, places_in_file(data, name) if with_faces else [])
     except ImageError as error:
         return error
