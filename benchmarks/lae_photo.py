@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).parent
 LIST = HERE / "lae_photo.csv"
 CONFIG = HERE.parent / "configs" / "lae-photo.yaml"
-LICENCE = "CC BY-SA 4.0"
+LICENCE = "CC BY 4.0"
 SIDES = (400, 2400)
 """Longer sides of the copies, in pixels."""
 COPIES = {"train": 12, "val": 3}
