@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE, STRIDE, NEGLIGIBLE = 128, 8, 1e-4
+SIZE, STRIDE, NEGLIGIBLE = 128, 8, 1e-5
 WIDTHS = (16, 24, 32, 48)
 TRUNK = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112))
 SLOPE, THRESHOLD, SHARPNESS = 1.0, 2.0, 2.0
 ALIGNMENT, STORED_WEIGHT = 10.0, 0.25
+LARGEST_SHARE, READINESS = 0.6, 2.0
 
 
 class Part(nn.Module):
@@ -274,19 +275,22 @@ class Twin(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         if self.gate is None:
             return self.fine(images)
-        weight = torch.sigmoid(self.gate(images))[:, :, None, None]
-        return weight * self.fine(images) + (1 - weight) * self.robust(images)
+        share = self.fine_share(images)
+        return share * self.fine(images) + (1 - share) * self.robust(images)
 
     def routed_features(self, images: Tensor) -> Tensor:
         if self.gate is None:
             return self.fine(images)
-        weight = torch.sigmoid(self.gate(images))[:, :, None, None]
-        found = images.new_zeros(len(images), WIDTHS[-1], SIZE // STRIDE, SIZE // STRIDE)
-        for expert, share in ((self.fine, weight), (self.robust, 1 - weight)):
-            places = (share[:, 0, 0, 0] > NEGLIGIBLE).nonzero()[:, 0]
-            if len(places):
-                found[places] += share[places] * expert(images[places])
+        share = self.fine_share(images)
+        found = (1 - share) * self.robust(images)
+        places = (share[:, 0, 0, 0] > NEGLIGIBLE).nonzero()[:, 0]
+        if len(places):
+            found[places] += share[places] * self.fine(images[places])
         return found
+
+    def fine_share(self, images: Tensor) -> Tensor:
+        """Return what the fine expert has of the features, (B, 1, 1, 1)."""
+        return LARGEST_SHARE * torch.sigmoid(self.gate(images) + READINESS)[:, :, None, None]
 
     def everything(self, images: Tensor) -> dict[str, Tensor]:
         """Return what ``LAE.call`` does, images (B, S, S, 3)."""
@@ -302,7 +306,7 @@ class Twin(nn.Module):
         }
 
     def decision(self, images: Tensor, routed: bool) -> dict[str, Tensor]:
-        """Return logit and map; ``routed`` asks each expert only where it counts, as ``decide_on_batch`` does."""
+        """Return logit and map; ``routed`` asks the fine expert only where it counts, as ``decide_on_batch`` does."""
         features = self.routed_features(images) if routed else self.features(images)
         return dict(zip(("logit", "map_logits"), self.decide(features), strict=True))
 

@@ -184,6 +184,10 @@ class StartConfig(Section):
     defaults."""
     tune: Literal["all", "last", "head"] = "all"
     """Which of its weights are trained: all, those from the encoder's last stage on, or the head's alone."""
+    weights: str | None = "lae-photo"
+    """Where training begins anew: ready model that knows forged photographs, whose weights the new model takes where
+    name and shape are the same, and nothing else of it: a name, a folder or hf://user/name; null for
+    model.trunk_weights alone."""
 
     @model_validator(mode="after")
     def _check(self) -> StartConfig:
@@ -248,8 +252,11 @@ class Config(Section):
         placed: dict[str, Section] = {"data": config.data.model_copy(update={"manifest": str(manifest)})}
         if config.start.run is not None:
             placed["start"] = config.start.model_copy(update={"run": str((path.parent / config.start.run).resolve())})
-        elif config.start.preset is not None and (folder := path.parent / config.start.preset).is_dir():
-            placed["start"] = config.start.model_copy(update={"preset": str(folder.resolve())})
+        else:
+            named = {key: getattr(config.start, key) for key in config.start.model_fields_set & {"preset", "weights"}}
+            folders = {key: path.parent / name for key, name in named.items() if name is not None}
+            found = {key: str(folder.resolve()) for key, folder in folders.items() if folder.is_dir()}
+            placed["start"] = config.start.model_copy(update=found)
         return config.model_copy(update=placed)
 
     @classmethod

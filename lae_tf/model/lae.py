@@ -211,7 +211,7 @@ class LAE(keras.Model):
         return features_of(self.encoder, images)
 
     def forward_to_predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return what :meth:`forward` does, for prediction alone: each expert is asked only where it counts."""
+        """Return what :meth:`forward` does, for prediction alone: the fine expert is asked only where it counts."""
         return self.interpret(self._features_to_predict(images), training=False)
 
     def _judge(self, logit: tf.Tensor, map_logits: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -317,7 +317,7 @@ class LAE(keras.Model):
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if self.jit_compile:  # how many images an expert is asked about depends on them, which XLA cannot compile
+        if self.jit_compile:  # how many images the fine expert is asked about depends on them, which XLA cannot compile
             return self(x, training=False)
         return self._outputs(self.forward_to_predict(to_images(x, self.image_size)))
 

@@ -63,6 +63,14 @@ def build_from(model_class: Any, preset: Preset) -> Any:
     return model
 
 
+def begin_with(model: Any, preset: Preset) -> None:
+    """Give a model the weights of a preset where name and shape are the same; calibration stays the model's own."""
+    for name, variable in named_weights(model).items():
+        value = preset.weights.get(name)
+        if value is not None and value.ndim and value.shape == tuple(variable.shape):
+            variable.assign(value)
+
+
 def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:
     """Refuse arguments that no LAE has: Keras would make objects of some."""
     own = set(inspect.signature(model_class.__init__).parameters) - {"self", "arguments"} | {"name"}

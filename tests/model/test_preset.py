@@ -10,7 +10,7 @@ from safetensors.numpy import load
 import lae_tf
 from lae_tf.errors import LAEError
 from lae_tf.model.lae import LAE
-from lae_tf.model.preset import build_from, preset_of
+from lae_tf.model.preset import begin_with, build_from, preset_of
 from lae_tf.model.weight_names import named_weights
 
 
@@ -55,6 +55,21 @@ def test_scores_and_decisions_survive(images, tmp_path, arguments):
     assert float(loaded.calibration.threshold) == 0.375 and loaded.calibration.bounds.highest_real == 0.875
     assert loaded.get_config() == {**model.get_config(), "name": loaded.name}
     assert (tmp_path / "mine" / "README.md").read_text() == "# Mine\n\nOf a test.\n"
+
+
+def test_a_model_begins_with_the_weights_that_fit(images, model):
+    """Those of a wider one fit in the first stage alone; what validation chose is not taken over."""
+    preset = preset_of(model, "mine")
+    same, wider = (LAE(image_size=64, widths=widths, blocks=0, trunk="none") for widths in ((4, 8), (4, 12)))
+    own = {name: np.array(variable) for name, variable in named_weights(wider).items()}
+    for other in (same, wider):
+        begin_with(other, preset)
+        assert float(other.calibration.threshold) == 0.5 and float(other.attention_scale.level) == 0.5
+        np.testing.assert_array_equal(
+            named_weights(other)["encoder/stem_conv/kernel"], preset.weights["encoder/stem_conv/kernel"]
+        )
+    np.testing.assert_array_equal(same.head.kernel, model.head.kernel)
+    np.testing.assert_array_equal(wider.head.kernel, own["head/kernel"])
 
 
 def test_names_of_weights_are_the_same_on_both_stacks(tmp_path):

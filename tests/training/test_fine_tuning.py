@@ -13,6 +13,9 @@ from lae_tf.errors import UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
 from lae_tf.model.tuning import PARTS, set_tuned
+from lae_tf.model.weight_names import named_weights
+from lae_tf.presets.finding import open_preset
+from lae_tf.training.build import build_model
 from lae_tf.training.fine_tuning import RATE_SHARE, compare_with_start, forgotten, inherited
 from lae_tf.training.run import Run
 from lae_tf.training.stages import train
@@ -211,12 +214,26 @@ def test_a_preset_decides_the_model_and_its_size(trained_run, preset, tiny_manif
         Config.parse({**values, "start": {"preset": str(preset), "run": str(trained_run.path)}})
 
 
-def test_a_presets_folder_is_relative_to_the_configuration(preset):
+@pytest.mark.parametrize("key", ["preset", "weights"])
+def test_a_presets_folder_is_relative_to_the_configuration(preset, key):
     path = preset.parent / "config.yaml"
-    path.write_text("data: {manifest: m.csv}\nstart: {preset: mine}\n")
-    assert Config.read(path).start.preset == str(preset.resolve())
-    path.write_text("data: {manifest: m.csv}\nstart: {preset: lae-photo}\n")
-    assert Config.read(path).start.preset == "lae-photo"
+    for name, expected in (("mine", str(preset.resolve())), ("lae-photo", "lae-photo")):
+        path.write_text(f"data: {{manifest: m.csv}}\nstart: {{{key}: {name}}}\n")
+        assert getattr(Config.read(path).start, key) == expected
+
+
+def test_a_new_model_begins_with_what_a_preset_knows(preset):
+    """Its own settings stay, and at null it has weights of its own."""
+    same = {"widths": [8, 8, 16], "blocks": 0, "trunk": "none"}
+    values = {"data": {"manifest": "-", "image_size": 64}, "model": {**same, "lse_sharpness": 4.0}}
+    known = open_preset(preset).weights
+    for start, is_equal in ((str(preset), True), (None, False)):
+        model = build_model(Config.parse({**values, "start": {"weights": start}}))
+        assert model.image_size == 64 and model.head.sharpness == 4.0
+        kernel = named_weights(model)["encoder/stem_conv/kernel"]
+        assert np.array_equal(kernel, known["encoder/stem_conv/kernel"]) is is_equal
+    with pytest.raises(UsageError, match=r"nowhere: no such preset"):
+        build_model(Config.parse({**values, "start": {"weights": "nowhere"}}))
 
 
 def test_training_from_a_preset_says_what_cannot_be_looked_back_at(trained_run, preset, tmp_path, lae_tf_command):
