@@ -137,7 +137,7 @@ def trace(python: Callable[..., Outputs], *specs: tf.TensorSpec) -> Any:
 
 
 def decide(model: LAE, images: tf.Tensor) -> Outputs:
-    """Return the decision's outputs (B,) for images float32 (B, S, S, 3), the fine expert asked only where it counts."""
+    """Return the decision's outputs (B,) for images float32 (B, S, S, 3); the fine expert is asked where it counts."""
     logits, _ = model.decision_of(images)
     return _decision(model, _scored(model, logits[:, 0]))
 
