@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lae_tf.explain.explaining import Explanation
 from lae_tf.images.files import printable
 from lae_tf.metrics.decision import score_text
+from lae_tf.metrics.verdict import UNSURE
 from lae_tf.report.page import Example, Shot
 from lae_tf.report.panels import HEATMAP, overlay
 from lae_tf.report.plots import GREY, INK
@@ -100,13 +101,14 @@ def _size(explanation: Explanation) -> tuple[int, ...]:
 def _title(explanation: Explanation) -> str:
     prediction, square = explanation.prediction, explanation.prediction.square
     score = score_text(prediction.score, prediction.threshold, 3)
+    told = UNSURE if prediction.verdict == UNSURE else f"called {prediction.label}"
     blurred = f"blurred copy {explanation.baseline_score:.3f}"
     if square is not None:
         place = f"the square of {square.side} px at {square.left}, {square.top}"
         blurred = f"{place} alone {explanation.part_score:.3f}, its {blurred}"
     return (
         f"score {score} {'≥' if prediction.label == 'fake' else '<'} {prediction.threshold:.3f}: "
-        f"called {prediction.label}{_known_label(explanation)}; {blurred}"
+        f"{told}{_known_label(explanation)}; {blurred}"
     )
 
 

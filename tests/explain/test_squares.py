@@ -10,7 +10,7 @@ from lae_tf.data import views
 from lae_tf.data.views import Square
 from lae_tf.explain.explaining import explain_files
 from lae_tf.explain.known_masks import Truth
-from lae_tf.explain.panels import panel
+from lae_tf.explain.panels import example, panel
 from lae_tf.explain.squares import framed, level_of, mask_in, on_image, seen_in
 from lae_tf.images.files import read_image, write_png
 from lae_tf.model.lae import LAE
@@ -99,6 +99,15 @@ def test_a_mask_is_that_of_the_square(photograph, tmp_path):
     assert found.mask.shape == (SIDE, SIDE) and found.mask[: SIDE // 2].all() and not found.mask[SIDE // 2 :].any()
     assert set(found.agreement) == {"attention", "random"}
     assert png(panel(found)).startswith(b"\x89PNG")
+
+
+def test_a_caption_says_where_the_model_cannot_tell(photograph):
+    model = model_of("windows")
+    found = explained(model, photograph)
+    assert f": called {found.prediction.label}; the square" in example(found).title
+    model.calibration.lowest_fake.assign(0.0)
+    model.calibration.highest_real.assign(1.0)  # neither label is ever ruled out
+    assert ": unsure; the square" in example(explained(model, photograph)).title
 
 
 def test_masks_go_on_as_their_mirror_image():
