@@ -6,7 +6,7 @@ The text below a field is its meaning: `lae-tf config`, docs/reference/config.md
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -199,6 +199,12 @@ class StartConfig(Section):
     def is_set(self) -> bool:
         """Whether training begins with a trained model."""
         return self.run is not None or self.preset is not None
+
+    @property
+    def name(self) -> str | None:
+        """Name of the run or preset whose weights training begins with, without its folder; None for neither."""
+        begun_with = self.run or self.preset or self.weights
+        return None if begun_with is None else PurePath(begun_with).name
 
 
 class HardwareConfig(Section):

@@ -31,6 +31,8 @@ LIMITS = (
     "It looks at single images: neither sound nor movement nor where an image comes from.",
     "Someone who knows the model can make forgeries that it does not find.",
 )
+_PLACES: Any = {"output": True, "data": {"manifest"}, "start": {"run", "preset", "weights"}}
+"""Keys of the configuration that name files of the machine that trained."""
 
 
 def describe_model(run: Run, version: int, form: str, folder: Path, parity: Parity) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
             "tolerance": parity.tolerance,
             "largest_difference": parity.largest_difference,
         },
-        "config": config.model_dump(mode="json", exclude={"output": True, "data": {"manifest"}}),
+        "config": config.model_dump(mode="json", exclude=_PLACES),
         "trained_with": run.require_json("environment.json"),
         "exported_with": describe(),
         "sha256": {"checkpoint": _sha256(run.model_path), **_hashes(folder)},

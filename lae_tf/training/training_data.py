@@ -48,13 +48,14 @@ def limit_masks(manifest: Manifest, share: float, seed: int) -> Manifest:
 
 
 def describe_data(config: Config, manifest: Manifest) -> dict[str, Any]:
-    """Return what the run was trained on: manifest, counts, hash, and the share of images with a mask."""
+    """Return what the run is trained on: manifest, counts, hash, share of images with a mask; and what it begins with."""
     return {
         "manifest": config.data.manifest,
         "sha256": manifest.digest(),
         "counts": manifest.counts(),
         "methods": sorted(set(manifest.frame["method"]) - {""}),
         "mask_budget": manifest.mask_budget(),
+        "begun_with": config.start.name,
     }
 
 

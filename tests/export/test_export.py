@@ -300,6 +300,7 @@ def test_the_model_card_holds_the_facts(version, trained_run):
     assert card["evaluation"] is None
     assert "Not evaluated." in page
     assert card["data"]["mask_budget"] == trained_run.read_json("data.json")["mask_budget"]
+    assert "first weights were those of `lae-photo`" in page
     assert str(trained_run.path.parent) not in json.dumps(card)
     digest = hashlib.sha256((version / "saved_model.pb").read_bytes()).hexdigest()
     assert card["sha256"]["saved_model.pb"] == digest
@@ -341,13 +342,14 @@ def test_the_card_of_a_run_of_an_older_version_shows_its_decision(trained_run, t
     decision = {"temperature": 0.9931, "threshold": 0.731, "rule": "equal odds", "validation_images": 248}
     decision |= {"threshold_at_1pct_fpr": 0.9746, "threshold_at_5pct_fpr": 0.8962}
     run.write_json("calibration.json", decision)
+    run.write_json("data.json", {k: v for k, v in run.read_json("data.json").items() if k != "begun_with"})
     run.write_json("report/evaluation.json", {"threshold": 0.731, "table": []})
     (tmp_path / "card").mkdir()
     write_model_card(describe_model(run, 2, "savedmodel", tmp_path / "card", Parity(24, 1e-5, 1e-7)), tmp_path / "card")
     page = (tmp_path / "card" / "MODEL_CARD.md").read_text()
     assert "at least **0.731000**" in page and "sigmoid((logit - 0.0000) / 0.9931)" in page
     assert "0.974600 calls at most 1 %" in page and "0.896200 calls at most 5 %" in page
-    assert "Not evaluated." not in page
+    assert "Not evaluated." not in page and "first weights" not in page
 
 
 @pytest.mark.parametrize(("int8", "tolerance"), [(False, 1e-4), (True, 0.05)])

@@ -77,6 +77,7 @@ def test_data_json_counts_what_was_trained_on(trained_run):
     # 16 photographs, 8 annotated and 8 unlabelled fakes.
     assert data["counts"]["train"]["annotated"] == 8 and data["mask_budget"] == pytest.approx(8 / 32)
     assert set(data["counts"]) == {"train", "val"} and data["methods"] == ["colour", "noise"]
+    assert data["begun_with"] == "lae-photo"
 
 
 def test_the_model_carries_the_decision_that_validation_chose(trained_run, tiny_manifest):
