@@ -48,7 +48,7 @@ def limit_masks(manifest: Manifest, share: float, seed: int) -> Manifest:
 
 
 def describe_data(config: Config, manifest: Manifest) -> dict[str, Any]:
-    """Return what the run is trained on: manifest, counts, hash, share of images with a mask; and what it begins with."""
+    """Return what a run is trained on: manifest, counts, hash, share of images with a mask; what it begins with."""
     return {
         "manifest": config.data.manifest,
         "sha256": manifest.digest(),
