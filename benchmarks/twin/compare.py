@@ -11,8 +11,8 @@ compared.
 train        one step on 16 images and their degraded copies: ``fit``, the twin's loop
 everything   ``predict_on_batch``: score, logit, attention, reconstruction, latent; of both experts
 decision     ``decide_on_batch``: logit and map, and beside it ONNX Runtime on the project's own export, which has the
-             score alone. With a trunk three times: where the gate is sure that images are as they were stored, sure
-             that they are not, and open; ONNX Runtime and the compiled twin always ask both experts
+             score alone. With a trunk twice: where the gate is sure that images are as they were stored, of which both
+             experts tell, and sure that they are not; ONNX Runtime and the compiled twin always ask both experts
 """
 
 from __future__ import annotations

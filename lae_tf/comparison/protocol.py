@@ -64,7 +64,8 @@ class Protocol(Section):
         training: sections of a run's configuration; LAE uses all of them, the peers ``data``, ``augment``, the sum
             of both stages' epochs, the learning rate and weight decay of ``pretrain``, and those that read masks
             ``align.annotated`` and ``align.real``. So peers get the same free forgeries (``data.self_forged``) and
-            degradations (``augment.degrade``) as LAE.
+            degradations (``augment.degrade``) as LAE. ``start.weights`` is null if it is not set, since no peer gets
+            the photographs of a ready model.
         rate_epochs: of the short trainings, with the first seed, that choose each peer's learning rate among its own,
             a third and three times it, by AUROC on validation; 0 leaves it at its own.
         earlier: peers whose finished cells are taken as an earlier protocol left them, on other terms; they are not
@@ -214,8 +215,10 @@ class Protocol(Section):
                 for key, value in self.ablations.get(model, {}).items():
                     set_key(values, key, value, subject=f"ablation {model}")
                 data = {**values.get("data", {}), "manifest": str(manifest), "train_methods": self.train_methods}
+                start = {"weights": None, **values.get("start", {})}
                 output = str(folder / "cells" / f"{model}-{seed}" / "run")
-                config = Config.parse({**values, "data": data, "seed": seed, "output": output}, f"training of {model}")
+                own = {"data": data, "start": start, "seed": seed, "output": output}
+                config = Config.parse({**values, **own}, f"training of {model}")
                 if config.pretrain.epochs + config.align.epochs == 0:
                     raise UsageError(f"training of {model}: pretrain.epochs and align.epochs are both 0.")
                 if config.data.view not in PEER_VIEWS:

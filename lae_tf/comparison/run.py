@@ -15,8 +15,10 @@ from tqdm import tqdm
 from lae_tf.comparison.cell import REQUEST, lock_of
 from lae_tf.comparison.protocol import Cell, Protocol
 from lae_tf.comparison.records import RESULT, SETTINGS, Records
+from lae_tf.config.sections import PLACES
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.files.atomic import write_text
+from lae_tf.training.training_data import begun_with
 
 
 def require_same_settings(protocol: Protocol, cells: Sequence[Cell], data: str, folder: Path) -> None:
@@ -130,7 +132,8 @@ def _settings(cell: Cell, protocol: Protocol, data: str) -> dict[str, Any]:
 
     So a finished peer stays finished when LAE changes, and all stay so when folders move.
     """
-    config = cell.config.model_dump(mode="json", exclude={"output": True, "data": {"manifest"}})
+    config = cell.config.model_dump(mode="json", exclude=PLACES)
+    config["start"]["begun_with"] = begun_with(cell.config.start)
     if cell.peer:
         stages = [config[name] for name in ("pretrain", "align")]
         config = {name: config[name] for name in ("seed", "data", "augment")}

@@ -6,17 +6,18 @@ The text below a field is its meaning: `lae-tf config`, docs/reference/config.md
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from lae_tf.config.model import ModelConfig
-from lae_tf.config.section import NonNegative, Positive, Probability, Section, problem
+from lae_tf.config.section import NonNegative, Positive, Probability, Section, problem, written_without
 from lae_tf.config.yaml_values import apply_override, read_yaml
 from lae_tf.errors import ProblemsError
 from lae_tf.files.atomic import write_text
+from lae_tf.presets.finding import DEFAULT, built_in
 
 
 class ConfigError(ProblemsError):
@@ -184,27 +185,33 @@ class StartConfig(Section):
     defaults."""
     tune: Literal["all", "last", "head"] = "all"
     """Which of its weights are trained: all, those from the encoder's last stage on, or the head's alone."""
-    weights: str | None = "lae-photo"
-    """Where training begins anew: ready model that knows forged photographs, whose weights the new model takes where
-    name and shape are the same, and nothing else of it: a name, a folder or hf://user/name; null for
-    model.trunk_weights alone."""
+    weights: str | None = DEFAULT
+    """Where training begins anew: ready model of the same structure, whose weights the new model takes, and nothing
+    else of it: a name, a folder (relative to the configuration's own) or hf://user/name; null for model.trunk_weights
+    alone. The default stands for null where the model's structure is another. Do not test on photographs that it
+    learned from; its card (lae-tf models) lists them, and says under which licence its weights are."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_older_versions(cls, values: Any) -> Any:
+        """Return what an older version wrote, which began without a ready model, as it is written now."""
+        is_older = isinstance(values, dict) and written_without("weights", values, cls)
+        return {**values, "weights": None} if is_older else values
 
     @model_validator(mode="after")
     def _check(self) -> StartConfig:
-        if self.run is not None and self.preset is not None:
-            raise ValueError("run and preset each name the model to begin with; give one of them")
+        named = {key: getattr(self, key) for key in ("run", "preset")}
+        if "weights" in self.model_fields_set:
+            named["weights"] = self.weights
+        given = [key for key, value in named.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} each name the model to begin with; give one of them")
         return self
 
     @property
     def is_set(self) -> bool:
-        """Whether training begins with a trained model."""
+        """Whether training goes on with a trained model, whose settings it takes."""
         return self.run is not None or self.preset is not None
-
-    @property
-    def name(self) -> str | None:
-        """Name of the run or preset whose weights training begins with, without its folder; None for neither."""
-        begun_with = self.run or self.preset or self.weights
-        return None if begun_with is None else PurePath(begun_with).name
 
 
 class HardwareConfig(Section):
@@ -219,6 +226,10 @@ class HardwareConfig(Section):
     """Bit-equal runs on one machine; turns XLA off and costs speed on GPUs."""
     xla: bool = False
     """Compile the training step; slower on CPUs."""
+
+
+PLACES: Any = {"output": True, "data": {"manifest"}, "start": {"run", "preset", "weights"}, "losses": {"vgg16_weights"}}
+"""Keys of the configuration that may name places of one machine."""
 
 
 class Config(Section):
@@ -260,7 +271,7 @@ class Config(Section):
             placed["start"] = config.start.model_copy(update={"run": str((path.parent / config.start.run).resolve())})
         else:
             named = {key: getattr(config.start, key) for key in config.start.model_fields_set & {"preset", "weights"}}
-            folders = {key: path.parent / name for key, name in named.items() if name is not None}
+            folders = {key: path.parent / name for key, name in named.items() if name and name not in built_in()}
             found = {key: str(folder.resolve()) for key, folder in folders.items() if folder.is_dir()}
             placed["start"] = config.start.model_copy(update=found)
         return config.model_copy(update=placed)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from lae_tf.config.sections import PLACES
 from lae_tf.export.parity import Parity
 from lae_tf.runtime.environment import describe
 from lae_tf.training.records import read_record
@@ -31,8 +32,6 @@ LIMITS = (
     "It looks at single images: neither sound nor movement nor where an image comes from.",
     "Someone who knows the model can make forgeries that it does not find.",
 )
-_PLACES: Any = {"output": True, "data": {"manifest"}, "start": {"run", "preset", "weights"}}
-"""Keys of the configuration that name files of the machine that trained."""
 
 
 def describe_model(run: Run, version: int, form: str, folder: Path, parity: Parity) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def describe_model(run: Run, version: int, form: str, folder: Path, parity: Pari
             "tolerance": parity.tolerance,
             "largest_difference": parity.largest_difference,
         },
-        "config": config.model_dump(mode="json", exclude=_PLACES),
+        "config": config.model_dump(mode="json", exclude=PLACES),
         "trained_with": run.require_json("environment.json"),
         "exported_with": describe(),
         "sha256": {"checkpoint": _sha256(run.model_path), **_hashes(folder)},

@@ -22,27 +22,37 @@ from lae_tf.model.shapes import Shape
 Batch = dict[str, tf.Tensor]
 
 
-LARGEST_SHARE = 0.6
-"""What the fine expert has at most of the features (ours)."""
-_READINESS = 2.0  # added to the gate's logit, which training keeps low by what a degraded image weighs (ours)
-
-
-def fine_share(logit: tf.Tensor) -> tf.Tensor:
-    """Return the share of the fine expert, in [0, ``LARGEST_SHARE``], from the gate's logit, of any shape."""
-    return LARGEST_SHARE * tf.sigmoid(logit + _READINESS)
+_SHARES = {"both": (0.6, 2.0), "either": (1.0, 0.0)}  # by ModelConfig.mixture: the largest, and what joins the logit
 
 
 @keras.saving.register_keras_serializable("lae_tf")
 class Mixture(keras.layers.Layer):
-    """Weighs two feature maps: g a + (1 - g) b, with g :func:`fine_share` of a logit (B, 1); a, b are (B, h, w, C)."""
+    """Weighs two feature maps, (B, h, w, C) each, by the gate's logit (B, 1): g fine + (1 - g) robust.
+
+    Args:
+        kind: ``both``, g = 0.6 sigmoid(logit + 2), so that both tell of stored images; ``either``, g = sigmoid(logit),
+            of models of before. Training keeps the logit low by what a degraded image weighs.
+    """
+
+    def __init__(self, kind: str = "both", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def share(self, logit: tf.Tensor) -> tf.Tensor:
+        """Return g from logits of any shape."""
+        largest, readiness = _SHARES[self.kind]
+        return largest * tf.sigmoid(logit + readiness)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         logit, fine, robust = inputs
-        share = tf.cast(fine_share(logit), fine.dtype)[:, :, None, None]
+        share = tf.cast(self.share(logit), fine.dtype)[:, :, None, None]
         return share * fine + (1 - share) * robust
 
     def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         return input_shape[1]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind}
 
 
 def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
@@ -60,7 +70,7 @@ def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
     image = keras.Input((image_size, image_size, 3), name="image")
     fine, robust = build_fine_encoder(image_size, config, name="fine"), build_trunk_encoder(image_size, config)
     gate = build_gate(image_size)
-    features = Mixture(name="mixture")([gate(image), fine(image), robust(image)])
+    features = Mixture(config.mixture, name="mixture")([gate(image), fine(image), robust(image)])
     return keras.Model(image, features, name="encoder")
 
 
@@ -93,7 +103,7 @@ NEGLIGIBLE = 1e-5
 def features_of(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     """Return an encoder's features, for prediction alone, asking the fine expert only about images where it counts.
 
-    The gate is mostly sure of degraded images, which so take a third of the time of the whole encoder.
+    Images that the gate is sure to be degraded take a third of the time of the whole encoder.
 
     Args:
         encoder: of :func:`build_encoder`, with a trunk.
@@ -128,16 +138,16 @@ def describing(encoder: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, t
     return describe
 
 
-def _with_fine(encoder: keras.Model, images: tf.Tensor, robust: tf.Tensor) -> tf.Tensor:
-    """Return the mixture of the robust expert's features of images and of the fine one's, where these count."""
-    fine, gate = (encoder.get_layer(name) for name in ("fine", "gate"))
-    share = fine_share(gate(images, training=False))[:, :, None, None]
+def _with_fine(encoder: keras.Model, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """Return the mixture of the robust expert's features of images with the fine one's, where these count."""
+    fine, gate, mixture = (encoder.get_layer(name) for name in ("fine", "gate", "mixture"))
+    share = mixture.share(gate(images, training=False))[:, :, None, None]
     places = tf.where(share[:, 0, 0, 0] > NEGLIGIBLE)
-    rest = (1.0 - share) * tf.cast(robust, tf.float32)
+    rest = (1.0 - share) * tf.cast(features, tf.float32)
 
     def ask() -> tf.Tensor:
-        features = tf.cast(fine(tf.gather(images, places[:, 0]), training=False), tf.float32)
-        return tf.tensor_scatter_nd_add(rest, places, tf.gather(share, places[:, 0]) * features)
+        asked = tf.cast(fine(tf.gather(images, places[:, 0]), training=False), tf.float32)
+        return tf.tensor_scatter_nd_add(rest, places, tf.gather(share, places[:, 0]) * asked)
 
     # Not every layer can do with no image at all.
     return tf.cond(tf.size(places) > 0, ask, lambda: rest)

@@ -15,6 +15,7 @@ from lae_tf.model.weight_names import named_weights
 from lae_tf.presets.folder import Preset
 from lae_tf.runtime.environment import describe
 
+_STRUCTURE = {"widths", "blocks", "high_pass", "contrast", "self_correlation", "trunk", "head"}
 _SOFTWARE = ("lae_tf", "stack", "python", "tensorflow", "keras", "numpy")
 
 
@@ -64,11 +65,17 @@ def build_from(model_class: Any, preset: Preset) -> Any:
 
 
 def begin_with(model: Any, preset: Preset) -> None:
-    """Give a model the weights of a preset where name and shape are the same; calibration stays the model's own."""
+    """Give a model the weights of a preset of the same structure; what validation chose stays the model's own."""
+    networks = tuple(f"{part.name}/" for part in (model.encoder, model.head, model.decoder))
     for name, variable in named_weights(model).items():
-        value = preset.weights.get(name)
-        if value is not None and value.ndim and value.shape == tuple(variable.shape):
-            variable.assign(value)
+        if name.startswith(networks):
+            variable.assign(preset.weights[name])
+
+
+def other_structure(model: ModelConfig, preset: Preset) -> list[str]:
+    """Return what a model has otherwise than a preset, so that it cannot begin with its weights: ``key is value``."""
+    ours = model.model_dump(mode="json", include=_STRUCTURE)
+    return [f"model.{key} is {value!r}" for key, value in ours.items() if preset.config.get(key) != value]
 
 
 def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:

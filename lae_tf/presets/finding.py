@@ -10,7 +10,7 @@ from lae_tf.presets.folder import Preset, is_preset, read_preset
 from lae_tf.presets.hub import SCHEME, fetch
 
 DEFAULT = "lae-photo"
-"""Name of the preset that scores where neither a run nor a preset is named."""
+"""Name of the preset that scores where neither a run nor a preset is named, and that new models begin with."""
 BUILT_IN = Path(__file__).parent
 """Holds the presets that come with the package, one folder each."""
 

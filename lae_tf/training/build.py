@@ -9,24 +9,21 @@ from lae_tf.errors import UsageError
 from lae_tf.model.lae import LAE
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss
 from lae_tf.model.perceptual import FeatureMatchingLoss, VGG16PerceptualLoss
-from lae_tf.model.preset import begin_with
-from lae_tf.presets.finding import open_preset
 
 WARM_UP_SHARE = 0.05
 
 
 def build_model(config: Config) -> LAE:
-    """Return the new model of a configuration, not compiled, with the weights that it begins with.
+    """Return the model of a configuration, not compiled.
 
     Raises:
-        UsageError: head, loss and size do not go together, or there is no such preset.
-        LAEError: the preset cannot be fetched, or is damaged.
+        UsageError: head, loss and size do not go together.
     """
     needs_discriminator = config.losses.adversarial != "none" or config.losses.perceptual == "discriminator"
     if (config.losses.decision == "activation") != (config.model.head == "split"):
         raise UsageError("losses.decision 'activation' and model.head 'split' go together; one was set alone.")
     try:
-        model = LAE(
+        return LAE(
             image_size=config.data.image_size,
             discriminator=needs_discriminator,
             dtype=config.hardware.precision,
@@ -35,9 +32,6 @@ def build_model(config: Config) -> LAE:
         )
     except ValueError as error:
         raise UsageError(f"model: {error}") from None
-    if config.start.weights is not None:
-        begin_with(model, open_preset(config.start.weights))
-    return model
 
 
 def compile_model(model: LAE, config: Config, stage: StageConfig, steps: int) -> None:

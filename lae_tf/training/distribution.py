@@ -21,12 +21,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.config.sections import Config
+from lae_tf.config.sections import PLACES, Config, StartConfig
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model.lae import LAE
 from lae_tf.runtime import addons
 from lae_tf.training.run import Run
+from lae_tf.training.training_data import begun_with
 
 JOBS = ("chief", "worker")
 EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -191,8 +192,8 @@ def share_start(cluster: Cluster, strategy: tf.distribute.Strategy, run: Run, co
         UsageError: this machine has another configuration than the chief, or other data.
     """
     # Where things lie may differ from machine to machine.
-    settings = config.model_dump(mode="json", exclude={"output": True, "data": {"manifest"}})
-    found = {"configuration": _digest(settings), "data": data.digest()}
+    settings = config.model_dump(mode="json", exclude=PLACES)
+    found = {"configuration": _digest(settings), "data": data.digest(), "start": _digest(_begins_with(config.start))}
     expected = json.loads(_from_chief(strategy, json.dumps(found).encode()))
     for what in found:
         if found[what] != expected[what]:
@@ -206,6 +207,10 @@ def share_start(cluster: Cluster, strategy: tf.distribute.Strategy, run: Run, co
     if not cluster.is_chief and content:
         with zipfile.ZipFile(io.BytesIO(content)) as files:
             files.extractall(run.path)
+
+
+def _begins_with(start: StartConfig) -> list[Any]:
+    return [begun_with(start), None if start.run is None else Run.open(start.run).model_digest()]
 
 
 def _digest(value: Any) -> str:

@@ -21,8 +21,10 @@ from lae_tf.data.views import WHOLE_VIEWS
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.metrics.detection import detection_metrics
 from lae_tf.model.lae import LAE
+from lae_tf.model.preset import begin_with, other_structure
 from lae_tf.model.tuning import set_tuned
-from lae_tf.presets.finding import open_preset
+from lae_tf.presets.finding import built_in, open_preset
+from lae_tf.training.build import build_model
 from lae_tf.training.run import Run
 from lae_tf.training.sources import ModelSource
 
@@ -43,22 +45,23 @@ _FIXED = {
 
 
 def inherited(config: Config) -> Config:
-    """Return a configuration with what it begins with decides; unchanged where it begins anew.
+    """Return a configuration with what that decides which it begins with.
 
     Model, size of the images, precision and kinds of losses are the earlier run's, and its weights of the losses where
     none are set. Learning rates that are not set are a tenth of that run's. A preset tells the model alone; for the
-    rest it has the defaults.
+    rest it has the defaults. Where training begins anew, ``start.weights`` is null if the model cannot begin with them.
 
     Raises:
         UsageError: there is no trained run or no preset, or the configuration sets something that is decided otherwise.
+        LAEError: a preset cannot be fetched, or is damaged.
     """
     if config.start.run is not None:
         place, old = _settings_of_run(config.start.run, config.output)
     elif config.start.preset is not None:
         place, old = config.start.preset, _settings_of_preset(config.start.preset, config.data.manifest)
     else:
-        return config
-    sections: dict[str, Section] = {}
+        return config.model_copy(update={"start": config.start.model_copy(update={"weights": _weights(config)})})
+    sections: dict[str, Section] = {"start": config.start.model_copy(update={"weights": None})}
     conflicts = []
     for name, keys in _FIXED.items():
         ours, theirs = getattr(config, name), getattr(old, name)
@@ -75,6 +78,26 @@ def inherited(config: Config) -> Config:
         rate = {"learning_rate": RATE_SHARE * getattr(old, name).learning_rate}
         sections[name] = stage.model_copy(update={**rate, **_given(stage)})
     return config.model_copy(update=sections)
+
+
+def _weights(config: Config) -> str | None:
+    """Return the preset whose weights a new model begins with; None where the default is none for this model."""
+    weights = config.start.weights
+    is_asked_for = "weights" in config.start.model_fields_set
+    is_left_out = weights not in built_in() or config.model.trunk_weights is None
+    if weights is None or (is_left_out and not is_asked_for):
+        return None
+    leave_out = "or set start.weights to null"
+    try:
+        differences = other_structure(config.model, open_preset(weights))
+    except UsageError as error:
+        raise UsageError(f"start.weights: {str(error).rstrip('.')}; {leave_out}.") from None
+    if differences and is_asked_for:
+        raise UsageError(
+            f"start.weights: {weights} is a model of another structure than this one, in which "
+            f"{' and '.join(differences)}; leave that out, {leave_out}."
+        )
+    return None if differences else weights
 
 
 def _settings_of_run(path: str, output: str) -> tuple[str, Config]:
@@ -116,6 +139,14 @@ def source_of(start: StartConfig) -> ModelSource:
 
 def _given(section: Section) -> dict[str, Any]:
     return {key: getattr(section, key) for key in section.model_fields_set}
+
+
+def new_model(config: Config) -> LAE:
+    """Return the model of a resolved configuration, not compiled, with the weights of ``start.weights``."""
+    model = build_model(config)
+    if config.start.weights is not None:
+        begin_with(model, open_preset(config.start.weights))
+    return model
 
 
 def starting_model(start: StartConfig) -> LAE:

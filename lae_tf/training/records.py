@@ -39,12 +39,18 @@ class _State(BaseModel):
     stopped: bool
 
 
+class _BegunWith(BaseModel):
+    name: str
+    sha256: str
+
+
 class _Data(BaseModel):
     manifest: str
     sha256: str
     counts: dict[str, dict[str, int]]
     methods: list[str]
     mask_budget: _Number
+    begun_with: _BegunWith | None = None  # as above
 
 
 class _Decision(BaseModel):

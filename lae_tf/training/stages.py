@@ -20,10 +20,10 @@ from lae_tf.data.sampling import Composition, Sampling
 from lae_tf.errors import LAEError, UsageError
 from lae_tf.model import load_model
 from lae_tf.model.lae import LAE
-from lae_tf.training.build import build_model, compile_model
+from lae_tf.training.build import compile_model
 from lae_tf.training.callbacks import Checkpoint, MetricsLog, ProgressBar, StopDiverged, save_start
 from lae_tf.training.distribution import Cluster, Epochs, fit, place, share_start, strategy_for
-from lae_tf.training.fine_tuning import inherited, starting_model
+from lae_tf.training.fine_tuning import inherited, new_model, starting_model
 from lae_tf.training.finishing import finish, look_back
 from lae_tf.training.records import STAGES_FILE, STATE_FILE
 from lae_tf.training.run import Run
@@ -108,9 +108,11 @@ class _Job(NamedTuple):
 def _train_stages(job: _Job, manifest: Manifest) -> None:
     run, config, strategy, cluster, _ = job
     seed_everything(config)
-    data = describe_data(config, manifest)
-    if run.read_json("data.json") is None:
+    data, earlier = describe_data(config, manifest), run.read_json("data.json")
+    if earlier is None:
         run.write_json("data.json", data)  # else it tells what the model in the folder was trained on
+    else:
+        data["begun_with"] = earlier.get("begun_with")  # runs of older versions have none
     if cluster is not None:
         share_start(cluster, strategy, run, config, manifest)
     require_marked(manifest.frame["mask"][manifest.mask_state == "annotated"].tolist())
@@ -203,7 +205,7 @@ def _start(run: Run, config: Config, finished: list[dict[str, Any]], state: dict
         return load_model(run.checkpoints / state["checkpoint"])
     if finished:
         return load_model(best_checkpoint(run, finished[-1]["stage"]), compile=False)
-    return starting_model(config.start) if config.start.is_set else build_model(config)
+    return starting_model(config.start) if config.start.is_set else new_model(config)
 
 
 def _fit(

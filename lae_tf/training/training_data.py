@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lae_tf.config.sections import Config
+from lae_tf.config.sections import Config, StartConfig
 from lae_tf.data.manifest import Manifest
 from lae_tf.data.parts import cut_parts
 from lae_tf.data.pipeline import evaluation_dataset, with_degraded
 from lae_tf.data.sampling import Composition
 from lae_tf.errors import LAEError, UsageError
+from lae_tf.presets.finding import open_preset
 from lae_tf.training.run import Run
 
 
@@ -55,8 +56,20 @@ def describe_data(config: Config, manifest: Manifest) -> dict[str, Any]:
         "counts": manifest.counts(),
         "methods": sorted(set(manifest.frame["method"]) - {""}),
         "mask_budget": manifest.mask_budget(),
-        "begun_with": config.start.name,
+        "begun_with": begun_with(config.start),
     }
+
+
+def begun_with(start: StartConfig) -> dict[str, str] | None:
+    """Return ``name`` and ``sha256`` of the ready model with which a training, or its earlier run, begins; or None."""
+    if start.run is not None:
+        earlier: dict[str, Any] = Run.open(start.run).require_json("data.json")
+        return earlier.get("begun_with")  # runs of older versions have none
+    named = start.preset or start.weights
+    if named is None:
+        return None
+    preset = open_preset(named)
+    return {"name": preset.name, "sha256": preset.digest}
 
 
 def batch_composition(config: Config, train_part: Manifest, use_masks: bool) -> Composition | None:

@@ -300,7 +300,7 @@ def test_the_model_card_holds_the_facts(version, trained_run):
     assert card["evaluation"] is None
     assert "Not evaluated." in page
     assert card["data"]["mask_budget"] == trained_run.read_json("data.json")["mask_budget"]
-    assert "first weights were those of `lae-photo`" in page
+    assert card["config"]["start"] == {"tune": "all"}  # the others may be paths
     assert str(trained_run.path.parent) not in json.dumps(card)
     digest = hashlib.sha256((version / "saved_model.pb").read_bytes()).hexdigest()
     assert card["sha256"]["saved_model.pb"] == digest
@@ -327,6 +327,10 @@ def test_the_model_card_shows_an_evaluation_of_this_decision_alone(trained_run, 
         return (tmp_path / "card" / "MODEL_CARD.md").read_text()
 
     assert page().count("| noise | seen | 10 | 5 | 0.900 [0.800, 0.950] | - | 0.970 |") == 1
+    assert "first weights" not in page()
+    begun_with = {"name": "mine", "sha256": "0f" * 32}
+    run.write_json("data.json", {**run.read_json("data.json"), "begun_with": begun_with})
+    assert f"those of the ready model `mine` (SHA-256 `{'0f' * 32}`)" in page()
     run.write_json("report/evaluation.json", {**report, "threshold": threshold + 0.01})
     assert "Not evaluated." in page()
     run.write_json("report/evaluation.json", {**report, "model_sha256": "of before more training"})

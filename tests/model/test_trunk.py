@@ -239,16 +239,23 @@ def test_each_expert_learns_from_its_own_view():
     assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(one["gate"], other["gate"], strict=True))
 
 
-def test_the_gate_weighs_the_experts():
-    model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
+@pytest.mark.parametrize("mixture, largest, readiness", [("both", 0.6, 2), ("either", 1, 0)])
+def test_the_gate_weighs_the_experts(mixture, largest, readiness):
+    model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None, mixture=mixture)
     images = batch()["image"]
     fine, robust, gate = (
         model.encoder.get_layer(name).predict(images, verbose=0) for name in ("fine", "robust", "gate")
     )
-    share = 0.6 / (1 + np.exp(-gate - 2))[:, :, None, None]
+    share = largest / (1 + np.exp(-gate - readiness))[:, :, None, None]
     np.testing.assert_allclose(
         model.encoder.predict(images, verbose=0), share * fine + (1 - share) * robust, rtol=1e-4, atol=1e-5
     )
+
+
+def test_models_of_before_both_experts_told_of_stored_images_mix_as_they_did():
+    config = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None).get_config()
+    assert LAE.from_config(config).encoder.get_layer("mixture").kind == config.pop("mixture") == "both"
+    assert LAE.from_config(config).encoder.get_layer("mixture").kind == "either"
 
 
 def test_its_size_is_checked():
@@ -264,7 +271,7 @@ def test_a_model_of_before_the_trunk_has_none():
     assert LAE.from_config(old).hyperparameters.trunk == "none"
 
 
-def test_experts_that_do_not_count_are_not_asked():
+def test_the_fine_expert_is_asked_only_where_it_counts(monkeypatch):
     """Gates open, shut and in between: features, and what follows from them, are those of the whole encoder."""
     keras.utils.set_random_seed(0)
     model = LAE(image_size=32, widths=(4, 6, 8, 8), blocks=0, trunk="efficientnet-lite0", trunk_weights=None)
@@ -272,9 +279,15 @@ def test_experts_that_do_not_count_are_not_asked():
     images[2:] = np.round(images[2:] * 4) / 4
     evidence = model.encoder.get_layer("gate").get_layer("evidence")
     kernel, bias = evidence.get_weights()
-    for shift in (-40.0, 0.0, 40.0):
+    fine, asked = model.encoder.get_layer("fine"), []
+    call = fine.call
+    monkeypatch.setattr(fine, "call", lambda x, *rest, **more: asked.append(x.shape[0]) or call(x, *rest, **more))
+    for shift, count in ((-40.0, 0), (0.0, 5), (40.0, 5)):
         evidence.set_weights([kernel, bias + shift])
-        np.testing.assert_allclose(features_of(model.encoder, images), model.encoder(images), atol=5e-5, rtol=1e-4)
+        asked.clear()
+        features = features_of(model.encoder, images)
+        assert sum(asked) == count
+        np.testing.assert_allclose(features, model.encoder(images), atol=5e-5, rtol=1e-4)
         expected = model(images, training=False)
         predicted, scored = model.predict_on_batch(images), model.score_on_batch(images)
         for name, value in expected.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_dataset import write_dataset
 
-from lae_tf.config.sections import Config, ConfigError
+from lae_tf.config.sections import Config, ConfigError, StartConfig
 from lae_tf.data.manifest import Manifest
 from lae_tf.errors import UsageError
 from lae_tf.model import load_model
@@ -15,11 +15,11 @@ from lae_tf.model.lae import LAE
 from lae_tf.model.tuning import PARTS, set_tuned
 from lae_tf.model.weight_names import named_weights
 from lae_tf.presets.finding import open_preset
-from lae_tf.training.build import build_model
-from lae_tf.training.fine_tuning import RATE_SHARE, compare_with_start, forgotten, inherited
+from lae_tf.training import fine_tuning
+from lae_tf.training.fine_tuning import RATE_SHARE, compare_with_start, forgotten, inherited, new_model
 from lae_tf.training.run import Run
 from lae_tf.training.stages import train
-from lae_tf.training.training_data import validation_dataset
+from lae_tf.training.training_data import begun_with, validation_dataset
 
 # --- the part that is trained -----------------------------------------------------------------------------
 
@@ -216,24 +216,69 @@ def test_a_preset_decides_the_model_and_its_size(trained_run, preset, tiny_manif
 
 @pytest.mark.parametrize("key", ["preset", "weights"])
 def test_a_presets_folder_is_relative_to_the_configuration(preset, key):
+    """An installed one goes before a folder of its name."""
     path = preset.parent / "config.yaml"
+    (preset.parent / "lae-photo").mkdir(exist_ok=True)
     for name, expected in (("mine", str(preset.resolve())), ("lae-photo", "lae-photo")):
         path.write_text(f"data: {{manifest: m.csv}}\nstart: {{{key}: {name}}}\n")
         assert getattr(Config.read(path).start, key) == expected
+
+
+# --- the weights of a new model ----------------------------------------------------------------------------
 
 
 def test_a_new_model_begins_with_what_a_preset_knows(preset):
     """Its own settings stay, and at null it has weights of its own."""
     same = {"widths": [8, 8, 16], "blocks": 0, "trunk": "none"}
     values = {"data": {"manifest": "-", "image_size": 64}, "model": {**same, "lse_sharpness": 4.0}}
-    known = open_preset(preset).weights
+    known = open_preset(preset)
     for start, is_equal in ((str(preset), True), (None, False)):
-        model = build_model(Config.parse({**values, "start": {"weights": start}}))
+        config = inherited(Config.parse({**values, "start": {"weights": start}}))
+        model = new_model(config)
         assert model.image_size == 64 and model.head.sharpness == 4.0
         kernel = named_weights(model)["encoder/stem_conv/kernel"]
-        assert np.array_equal(kernel, known["encoder/stem_conv/kernel"]) is is_equal
-    with pytest.raises(UsageError, match=r"nowhere: no such preset"):
-        build_model(Config.parse({**values, "start": {"weights": "nowhere"}}))
+        assert np.array_equal(kernel, known.weights["encoder/stem_conv/kernel"]) is is_equal
+        expected = {"name": "mine", "sha256": known.digest} if is_equal else None
+        assert begun_with(config.start) == expected
+
+
+def start_of(*, model=None, start=None):
+    sections = {"model": model or {}, **({} if start is None else {"start": start})}
+    return inherited(Config.parse({"data": {"manifest": "-"}, **sections})).start.weights
+
+
+def test_the_default_is_taken_where_the_networks_are_the_same(monkeypatch):
+    assert start_of() == "lae-photo" == start_of(model={"lse_sharpness": 3.0, "attention": "cam"})
+    assert start_of(model={"widths": [16, 24, 32, 64]}) is None is start_of(model={"trunk": "none"})
+    assert start_of(model={"trunk_weights": None}) is None is start_of(start={"weights": None})
+    assert start_of(model={"trunk_weights": None}, start={"weights": "lae-photo"}) == "lae-photo"
+    monkeypatch.setattr(fine_tuning, "built_in", list)
+    assert start_of() is None  # nothing is installed
+
+
+def test_weights_that_were_asked_for_and_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match=r"lae-photo is a model of another .* in which model\.blocks is 2; leave that"):
+        start_of(model={"blocks": 2}, start={"weights": "lae-photo"})
+    with pytest.raises(UsageError, match=r"start\.weights: nowhere: no such preset.*or set start\.weights to null"):
+        start_of(start={"weights": "nowhere"})
+    with pytest.raises(ConfigError, match="run and weights each name the model"):
+        start_of(start={"run": "runs/first", "weights": "lae-photo"})
+
+
+def test_runs_of_older_versions_began_without_a_ready_model():
+    """Their configurations have every key that there was."""
+    assert Config.parse({"data": {"manifest": "-"}, "start": {"run": None, "tune": "all"}}).start.weights == "lae-photo"
+    older = {"run": None, "preset": None, "tune": "all"}
+    assert Config.parse({"data": {"manifest": "-"}, "start": older}).start.weights is None
+
+
+def test_a_run_that_goes_on_keeps_what_its_earlier_run_began_with(trained_run, tmp_path):
+    earlier = Run(tmp_path / "earlier")
+    shutil.copytree(trained_run.path, earlier.path)
+    facts = {"name": "mine", "sha256": "0f" * 32}
+    earlier.write_json("data.json", {**earlier.read_json("data.json"), "begun_with": facts})
+    assert begun_with(StartConfig(run=str(earlier.path))) == facts
+    assert begun_with(StartConfig(run=str(trained_run.path))) is None
 
 
 def test_training_from_a_preset_says_what_cannot_be_looked_back_at(trained_run, preset, tmp_path, lae_tf_command):
