@@ -174,7 +174,8 @@ def card(evaluation, photographs: int) -> str:
             "attention.\n\n"
             f"{verdicts(evaluation)}"
         )
-    return (HERE / "lae_photo_card.md").read_text().format(measured=measured, authors=authors, licence=LICENCE)
+    tag = LICENCE.lower().replace(" ", "-")
+    return (HERE / "lae_photo_card.md").read_text().format(measured=measured, authors=authors, licence=LICENCE, tag=tag)
 
 
 def verdicts(evaluation) -> str:

@@ -119,5 +119,5 @@ def command(
 
 def _numbers(row: dict) -> dict:
     """Return a row for JSON: what identifies the image is left out, and what does not apply is null."""
-    kept = {name: value for name, value in row.items() if name not in ("path", "score", "label")}
+    kept = {name: value for name, value in row.items() if name not in ("path", "score", "label", "verdict")}
     return {name: None if isinstance(value, float) and value != value else value for name, value in kept.items()}

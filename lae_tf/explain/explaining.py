@@ -62,8 +62,8 @@ class Explanation:
     agreement: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, object]]:
-        """Return one row per method for tables: path, method, FAITHFULNESS, AGREEMENT (or NaN), and score and label of
-        the image, score of what is explained of it, and score and label of its blurred copy.
+        """Return one row per method for tables: path, method, FAITHFULNESS, AGREEMENT (or NaN), and score, label and
+        verdict of the image, score of what is explained of it, and score and label of its blurred copy.
 
         The path is :func:`lae_tf.images.files.printable`.
         """
@@ -73,6 +73,7 @@ class Explanation:
                 "path": printable(self.prediction.path),
                 "score": self.prediction.score,
                 "label": self.prediction.label,
+                "verdict": self.prediction.verdict,
                 "part_score": self.part_score,
                 "baseline_score": self.baseline_score,
                 "baseline_label": label_of(self.baseline_score, self.prediction.threshold),

@@ -107,7 +107,8 @@ def test_a_caption_says_where_the_model_cannot_tell(photograph):
     assert f": called {found.prediction.label}; the square" in example(found).title
     model.calibration.lowest_fake.assign(0.0)
     model.calibration.highest_real.assign(1.0)  # neither label is ever ruled out
-    assert ": unsure; the square" in example(explained(model, photograph)).title
+    found = explained(model, photograph)
+    assert ": unsure; the square" in example(found).title and {row["verdict"] for row in found.rows()} == {"unsure"}
 
 
 def test_masks_go_on_as_their_mirror_image():
