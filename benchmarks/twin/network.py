@@ -20,7 +20,7 @@ WIDTHS = (16, 24, 32, 48)
 TRUNK = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112))
 SLOPE, THRESHOLD, SHARPNESS = 1.0, 2.0, 2.0
 ALIGNMENT, STORED_WEIGHT = 10.0, 0.25
-LARGEST_SHARE, READINESS = 0.6, 2.0
+LARGEST_SHARE, READINESS = 0.8, 2.0
 
 
 class Part(nn.Module):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from lae_tf.config.section import Positive, Section, problem, written_without
+from lae_tf.config.section import Positive, Section, problem
 
 
 class ModelConfig(Section):
@@ -31,8 +31,6 @@ class ModelConfig(Section):
     """Pretrained network beside the encoder's own stages; none for the encoder alone."""
     trunk_weights: Literal["imagenet"] | None = "imagenet"
     """Weights that the trunk begins with: ImageNet's, from an installed package, or null for random ones."""
-    mixture: Literal["both", "either"] = "both"
-    """What tells of images as they were stored: both experts, or mostly either of them, as in models of before."""
     head: Literal["lse", "gap", "split"] = "lse"
     """Pooling of the evidence: log-mean-exp or mean; split is ForensicTransfer's latent."""
     lse_sharpness: Positive = 2.0
@@ -59,18 +57,17 @@ class ModelConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def of_older_versions(cls, values: Any) -> Any:
-        """Return what an older version wrote, which left no key out, as it is written now; other values as they are.
+        """Return values that were written before there was a trunk as they are written now; others as they are.
 
         Raises:
             ValueError: they name a backbone.
         """
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or "backbone" not in values:
             return values
-        if "backbone" in values:  # of before there was a trunk
-            if values["backbone"] is not None:
-                raise ValueError("backbone is no longer there; the key trunk has taken its place")
-            values = {"trunk": "none", **{key: values[key] for key in values if not key.startswith("backbone")}}
-        return {"mixture": "either", **values} if written_without("mixture", values, cls) else values
+        if values["backbone"] is not None:
+            raise ValueError("backbone is no longer there; the key trunk has taken its place")
+        kept = {name: value for name, value in values.items() if not name.startswith("backbone")}
+        return {"trunk": "none", **kept}
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

@@ -3,7 +3,7 @@
 The faint traces by which a forgery is found in stored pixels do not survive JPEG, and an encoder that is trained on
 both unlearns them. So the fine expert is trained on images as they are stored, the robust one, the trunk, on what may
 have become of them, and a gate weighs their features (a mixture of experts, Jacobs et al. 1991; experts and gate are
-our definition). On stored images the mean of both tells more than the fine one alone (docs/results/evidence.md).
+our definition).
 """
 
 from __future__ import annotations
@@ -22,37 +22,50 @@ from lae_tf.model.shapes import Shape
 Batch = dict[str, tf.Tensor]
 
 
-_SHARES = {"both": (0.6, 2.0), "either": (1.0, 0.0)}  # by ModelConfig.mixture: the largest, and what joins the logit
-
-
 @keras.saving.register_keras_serializable("lae_tf")
 class Mixture(keras.layers.Layer):
-    """Weighs two feature maps, (B, h, w, C) each, by the gate's logit (B, 1): g fine + (1 - g) robust.
+    """Weighs two feature maps, (B, h, w, C) each, by the gate's logit q (B, 1): g fine + (1 - g) robust.
 
-    Args:
-        kind: ``both``, g = 0.6 sigmoid(logit + 2), so that both tell of stored images; ``either``, g = sigmoid(logit),
-            of models of before. Training keeps the logit low by what a degraded image weighs.
+    g = largest_share sigmoid(q + readiness). Both numbers are fitted on validation, not trained (ours): how much more
+    the fine expert tells of stored images than the robust one depends on the task. Training keeps q low by what a
+    degraded image weighs.
     """
 
-    def __init__(self, kind: str = "both", **kwargs: Any):
-        super().__init__(**kwargs)
-        self.kind = kind
+    def build(self, input_shape: list[Shape]) -> None:
+        self.largest_share = self._fitted("largest_share", 0.8)
+        self.readiness = self._fitted("readiness", 2.0)
+        self.built = True
+
+    def _fitted(self, name: str, value: float) -> tf.Variable:
+        start = keras.initializers.Constant(value)
+        return self.add_weight(name=name, shape=(), dtype="float32", initializer=start, trainable=False)
 
     def share(self, logit: tf.Tensor) -> tf.Tensor:
-        """Return g from logits of any shape."""
-        largest, readiness = _SHARES[self.kind]
-        return largest * tf.sigmoid(logit + readiness)
+        """Return g, float32, from logits of any shape."""
+        return self.largest_share * tf.sigmoid(logit + self.readiness)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         logit, fine, robust = inputs
-        share = tf.cast(self.share(logit), fine.dtype)[:, :, None, None]
+        share = tf.cast(self.share(tf.cast(logit, tf.float32)), fine.dtype)[:, :, None, None]
         return share * fine + (1 - share) * robust
 
     def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         return input_shape[1]
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kind": self.kind}
+    def assign(self, largest_share: float, readiness: float) -> None:
+        """Take what validation chose."""
+        self.largest_share.assign(largest_share)
+        self.readiness.assign(readiness)
+
+    def load_own_variables(self, store: Any) -> None:
+        if len(store.keys()):
+            super().load_own_variables(store)
+        else:
+            self.assign(*MIXTURE_OF_BEFORE)
+
+
+MIXTURE_OF_BEFORE = (1.0, 0.0)
+"""What models have that were saved before the mixture was fitted: largest share and readiness."""
 
 
 def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
@@ -70,7 +83,7 @@ def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:
     image = keras.Input((image_size, image_size, 3), name="image")
     fine, robust = build_fine_encoder(image_size, config, name="fine"), build_trunk_encoder(image_size, config)
     gate = build_gate(image_size)
-    features = Mixture(config.mixture, name="mixture")([gate(image), fine(image), robust(image)])
+    features = Mixture(name="mixture")([gate(image), fine(image), robust(image)])
     return keras.Model(image, features, name="encoder")
 
 
@@ -136,6 +149,12 @@ def describing(encoder: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, t
         return _with_fine(encoder, images, features), description
 
     return describe
+
+
+def ask_apart(encoder: keras.Model, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the features of the fine and of the robust expert (B, h, w, C), and the gate's logit (B, 1)."""
+    fine, robust, gate = (encoder.get_layer(name)(images, training=False) for name in ("fine", "robust", "gate"))
+    return fine, robust, gate
 
 
 def _with_fine(encoder: keras.Model, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:

@@ -41,7 +41,14 @@ class EvidenceHead(keras.layers.Layer):
         self.built = True
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
-        evidence = tf.tensordot(tf.cast(features, tf.float32), self.kernel, axes=1)[..., 0] + self.bias
+        return self.pool(self.evidence(features))
+
+    def evidence(self, features: tf.Tensor) -> tf.Tensor:
+        """Return the evidence of features (B, h, w, C): float32 (B, h, w)."""
+        return tf.tensordot(tf.cast(features, tf.float32), self.kernel, axes=1)[..., 0] + self.bias
+
+    def pool(self, evidence: tf.Tensor) -> tf.Tensor:
+        """Return the logit (B, 1) of evidence (B, h, w)."""
         if self.pooling == "gap":
             return tf.reduce_mean(evidence, axis=(1, 2))[:, None]
         locations = tf.cast(tf.shape(evidence)[1] * tf.shape(evidence)[2], tf.float32)

@@ -15,7 +15,7 @@ from lae_tf.model import attention as attention_maps
 from lae_tf.model.batches import Batch, check_arrays, to_batch, to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
-from lae_tf.model.experts import build_encoder, features_of, train_experts
+from lae_tf.model.experts import Mixture, build_encoder, features_of, train_experts
 from lae_tf.model.head import build_head
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
 from lae_tf.model.networks import build_decoder
@@ -134,6 +134,11 @@ class LAE(keras.Model):
     def stride(self) -> int:
         """How many pixels a value of ``map_logits`` stands for."""
         return self.hyperparameters.stride
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """What weighs the experts; None without a trunk."""
+        return None if self.hyperparameters.trunk == "none" else self.encoder.get_layer("mixture")
 
     @property
     def localises(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from lae_tf.config.model import ModelConfig
 from lae_tf.config.sections import HardwareConfig
 from lae_tf.errors import LAEError
 from lae_tf.model.archive import bounded, check_size
+from lae_tf.model.experts import MIXTURE_OF_BEFORE
 from lae_tf.model.weight_names import named_weights
 from lae_tf.presets.folder import Preset
 from lae_tf.runtime.environment import describe
 
 _STRUCTURE = {"widths", "blocks", "high_pass", "contrast", "self_correlation", "trunk", "head"}
+_MIXTURE = ("encoder/mixture/largest_share", "encoder/mixture/readiness")
 _SOFTWARE = ("lae_tf", "stack", "python", "tensorflow", "keras", "numpy")
 
 
@@ -57,9 +60,10 @@ def build_from(model_class: Any, preset: Preset) -> Any:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise LAEError(f"{preset.name}: the preset's config.json does not describe an LAE: {reason}.") from None
     variables = named_weights(model)
-    _check_weights(preset, {name: tuple(variable.shape) for name, variable in variables.items()})
+    weights = {**_of_before(variables), **preset.weights}
+    _check_weights(preset.name, weights, {name: tuple(variable.shape) for name, variable in variables.items()})
     for name, variable in variables.items():
-        variable.assign(preset.weights[name])
+        variable.assign(weights[name])
     model.jit_compile = False  # as ``LAE.compile`` has it
     return model
 
@@ -68,7 +72,7 @@ def begin_with(model: Any, preset: Preset) -> None:
     """Give a model the weights of a preset of the same structure; what validation chose stays the model's own."""
     networks = tuple(f"{part.name}/" for part in (model.encoder, model.head, model.decoder))
     for name, variable in named_weights(model).items():
-        if name.startswith(networks):
+        if name.startswith(networks) and name not in _MIXTURE:
             variable.assign(preset.weights[name])
 
 
@@ -89,8 +93,14 @@ def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:
     bounded(HardwareConfig, {"precision": config.get("dtype", "float32")})
 
 
-def _check_weights(preset: Preset, expected: dict[str, tuple[int, ...]]) -> None:
-    found = {name: value.shape for name, value in preset.weights.items()}
+def _of_before(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the weights that presets of older versions lack."""
+    values = dict(zip(_MIXTURE, np.float32(MIXTURE_OF_BEFORE), strict=True))
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _check_weights(preset: str, weights: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
+    found = {name: value.shape for name, value in weights.items()}
     for kind, names in (
         ("lack", expected.keys() - found.keys()),
         ("also hold", found.keys() - expected.keys()),
@@ -99,7 +109,7 @@ def _check_weights(preset: Preset, expected: dict[str, tuple[int, ...]]) -> None
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise LAEError(
-                f"{preset.name}: the preset's weights {kind} {min(names)[:100]}{more}, unlike the model that its "
+                f"{preset}: the preset's weights {kind} {min(names)[:100]}{more}, unlike the model that its "
                 "config.json describes; fetch or make the preset anew."
             )
 

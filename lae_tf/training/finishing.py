@@ -19,6 +19,7 @@ from lae_tf.model.lae import LAE
 from lae_tf.training.calibrate import calibrate_model
 from lae_tf.training.callbacks import save_model
 from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, source_of
+from lae_tf.training.mixing import fit_mixture
 from lae_tf.training.run import Run
 from lae_tf.training.training_data import seen_parts, training_manifest, validation_dataset
 from lae_tf.training.window_calibration import calibrate_windows
@@ -57,12 +58,13 @@ def calibrate_in_view(
     Returns:
         The decision, and what validation scored, with ``degraded`` where training degrades images.
     """
+    mixture = fit_mixture(model, batches)
     decision, scored = calibrate_model(model, batches, config.calibration.error_rate)
     if config.augment.degrade:
         scored["degraded"] = np.arange(len(scored)) >= len(scored) // 2  # the copies follow
     if model.view == "windows":
-        return calibrate_windows(model, images, config, decision["attention_level"], kept)
-    return decision, scored
+        decision, scored = calibrate_windows(model, images, config, decision["attention_level"], kept)
+    return {**decision, **mixture}, scored
 
 
 def look_back(run: Run, config: Config, validation: Manifest) -> None:

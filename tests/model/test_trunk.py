@@ -1,5 +1,6 @@
 """The pretrained trunk: its weights' file, its numbers against NumPy, and its place in the model."""
 
+import dataclasses
 import io
 import os
 import pickle
@@ -12,8 +13,9 @@ from skimage import data
 
 from lae_tf.errors import LAEError
 from lae_tf.model import load_model, trunk_weights
-from lae_tf.model.experts import describing, features_of
+from lae_tf.model.experts import Mixture, describing, features_of
 from lae_tf.model.lae import LAE
+from lae_tf.model.preset import build_from, preset_of
 from lae_tf.model.trunk import build_trunk
 from lae_tf.model.trunk_weights import read_state
 
@@ -239,23 +241,35 @@ def test_each_expert_learns_from_its_own_view():
     assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(one["gate"], other["gate"], strict=True))
 
 
-@pytest.mark.parametrize("mixture, largest, readiness", [("both", 0.6, 2), ("either", 1, 0)])
-def test_the_gate_weighs_the_experts(mixture, largest, readiness):
-    model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None, mixture=mixture)
+@pytest.mark.parametrize("chosen", [None, (0.5, -1.0)])
+def test_the_gate_weighs_the_experts(chosen):
+    model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
+    if chosen:
+        model.mixture.assign(*chosen)
     images = batch()["image"]
     fine, robust, gate = (
         model.encoder.get_layer(name).predict(images, verbose=0) for name in ("fine", "robust", "gate")
     )
+    largest, readiness = chosen or (0.8, 2.0)
     share = largest / (1 + np.exp(-gate - readiness))[:, :, None, None]
     np.testing.assert_allclose(
         model.encoder.predict(images, verbose=0), share * fine + (1 - share) * robust, rtol=1e-4, atol=1e-5
     )
 
 
-def test_models_of_before_both_experts_told_of_stored_images_mix_as_they_did():
-    config = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None).get_config()
-    assert LAE.from_config(config).encoder.get_layer("mixture").kind == config.pop("mixture") == "both"
-    assert LAE.from_config(config).encoder.get_layer("mixture").kind == "either"
+def test_models_of_before_the_mixture_was_fitted_mix_as_they_did(tmp_path, monkeypatch):
+    """They were saved without its two numbers."""
+    model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
+    model.mixture.assign(0.5, 3.0)
+    model.save(tmp_path / "model.keras")
+    preset = preset_of(model, "mine")
+    for restored in (load_model(tmp_path / "model.keras"), build_from(LAE, preset)):
+        assert [float(weight) for weight in restored.mixture.weights] == [0.5, 3.0]
+    monkeypatch.setattr(Mixture, "save_own_variables", lambda self, store: None)
+    model.save(tmp_path / "older.keras")
+    older = dataclasses.replace(preset, weights={k: v for k, v in preset.weights.items() if "/mixture/" not in k})
+    for restored in (load_model(tmp_path / "older.keras"), build_from(LAE, older)):
+        assert [float(weight) for weight in restored.mixture.weights] == [1.0, 0.0]
 
 
 def test_its_size_is_checked():

@@ -1,0 +1,84 @@
+"""How the experts share an image: numbers whose best mixture is known by construction."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from lae_tf.model.experts import Mixture
+from lae_tf.model.head import EvidenceHead
+from lae_tf.model.lae import LAE
+from lae_tf.training.mixing import fit_mixture
+
+MANY = 4000
+
+
+def model_of(head="gap"):
+    """Return a model whose experts and gate read what they say from the pixel of an image."""
+    mixture, own = Mixture(), EvidenceHead("gap")
+    mixture.build([None])
+    own.build((None, 1, 1, 1))
+    own.kernel.assign([[1.0]])
+    says = {
+        "fine": lambda image, training: image[..., :1],
+        "robust": lambda image, training: image[..., 1:2],
+        "gate": lambda image, training: image[:, 0, 0, 2:],
+    }
+    encoder = SimpleNamespace(get_layer=says.__getitem__)
+    return SimpleNamespace(encoder=encoder, head=own, mixture=mixture, hyperparameters=SimpleNamespace(head=head))
+
+
+def batches_of(fine, robust, gate, labels):
+    image = np.stack([np.broadcast_to(part, labels.shape) for part in (fine, robust, gate)], axis=-1)
+    yield from (
+        {"image": image[part, None, None].astype(np.float32), "label": labels[part, None].astype(np.float32)}
+        for part in np.array_split(np.arange(len(labels)), 3)
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 2, MANY), rng.normal(size=MANY), rng.normal(size=MANY)
+
+
+@pytest.mark.parametrize("spread, expected", [((1, 1), 0.5), ((1, 2), 0.8), ((2, 1), 0.3), ((1, 100), 1.0)])
+def test_shares_are_by_how_much_each_expert_tells(drawn, spread, expected):
+    """Of two independent readings of one number the best mean weighs each by 1 / variance: 1/2, 4/5, 1/5, nearly 1."""
+    labels, first, second = drawn
+    model = model_of()
+    fine, robust = (2 * labels - 1 + width * noise for width, noise in zip(spread, (first, second), strict=True))
+    chosen = fit_mixture(model, batches_of(fine, robust, 30.0, labels))
+    assert chosen["largest_share"] == pytest.approx(expected, abs=0.1001)
+    assert float(model.mixture.largest_share) == pytest.approx(chosen["largest_share"])
+    assert float(model.mixture.readiness) == chosen["readiness"]
+
+
+def test_an_expert_that_is_wrong_of_degraded_images_is_kept_from_them(drawn):
+    """The gate says 0 of stored and -8 of degraded images, where the fine expert says the opposite."""
+    labels, first, second = drawn
+    degraded = np.arange(MANY) >= MANY // 2
+    fine = np.where(degraded, -6, 3) * (2 * labels - 1) + first
+    robust = 0.5 * (2 * labels - 1) + second
+    gate = np.where(degraded, -8.0, 0.0)
+    chosen = fit_mixture(model_of(), batches_of(fine, robust, gate, labels))
+    # Ready enough for stored images, of which it then has sigmoid(readiness), and not for degraded ones.
+    assert 1 <= chosen["readiness"] <= 5 and chosen["largest_share"] >= 0.8
+
+
+def test_models_without_such_experts_stay_as_they_are(drawn):
+    labels, first, second = drawn
+    assert fit_mixture(model_of(head="split"), batches_of(first, second, 0.0, labels)) == {}
+    assert fit_mixture(model_of(), batches_of(first, second, 0.0, np.ones(MANY, int))) == {}
+    assert fit_mixture(SimpleNamespace(), []) == {}
+    assert fit_mixture(LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none"), []) == {}
+
+
+def test_the_mixture_of_a_model_is_chosen():
+    keras.utils.set_random_seed(0)
+    model = LAE(image_size=32, widths=(4, 6, 8), blocks=0, trunk_weights=None)
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.uniform(size=(6, 32, 32, 3)).astype(np.float32), "label": np.array([[0], [1]] * 3)}
+    chosen = fit_mixture(model, [batch])
+    assert [float(weight) for weight in model.mixture.weights] == pytest.approx(list(chosen.values()))
