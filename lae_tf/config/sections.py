@@ -188,7 +188,7 @@ class StartConfig(Section):
     weights: str | None = DEFAULT
     """Where training begins anew: ready model of the same structure, whose weights the new model takes, and nothing
     else of it: a name, a folder (relative to the configuration's own) or hf://user/name; null for model.trunk_weights
-    alone. The default stands for null where the model's structure is another. Do not test on photographs that it
+    alone. The default stands for null where the model's structure is another or its trunk_weights are null. Do not test on photographs that it
     learned from; its card (lae-tf models) lists them, and says under which licence its weights are."""
 
     @model_validator(mode="before")
@@ -200,9 +200,8 @@ class StartConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> StartConfig:
-        named = {key: getattr(self, key) for key in ("run", "preset")}
-        if "weights" in self.model_fields_set:
-            named["weights"] = self.weights
+        own = None if self.weights == DEFAULT else self.weights
+        named = {"run": self.run, "preset": self.preset, "weights": own}
         given = [key for key, value in named.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"{given[0]} and {given[1]} each name the model to begin with; give one of them")

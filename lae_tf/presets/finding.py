@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lae_tf.errors import UsageError
-from lae_tf.presets.folder import Preset, is_preset, read_preset
-from lae_tf.presets.hub import SCHEME, fetch
 
+if TYPE_CHECKING:  # whoever completes a word on the command line waits for NumPy else
+    from lae_tf.presets.folder import Preset
+
+SCHEME = "hf://"
 DEFAULT = "lae-photo"
 """Name of the preset that scores where neither a run nor a preset is named, and that new models begin with."""
 BUILT_IN = Path(__file__).parent
@@ -17,6 +20,8 @@ BUILT_IN = Path(__file__).parent
 
 def built_in() -> list[str]:
     """Return the names of the presets that come with this installation, sorted."""
+    from lae_tf.presets.folder import is_preset
+
     return sorted(folder.name for folder in BUILT_IN.iterdir() if is_preset(folder))
 
 
@@ -31,6 +36,9 @@ def open_preset(source: str | os.PathLike[str]) -> Preset:
         UsageError: there is none.
         LAEError: it cannot be fetched, or is damaged.
     """
+    from lae_tf.presets.folder import read_preset
+    from lae_tf.presets.hub import fetch
+
     source = os.fspath(source)
     if source.startswith(SCHEME):
         return read_preset(fetch(source), source)

@@ -8,7 +8,6 @@ from pathlib import Path
 from lae_tf.errors import LAEError, MissingExtraError, UsageError
 from lae_tf.presets.folder import FILES
 
-SCHEME = "hf://"
 _SOURCE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 

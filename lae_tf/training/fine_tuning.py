@@ -23,7 +23,7 @@ from lae_tf.metrics.detection import detection_metrics
 from lae_tf.model.lae import LAE
 from lae_tf.model.preset import begin_with, other_structure
 from lae_tf.model.tuning import set_tuned
-from lae_tf.presets.finding import built_in, open_preset
+from lae_tf.presets.finding import DEFAULT, built_in, open_preset
 from lae_tf.training.build import build_model
 from lae_tf.training.run import Run
 from lae_tf.training.sources import ModelSource
@@ -83,16 +83,15 @@ def inherited(config: Config) -> Config:
 def _weights(config: Config) -> str | None:
     """Return the preset whose weights a new model begins with; None where the default is none for this model."""
     weights = config.start.weights
-    is_asked_for = "weights" in config.start.model_fields_set
-    is_left_out = weights not in built_in() or config.model.trunk_weights is None
-    if weights is None or (is_left_out and not is_asked_for):
+    is_default = weights == DEFAULT
+    if weights is None or (is_default and (weights not in built_in() or config.model.trunk_weights is None)):
         return None
     leave_out = "or set start.weights to null"
     try:
         differences = other_structure(config.model, open_preset(weights))
     except UsageError as error:
         raise UsageError(f"start.weights: {str(error).rstrip('.')}; {leave_out}.") from None
-    if differences and is_asked_for:
+    if differences and not is_default:
         raise UsageError(
             f"start.weights: {weights} is a model of another structure than this one, in which "
             f"{' and '.join(differences)}; leave that out, {leave_out}."

@@ -251,18 +251,20 @@ def test_the_default_is_taken_where_the_networks_are_the_same(monkeypatch):
     assert start_of() == "lae-photo" == start_of(model={"lse_sharpness": 3.0, "attention": "cam"})
     assert start_of(model={"widths": [16, 24, 32, 64]}) is None is start_of(model={"trunk": "none"})
     assert start_of(model={"trunk_weights": None}) is None is start_of(start={"weights": None})
-    assert start_of(model={"trunk_weights": None}, start={"weights": "lae-photo"}) == "lae-photo"
+    complete = Config.parse({"data": {"manifest": "-"}, "model": {"blocks": 2}}).model_dump(mode="json")
+    assert inherited(Config.parse(complete)).start.weights is None
     monkeypatch.setattr(fine_tuning, "built_in", list)
     assert start_of() is None  # nothing is installed
 
 
-def test_weights_that_were_asked_for_and_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match=r"lae-photo is a model of another .* in which model\.blocks is 2; leave that"):
-        start_of(model={"blocks": 2}, start={"weights": "lae-photo"})
+def test_weights_that_were_asked_for_and_do_not_fit_are_refused(preset):
+    values = {"widths": [8, 8, 16], "blocks": 2, "trunk": "none"}
+    with pytest.raises(UsageError, match=r"mine is a model of another .* in which model\.blocks is 2; leave that"):
+        start_of(model=values, start={"weights": str(preset)})
     with pytest.raises(UsageError, match=r"start\.weights: nowhere: no such preset.*or set start\.weights to null"):
         start_of(start={"weights": "nowhere"})
     with pytest.raises(ConfigError, match="run and weights each name the model"):
-        start_of(start={"run": "runs/first", "weights": "lae-photo"})
+        start_of(start={"run": "runs/first", "weights": "mine"})
 
 
 def test_runs_of_older_versions_began_without_a_ready_model():
