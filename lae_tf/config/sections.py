@@ -188,8 +188,9 @@ class StartConfig(Section):
     weights: str | None = DEFAULT
     """Where training begins anew: ready model of the same structure, whose weights the new model takes, and nothing
     else of it: a name, a folder (relative to the configuration's own) or hf://user/name; null for model.trunk_weights
-    alone. The default stands for null where the model's structure is another or its trunk_weights are null. Do not test on photographs that it
-    learned from; its card (lae-tf models) lists them, and says under which licence its weights are."""
+    alone. The default stands for null where the model's structure is another or its trunk_weights are null. Do not
+    test on photographs that it learned from; its card (lae-tf models) lists them, and says under which licence its
+    weights are."""
 
     @model_validator(mode="before")
     @classmethod
