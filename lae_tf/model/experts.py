@@ -18,6 +18,7 @@ from lae_tf.config.model import ModelConfig
 from lae_tf.model.gate import build_gate, gate_loss
 from lae_tf.model.networks import build_fine_encoder, build_trunk_encoder
 from lae_tf.model.shapes import Shape
+from lae_tf.runtime import addons
 
 Batch = dict[str, tf.Tensor]
 
@@ -32,13 +33,9 @@ class Mixture(keras.layers.Layer):
     """
 
     def build(self, input_shape: list[Shape]) -> None:
-        self.largest_share = self._fitted("largest_share", 0.8)
-        self.readiness = self._fitted("readiness", 2.0)
+        self.largest_share = addons.fitted_scalar(self, "largest_share", 0.8)
+        self.readiness = addons.fitted_scalar(self, "readiness", 2.0)
         self.built = True
-
-    def _fitted(self, name: str, value: float) -> tf.Variable:
-        start = keras.initializers.Constant(value)
-        return self.add_weight(name=name, shape=(), dtype="float32", initializer=start, trainable=False)
 
     def share(self, logit: tf.Tensor) -> tf.Tensor:
         """Return g, float32, from logits of any shape."""

@@ -169,6 +169,13 @@ def synchronize_normalization(layer: Any) -> None:
         layer.fused = False
 
 
+def fitted_scalar(layer: Any, name: str, value: float) -> Any:
+    """Add a float32 scalar to a layer that is fitted, not trained, and that no precision policy casts."""
+    autocast = {"autocast" if KERAS_3 else "experimental_autocast": False}
+    start = keras.initializers.Constant(value)
+    return layer.add_weight(name=name, shape=(), dtype="float32", initializer=start, trainable=False, **autocast)
+
+
 def weight_name(variable: Any) -> str:
     """Return a variable's own name within its layer, as Keras 3 calls it; Keras 2 has ``LAYER/NAME:0``."""
     if KERAS_3:
