@@ -95,7 +95,7 @@ def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:
 
 def _of_before(names: Iterable[str]) -> dict[str, np.ndarray]:
     """Return the weights that presets of older versions lack."""
-    values = dict(zip(_MIXTURE, np.float32(MIXTURE_OF_BEFORE), strict=True))
+    values = dict(zip(_MIXTURE, np.array(MIXTURE_OF_BEFORE, np.float32), strict=True))
     return {name: value for name, value in values.items() if name in names}
 
 
