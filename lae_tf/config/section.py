@@ -27,11 +27,6 @@ class Section(BaseModel):
     )
 
 
-def written_without(key: str, values: dict[str, Any], section: type[Section]) -> bool:
-    """Tell whether an older version wrote these values of a section, which has all keys but one that came later."""
-    return key not in values and section.model_fields.keys() - {key} <= values.keys()
-
-
 def problem(section: Any, details: Any) -> str:
     """Return one sentence for one of pydantic's error records on a :class:`Section`.
 

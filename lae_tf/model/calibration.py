@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from lae_tf.metrics.verdict import NO_BOUNDS, ConformalBounds
 from lae_tf.model.shapes import Shape
+from lae_tf.runtime import addons
 
 
 class _Fitted(keras.layers.Layer):
@@ -17,9 +18,6 @@ class _Fitted(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"dtype": "float32", **kwargs})
-
-    def _scalar(self, name: str, value: float) -> tf.Variable:
-        return self.add_weight(name=name, shape=(), initializer=keras.initializers.Constant(value), trainable=False)
 
 
 @keras.saving.register_keras_serializable("lae_tf")
@@ -34,12 +32,12 @@ class Calibration(_Fitted):
     """
 
     def build(self, input_shape: Shape | None = None) -> None:
-        self.temperature = self._scalar("temperature", 1.0)
-        self.threshold = self._scalar("threshold", 0.5)
-        self.boundary = self._scalar("boundary", 0.0)
-        self.lowest_fake = self._scalar("lowest_fake", NO_BOUNDS.lowest_fake)
-        self.highest_real = self._scalar("highest_real", NO_BOUNDS.highest_real)
-        self.error_rate = self._scalar("error_rate", NO_BOUNDS.error_rate)
+        self.temperature = addons.fitted_scalar(self, "temperature", 1.0)
+        self.threshold = addons.fitted_scalar(self, "threshold", 0.5)
+        self.boundary = addons.fitted_scalar(self, "boundary", 0.0)
+        self.lowest_fake = addons.fitted_scalar(self, "lowest_fake", NO_BOUNDS.lowest_fake)
+        self.highest_real = addons.fitted_scalar(self, "highest_real", NO_BOUNDS.highest_real)
+        self.error_rate = addons.fitted_scalar(self, "error_rate", NO_BOUNDS.error_rate)
         self.built = True
 
     def call(self, logit: tf.Tensor) -> tf.Tensor:
@@ -63,7 +61,7 @@ class AttentionScale(_Fitted):
     """Divides the odds of attention in [0, 1] by those of ``level``, which becomes 0.5: forged above it (ours)."""
 
     def build(self, input_shape: Shape | None = None) -> None:
-        self.level = self._scalar("level", 0.5)
+        self.level = addons.fitted_scalar(self, "level", 0.5)
         self.built = True
 
     def call(self, attention: tf.Tensor) -> tf.Tensor:
