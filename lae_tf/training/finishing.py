@@ -13,6 +13,7 @@ import tensorflow as tf
 from lae_tf.config.sections import Config
 from lae_tf.data.ingestion import decodable
 from lae_tf.data.manifest import Manifest
+from lae_tf.data.pipeline import cached
 from lae_tf.errors import LAEError
 from lae_tf.files.atomic import write_text
 from lae_tf.model.lae import LAE
@@ -36,7 +37,9 @@ def finish(run: Run, config: Config, model: LAE, validation: Manifest, images: M
         images: the images themselves.
     """
     kept = run.image_cache / "calibration"
-    decision, scored = calibrate_in_view(model, validation_dataset(validation, model, config), images, config, kept)
+    # It is gone through twice.
+    batches = cached(validation_dataset(validation, model, config), len(validation), config.data.image_size)
+    decision, scored = calibrate_in_view(model, batches, images, config, kept)
     write_text(run.validation_scores, scored.to_csv(index=False))
     run.write_json("calibration.json", decision)
     save_model(model, run.model_path)
