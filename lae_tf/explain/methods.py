@@ -37,7 +37,7 @@ CONTROL = "random"
 def functional_view(model: LAE) -> keras.Model:
     """Return the model's layers as a functional Keras model: images (B, S, S, 3) to (B, 2) float32.
 
-    Column 1 is the model's logit s, column 0 is zero, so that a softmax over both gives sigmoid(s): Score-CAM of
+    Column 1 is the head's logit s, column 0 is zero, so that a softmax over both gives sigmoid(s): Score-CAM of
     tf-keras-vis takes a softmax, which over a single output would always be 1. The layer ``FEATURES`` holds the
     last feature maps in float32. Weights are shared, not copied.
     """
@@ -85,7 +85,7 @@ class Explainer:
         return self._graphs[level](tf.constant(images)).numpy().astype(np.float64)
 
     def _judge(self, images: tf.Tensor, level: int | None) -> tf.Tensor:
-        logits = self.view([images])[:, 1]
+        logits = self.view([images])[:, 1] - self.model.withheld(images)[:, 0]
         if self.model.view == "windows":
             logits = self.model.window_pooling.of_part(logits, level)
         return self.model.calibration(logits)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lae_tf.config.model import ModelConfig
@@ -29,17 +30,23 @@ class Mixture(keras.layers.Layer):
 
     g = largest_share sigmoid(q + readiness). Both numbers are fitted on validation, not trained (ours): how much more
     the fine expert tells of stored images than the robust one depends on the task. Training keeps q low by what a
-    degraded image weighs.
+    degraded image weighs. So is ``withheld`` fitted, what is taken from the logit of an image that is sure to be
+    degraded: compression makes real images look a little forged.
     """
 
     def build(self, input_shape: list[Shape]) -> None:
         self.largest_share = addons.fitted_scalar(self, "largest_share", 0.8)
         self.readiness = addons.fitted_scalar(self, "readiness", 2.0)
+        self.withheld = addons.fitted_scalar(self, "withheld", 0.0)
         self.built = True
 
     def share(self, logit: tf.Tensor) -> tf.Tensor:
         """Return g, float32, from logits of any shape."""
         return self.largest_share * tf.sigmoid(logit + self.readiness)
+
+    def withhold(self, logit: tf.Tensor) -> tf.Tensor:
+        """Return what is taken from an image's logit of "fake", float32, from logits q of any shape."""
+        return self.withheld * tf.sigmoid(-(logit + self.readiness))
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         logit, fine, robust = inputs
@@ -49,20 +56,20 @@ class Mixture(keras.layers.Layer):
     def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         return input_shape[1]
 
-    def assign(self, largest_share: float, readiness: float) -> None:
+    def assign(self, largest_share: float, readiness: float, withheld: float) -> None:
         """Take what validation chose."""
         self.largest_share.assign(largest_share)
         self.readiness.assign(readiness)
+        self.withheld.assign(withheld)
 
     def load_own_variables(self, store: Any) -> None:
-        if len(store.keys()):
-            super().load_own_variables(store)
-        else:
-            self.assign(*MIXTURE_OF_BEFORE)
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no mapping
+        of_before = {str(at): np.float32(value) for at, value in enumerate(MIXTURE_OF_BEFORE.values())}
+        super().load_own_variables({**of_before, **saved})
 
 
-MIXTURE_OF_BEFORE = (1.0, 0.0)
-"""What models have that were saved before the mixture was fitted: largest share and readiness."""
+MIXTURE_OF_BEFORE = {"largest_share": 1.0, "readiness": 0.0, "withheld": 0.0}
+"""What models have that were saved before these numbers were fitted, the last of them later than the others."""
 
 
 def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:

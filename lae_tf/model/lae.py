@@ -152,19 +152,28 @@ class LAE(keras.Model):
 
         Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
         """
-        return self.interpret(self.encoder(images, training=training), training)
+        return self.interpret(self.encoder(images, training=training), training, images)
 
-    def interpret(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
-        """What :meth:`forward` returns, from the encoder's features (B, h, w, C)."""
+    def interpret(self, features: tf.Tensor, training: bool, images: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """What :meth:`forward` returns, from the encoder's features (B, h, w, C).
+
+        Of images (B, S, S, 3) that look degraded the logit is lower by what validation chose; without them it is not.
+        """
         features = tf.cast(features, tf.float32)
         return {
             "features": features,
             "latent": tf.reduce_mean(features, axis=(1, 2)),
-            **self._decide(features, training),
+            **self._decide(features, training, images),
             "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
         }
 
-    def _decide(self, features: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+    def withheld(self, images: tf.Tensor) -> tf.Tensor:
+        """Return what is taken from the logits of images (B, S, S, 3), (B, 1): 0 but of those that look degraded."""
+        if self.mixture is None:
+            return tf.zeros((tf.shape(images)[0], 1))
+        return self.mixture.withhold(self.encoder.get_layer("gate")(images, training=False))
+
+    def _decide(self, features: tf.Tensor, training: bool, images: tf.Tensor | None) -> dict[str, tf.Tensor]:
         config = self.hyperparameters
         # A linear head's gradient is known in closed form: without a tape, which not every runtime can take.
         in_closed_form = config.head != "split" and (config.attention == "cam" or not training)
@@ -176,7 +185,8 @@ class LAE(keras.Model):
             # The evidence of a location includes the head's bias, which no gradient with respect to F shows.
             evidence += tf.cast(self.head.bias, tf.float32)
         map_logits = attention_maps.to_map_logits(evidence, config.attention_slope, config.attention_threshold)
-        return {"logit": self.head(features), "map_logits": map_logits}
+        logit = self.head(features) if images is None else self.head(features) - self.withheld(images)
+        return {"logit": logit, "map_logits": map_logits}
 
     def decide_on_batch(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
         """Say of images (B, S, S, 3), uint8 or floats in [0, 1], only what a decision takes, without reconstruction.
@@ -207,7 +217,8 @@ class LAE(keras.Model):
         return found
 
     def _decision_of(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        decided = self._decide(self._features_to_predict(to_images(images, self.image_size)), training=False)
+        images = to_images(images, self.image_size)
+        decided = self._decide(self._features_to_predict(images), training=False, images=images)
         return decided["logit"], decided["map_logits"]
 
     def _features_to_predict(self, images: tf.Tensor) -> tf.Tensor:
@@ -217,7 +228,7 @@ class LAE(keras.Model):
 
     def forward_to_predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return what :meth:`forward` does, for prediction alone: the fine expert is asked only where it counts."""
-        return self.interpret(self._features_to_predict(images), training=False)
+        return self.interpret(self._features_to_predict(images), training=False, images=images)
 
     def _judge(self, logit: tf.Tensor, map_logits: tf.Tensor) -> dict[str, tf.Tensor]:
         attention = attention_maps.resize_map(tf.sigmoid(map_logits), self.image_size, self.image_size)

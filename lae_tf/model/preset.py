@@ -18,7 +18,7 @@ from lae_tf.presets.folder import Preset
 from lae_tf.runtime.environment import describe
 
 _STRUCTURE = {"widths", "blocks", "high_pass", "contrast", "self_correlation", "trunk", "head"}
-_MIXTURE = ("encoder/mixture/largest_share", "encoder/mixture/readiness")
+_MIXTURE = {f"encoder/mixture/{name}": np.float32(value) for name, value in MIXTURE_OF_BEFORE.items()}
 _SOFTWARE = ("lae_tf", "stack", "python", "tensorflow", "keras", "numpy")
 
 
@@ -95,8 +95,7 @@ def _check_arguments(model_class: Any, config: dict[str, Any]) -> None:
 
 def _of_before(names: Iterable[str]) -> dict[str, np.ndarray]:
     """Return the weights that presets of older versions lack."""
-    values = dict(zip(_MIXTURE, np.array(MIXTURE_OF_BEFORE, np.float32), strict=True))
-    return {name: value for name, value in values.items() if name in names}
+    return {name: np.asarray(value) for name, value in _MIXTURE.items() if name in names}
 
 
 def _check_weights(preset: str, weights: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:

@@ -131,7 +131,7 @@ def _scoring_step(model: LAE, describes: bool) -> Callable[[dict[str, Any]], dic
             description = outputs["latent"]
         else:
             seen, description = described(batch["image"])
-            outputs = model.interpret(seen, training=False)
+            outputs = model.interpret(seen, training=False, images=batch["image"])
         features = outputs["features"]
         contribution = logit_gradient(model.head, features) * features
         evidence = tf.nn.relu(contribution)

@@ -39,7 +39,12 @@ class Platt(NamedTuple):
         return expit(centred / np.float32(self.temperature))
 
 
-def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
+def are_stored(images: int) -> np.ndarray:
+    """Return which images of validation are as they were stored, bool (N,), where degraded copies of them follow."""
+    return np.arange(images) < images // 2
+
+
+def fit_platt(logits: np.ndarray, labels: np.ndarray, boundary: float | None = None) -> Platt:
     """Fit slope and bias by logistic regression of the label on the logit, both kinds having half of the weight each.
 
     So 0.5 is the score at which an image is as likely fake as real, if both kinds are equally frequent. The level of
@@ -53,16 +58,19 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
     Args:
         logits: (N,) float64, of float32 numbers.
         labels: (N,) in {0, 1}, of both kinds.
+        boundary: to keep, so that only the slope is fitted.
 
     Returns:
         The fit. Logits at or above the regression's boundary score at least 0.5 in float32; those below it less,
         unless float32 scores cannot tell them from one at the boundary.
     """
     if np.ptp(logits) == 0:
-        return Platt(float(np.float32(logits[0])))
+        return Platt(float(np.float32(logits[0] if boundary is None else boundary)))
     fakes, reals = logits[labels == 1], logits[labels == 0]
     separated = fakes.min() > reals.max()
     middle = (fakes.min() + reals.max()) / 2 if separated else (fakes.mean() + reals.mean()) / 2
+    if boundary is not None:
+        middle = boundary
     spread = logits.std()
     x = (logits - middle) / spread
     weights = np.where(labels == 1, 0.5 / len(fakes), 0.5 / len(reals))
@@ -74,7 +82,8 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
         errors = weights * (expit(z) - targets)
         return float(weights @ (np.logaddexp(0.0, z) - targets * z)), np.array([errors @ x, errors.sum()])
 
-    bounds = [(_FLATTEST, None), (0.0, 0.0) if separated else (None, None)]
+    is_fixed = separated or boundary is not None
+    bounds = [(_FLATTEST, None), (0.0, 0.0) if is_fixed else (None, None)]
     slope, offset = minimize(cross_entropy, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
     temperature = max(float(spread / slope), _STEEPEST)
     return Platt(_parting(float(middle - spread * offset / slope), logits, temperature), temperature)
@@ -134,7 +143,7 @@ class AttentionLevel:
 
 
 def calibrate_model(
-    model: Any, batches: Iterable[dict[str, Any]], error_rate: float = ERROR_RATE
+    model: Any, batches: Iterable[dict[str, Any]], error_rate: float = ERROR_RATE, stored_alone: bool = False
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Calibrate a model on batches of the pipeline, and store the result in it.
 
@@ -142,6 +151,7 @@ def calibrate_model(
         model: with a ``Calibration`` and an ``AttentionScale``.
         batches: of validation.
         error_rate: of the verdicts, in (0, 1).
+        stored_alone: whether the boundary is that of the first half, whose degraded copies follow.
 
     Returns:
         The decision, see :func:`calibrate`, with the level of the attention; and one row per image of validation with
@@ -159,7 +169,8 @@ def calibrate_model(
         if "attention" in outputs:
             level.update(np.asarray(outputs["attention"]), batch)
     images = pd.DataFrame({"label": np.concatenate(labels), "logit": np.concatenate(logits)})
-    chosen = calibrate(images["logit"].to_numpy(), images["label"].to_numpy(), error_rate)
+    stored = are_stored(len(images)) if stored_alone else None
+    chosen = calibrate(images["logit"].to_numpy(), images["label"].to_numpy(), error_rate, stored)
     decision = {**chosen, "attention_level": level.result()}
     store(model, decision)
     return decision, images.assign(score=scale_of(decision).scores(images["logit"]))
@@ -172,12 +183,16 @@ def store(model: Any, decision: dict[str, Any]) -> None:
     model.attention_scale.level.assign(decision["attention_level"])
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_RATE) -> dict[str, Any]:
+def calibrate(
+    logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_RATE, stored: np.ndarray | None = None
+) -> dict[str, Any]:
     """Return what a decision takes and what it rests on.
 
     That is boundary and temperature of :class:`Platt`, the threshold of the score, 0.5, and the bounds of verdicts,
     :class:`lae_tf.metrics.verdict.ConformalBounds`, at a rate of errors. These go by the order of the logits, so that
     the fit of the scores on the same images does no harm to them.
+
+    The boundary is that of the images that are ``stored``, bool (N,), or of all.
 
     For information, thresholds at two rates of false alarms stand beside it; None where real images are too few.
 
@@ -192,7 +207,8 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_
         )
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
-    scale, reals = fit_platt(logits, labels), int((labels == 0).sum())
+    boundary = None if stored is None else fit_platt(logits[stored], labels[stored]).boundary
+    scale, reals = fit_platt(logits, labels, boundary), int((labels == 0).sum())
     scores = scale.scores(logits)
     return {
         **scale._asdict(),

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
@@ -17,7 +16,7 @@ from lae_tf.data.pipeline import cached
 from lae_tf.errors import LAEError
 from lae_tf.files.atomic import write_text
 from lae_tf.model.lae import LAE
-from lae_tf.training.calibrate import calibrate_model
+from lae_tf.training.calibrate import are_stored, calibrate_model
 from lae_tf.training.callbacks import save_model
 from lae_tf.training.fine_tuning import RECORD, compare_with_start, forgotten, source_of
 from lae_tf.training.mixing import fit_mixture
@@ -61,10 +60,12 @@ def calibrate_in_view(
     Returns:
         The decision, and what validation scored, with ``degraded`` where training degrades images.
     """
-    mixture = fit_mixture(model, batches)
-    decision, scored = calibrate_model(model, batches, config.calibration.error_rate)
-    if config.augment.degrade:
-        scored["degraded"] = np.arange(len(scored)) >= len(scored) // 2  # the copies follow
+    copies = bool(config.augment.degrade)
+    mixture = fit_mixture(model, batches, copies)
+    # Models without a gate have one boundary for what they cannot tell apart.
+    decision, scored = calibrate_model(model, batches, config.calibration.error_rate, copies and bool(mixture))
+    if copies:
+        scored["degraded"] = ~are_stored(len(scored))
     if model.view == "windows":
         decision, scored = calibrate_windows(model, images, config, decision["attention_level"], kept)
     return {**decision, **mixture}, scored

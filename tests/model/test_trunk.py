@@ -12,6 +12,7 @@ import pytest
 from skimage import data
 
 from lae_tf.errors import LAEError
+from lae_tf.explain.methods import Explainer
 from lae_tf.model import load_model, trunk_weights
 from lae_tf.model.experts import Mixture, describing, features_of
 from lae_tf.model.lae import LAE
@@ -245,7 +246,7 @@ def test_each_expert_learns_from_its_own_view():
 def test_the_gate_weighs_the_experts(chosen):
     model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
     if chosen:
-        model.mixture.assign(*chosen)
+        model.mixture.assign(*chosen, withheld=0.0)
     images = batch()["image"]
     fine, robust, gate = (
         model.encoder.get_layer(name).predict(images, verbose=0) for name in ("fine", "robust", "gate")
@@ -257,19 +258,46 @@ def test_the_gate_weighs_the_experts(chosen):
     )
 
 
-def test_models_of_before_the_mixture_was_fitted_mix_as_they_did(tmp_path, monkeypatch):
-    """They were saved without its two numbers."""
+@pytest.mark.parametrize("saved, restored", [(0, [1.0, 0.0, 0.0]), (2, [0.5, 3.0, 0.0]), (3, [0.5, 3.0, 1.5])])
+def test_models_of_before_mix_as_they_did(saved, restored, tmp_path, monkeypatch):
+    """They were saved without the mixture's numbers, or without the last."""
     model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
-    model.mixture.assign(0.5, 3.0)
-    model.save(tmp_path / "model.keras")
+    model.mixture.assign(0.5, 3.0, 1.5)
     preset = preset_of(model, "mine")
-    for restored in (load_model(tmp_path / "model.keras"), build_from(LAE, preset)):
-        assert [float(weight) for weight in restored.mixture.weights] == [0.5, 3.0]
-    monkeypatch.setattr(Mixture, "save_own_variables", lambda self, store: None)
+
+    def save(self, store):
+        for at, weight in enumerate(self.weights[:saved]):
+            store[str(at)] = np.asarray(weight)
+
+    monkeypatch.setattr(Mixture, "save_own_variables", save)
     model.save(tmp_path / "older.keras")
-    older = dataclasses.replace(preset, weights={k: v for k, v in preset.weights.items() if "/mixture/" not in k})
-    for restored in (load_model(tmp_path / "older.keras"), build_from(LAE, older)):
-        assert [float(weight) for weight in restored.mixture.weights] == [1.0, 0.0]
+    lacking = [f"encoder/mixture/{name}" for name in ("largest_share", "readiness", "withheld")][saved:]
+    older = dataclasses.replace(preset, weights={k: v for k, v in preset.weights.items() if k not in lacking})
+    for found in (load_model(tmp_path / "older.keras"), build_from(LAE, older)):
+        assert [float(weight) for weight in found.mixture.weights] == restored
+
+
+def test_all_ways_to_a_logit_withhold_alike():
+    """What is withheld, 3 sigmoid(-(q + 1)), is missing from the head's logit, and from nothing in training."""
+    model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
+    model.mixture.assign(0.8, 1.0, 0.0)
+    images = batch()["image"]
+    before = model(images)["logit"].numpy()
+    model.mixture.assign(0.8, 1.0, 3.0)
+    gate = model.encoder.get_layer("gate").predict(images, verbose=0)
+    expected = before - 3 / (1 + np.exp(gate + 1))
+    features = model.encoder(images, training=False)
+    ways = {
+        "a call": model(images)["logit"],
+        "predict": model.predict(images, verbose=0)["logit"],
+        "one batch": model.predict_on_batch(images)["logit"],
+        "a decision": model.decide_on_batch(images)[0][:, None],
+        "scores": model.score_on_batch(images)["logit"],
+    }
+    for way, logit in ways.items():
+        np.testing.assert_allclose(logit, expected, rtol=1e-4, atol=1e-5, err_msg=way)
+    np.testing.assert_allclose(Explainer(model).score(images), model(images)["score"][:, 0], rtol=1e-4)
+    np.testing.assert_allclose(model.interpret(features, training=True)["logit"], before, rtol=1e-4, atol=1e-5)
 
 
 def test_its_size_is_checked():

@@ -9,6 +9,7 @@ import pytest
 from lae_tf.model.experts import Mixture
 from lae_tf.model.head import EvidenceHead
 from lae_tf.model.lae import LAE
+from lae_tf.training.calibrate import fit_platt
 from lae_tf.training.mixing import fit_mixture
 
 MANY = 4000
@@ -65,6 +66,34 @@ def test_an_expert_that_is_wrong_of_degraded_images_is_kept_from_them(drawn):
     chosen = fit_mixture(model_of(), batches_of(fine, robust, gate, labels))
     # Ready enough for stored images, of which it then has sigmoid(readiness), and not for degraded ones.
     assert 1 <= chosen["readiness"] <= 5 and chosen["largest_share"] >= 0.8
+
+
+@pytest.mark.parametrize("shift, withheld", [(2.0, 1.0 + 1.645), (-3.0, 0.0)])
+def test_so_much_is_withheld_that_few_degraded_reals_are_called_fake(drawn, shift, withheld):
+    """Logits of real images spread by 1 about -1, of fakes about 1: the boundary is 0. Degraded ones lie 2 higher, and
+    5 % of the real ones above 1 + 1.645; where they lie lower, nothing is withheld."""
+    labels, noise, _ = drawn
+    degraded = np.arange(MANY) >= MANY // 2
+    says = 2 * labels - 1 + noise + shift * degraded
+    gate = np.where(degraded, -40.0, 40.0)
+    model = model_of()
+    chosen = fit_mixture(model, batches_of(says, says, gate, labels), copies=True)
+    assert chosen["withheld"] == pytest.approx(withheld, abs=0.15)
+    assert float(model.mixture.withheld) == pytest.approx(chosen["withheld"])
+    left = says - np.asarray(model.mixture.withhold(gate.astype(np.float32)))
+    boundary = fit_platt(left[~degraded], labels[~degraded]).boundary
+    assert np.mean(left[degraded & (labels == 0)] >= boundary) <= 0.05
+
+
+def test_nothing_is_withheld_where_nothing_shows_how_much(drawn):
+    labels, noise, _ = drawn
+    says = 2 * labels - 1 + noise
+    assert fit_mixture(model_of(), batches_of(says, says, -40.0, labels))["withheld"] == 0  # no copies
+    few = np.arange(MANY) % 100 == 0  # 40 images, some ten degraded real ones
+    rest = batches_of(says[few], says[few] + 5, -40.0, labels[few])
+    assert fit_mixture(model_of(), rest, copies=True)["withheld"] == 0
+    # All copies look stored.
+    assert fit_mixture(model_of(), batches_of(says, says, 40.0, labels), copies=True)["withheld"] == 0
 
 
 def test_models_without_such_experts_stay_as_they_are(drawn):
