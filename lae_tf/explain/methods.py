@@ -85,7 +85,7 @@ class Explainer:
         return self._graphs[level](tf.constant(images)).numpy().astype(np.float64)
 
     def _judge(self, images: tf.Tensor, level: int | None) -> tf.Tensor:
-        logits = self.view([images])[:, 1] - self.model.withheld(images)[:, 0]
+        logits = self.model.temper(self.view([images])[:, 1:], images)[:, 0]
         if self.model.view == "windows":
             logits = self.model.window_pooling.of_part(logits, level)
         return self.model.calibration(logits)

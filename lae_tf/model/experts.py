@@ -30,13 +30,17 @@ class Mixture(keras.layers.Layer):
 
     g = largest_share sigmoid(q + readiness). Both numbers are fitted on validation, not trained (ours): how much more
     the fine expert tells of stored images than the robust one depends on the task. Training keeps q low by what a
-    degraded image weighs. So is ``withheld`` fitted, what is taken from the logit of an image that is sure to be
-    degraded: compression makes real images look a little forged.
+    degraded image weighs.
+
+    Two more numbers give degraded images a slope and a boundary of their own (ours): less is known of them, and
+    compression makes real ones look a little forged. From the head's logit s of "fake" d (flattened s + withheld) is
+    taken, d = sigmoid(-(q + readiness)).
     """
 
     def build(self, input_shape: list[Shape]) -> None:
         self.largest_share = addons.fitted_scalar(self, "largest_share", 0.8)
         self.readiness = addons.fitted_scalar(self, "readiness", 2.0)
+        self.flattened = addons.fitted_scalar(self, "flattened", 0.0)
         self.withheld = addons.fitted_scalar(self, "withheld", 0.0)
         self.built = True
 
@@ -44,9 +48,10 @@ class Mixture(keras.layers.Layer):
         """Return g, float32, from logits of any shape."""
         return self.largest_share * tf.sigmoid(logit + self.readiness)
 
-    def withhold(self, logit: tf.Tensor) -> tf.Tensor:
-        """Return what is taken from an image's logit of "fake", float32, from logits q of any shape."""
-        return self.withheld * tf.sigmoid(-(logit + self.readiness))
+    def temper(self, decision: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
+        """Return the logits of "fake", float32, from the head's ``decision`` and the gate's ``logit``, of one shape."""
+        degraded = tf.sigmoid(-(logit + self.readiness))
+        return decision - degraded * (self.flattened * decision + self.withheld)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         logit, fine, robust = inputs
@@ -56,11 +61,10 @@ class Mixture(keras.layers.Layer):
     def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
         return input_shape[1]
 
-    def assign(self, largest_share: float, readiness: float, withheld: float) -> None:
-        """Take what validation chose."""
-        self.largest_share.assign(largest_share)
-        self.readiness.assign(readiness)
-        self.withheld.assign(withheld)
+    def assign(self, **chosen: float) -> None:
+        """Take what validation chose: any of the numbers, by name."""
+        for name, value in chosen.items():
+            getattr(self, name).assign(value)
 
     def load_own_variables(self, store: Any) -> None:
         saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no mapping
@@ -68,8 +72,8 @@ class Mixture(keras.layers.Layer):
         super().load_own_variables({**of_before, **saved})
 
 
-MIXTURE_OF_BEFORE = {"largest_share": 1.0, "readiness": 0.0, "withheld": 0.0}
-"""What models have that were saved before these numbers were fitted, the last of them later than the others."""
+MIXTURE_OF_BEFORE = {"largest_share": 1.0, "readiness": 0.0, "flattened": 0.0, "withheld": 0.0}
+"""What models have that were saved before these numbers were fitted, the last two of them later than the others."""
 
 
 def build_encoder(image_size: int, config: ModelConfig) -> keras.Model:

@@ -157,7 +157,7 @@ class LAE(keras.Model):
     def interpret(self, features: tf.Tensor, training: bool, images: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """What :meth:`forward` returns, from the encoder's features (B, h, w, C).
 
-        Of images (B, S, S, 3) that look degraded the logit is lower by what validation chose; without them it is not.
+        The logit is that of images (B, S, S, 3) as they look, stored or degraded; without them, the head's.
         """
         features = tf.cast(features, tf.float32)
         return {
@@ -167,11 +167,11 @@ class LAE(keras.Model):
             "reconstruction": tf.cast(self.decoder(features, training=training), tf.float32),
         }
 
-    def withheld(self, images: tf.Tensor) -> tf.Tensor:
-        """Return what is taken from the logits of images (B, S, S, 3), (B, 1): 0 but of those that look degraded."""
+    def temper(self, decision: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        """Return the logits (B, 1) from the head's, which are others where images (B, S, S, 3) look degraded."""
         if self.mixture is None:
-            return tf.zeros((tf.shape(images)[0], 1))
-        return self.mixture.withhold(self.encoder.get_layer("gate")(images, training=False))
+            return decision
+        return self.mixture.temper(decision, self.encoder.get_layer("gate")(images, training=False))
 
     def _decide(self, features: tf.Tensor, training: bool, images: tf.Tensor | None) -> dict[str, tf.Tensor]:
         config = self.hyperparameters
@@ -185,8 +185,8 @@ class LAE(keras.Model):
             # The evidence of a location includes the head's bias, which no gradient with respect to F shows.
             evidence += tf.cast(self.head.bias, tf.float32)
         map_logits = attention_maps.to_map_logits(evidence, config.attention_slope, config.attention_threshold)
-        logit = self.head(features) if images is None else self.head(features) - self.withheld(images)
-        return {"logit": logit, "map_logits": map_logits}
+        logit = self.head(features)
+        return {"logit": logit if images is None else self.temper(logit, images), "map_logits": map_logits}
 
     def decide_on_batch(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
         """Say of images (B, S, S, 3), uint8 or floats in [0, 1], only what a decision takes, without reconstruction.

@@ -44,7 +44,7 @@ def are_stored(images: int) -> np.ndarray:
     return np.arange(images) < images // 2
 
 
-def fit_platt(logits: np.ndarray, labels: np.ndarray, boundary: float | None = None) -> Platt:
+def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
     """Fit slope and bias by logistic regression of the label on the logit, both kinds having half of the weight each.
 
     So 0.5 is the score at which an image is as likely fake as real, if both kinds are equally frequent. The level of
@@ -58,19 +58,16 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray, boundary: float | None = N
     Args:
         logits: (N,) float64, of float32 numbers.
         labels: (N,) in {0, 1}, of both kinds.
-        boundary: to keep, so that only the slope is fitted.
 
     Returns:
         The fit. Logits at or above the regression's boundary score at least 0.5 in float32; those below it less,
         unless float32 scores cannot tell them from one at the boundary.
     """
     if np.ptp(logits) == 0:
-        return Platt(float(np.float32(logits[0] if boundary is None else boundary)))
+        return Platt(float(np.float32(logits[0])))
     fakes, reals = logits[labels == 1], logits[labels == 0]
     separated = fakes.min() > reals.max()
     middle = (fakes.min() + reals.max()) / 2 if separated else (fakes.mean() + reals.mean()) / 2
-    if boundary is not None:
-        middle = boundary
     spread = logits.std()
     x = (logits - middle) / spread
     weights = np.where(labels == 1, 0.5 / len(fakes), 0.5 / len(reals))
@@ -82,8 +79,7 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray, boundary: float | None = N
         errors = weights * (expit(z) - targets)
         return float(weights @ (np.logaddexp(0.0, z) - targets * z)), np.array([errors @ x, errors.sum()])
 
-    is_fixed = separated or boundary is not None
-    bounds = [(_FLATTEST, None), (0.0, 0.0) if is_fixed else (None, None)]
+    bounds = [(_FLATTEST, None), (0.0, 0.0) if separated else (None, None)]
     slope, offset = minimize(cross_entropy, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
     temperature = max(float(spread / slope), _STEEPEST)
     return Platt(_parting(float(middle - spread * offset / slope), logits, temperature), temperature)
@@ -151,7 +147,7 @@ def calibrate_model(
         model: with a ``Calibration`` and an ``AttentionScale``.
         batches: of validation.
         error_rate: of the verdicts, in (0, 1).
-        stored_alone: whether the boundary is that of the first half, whose degraded copies follow.
+        stored_alone: whether the scale of the scores is that of the first half, whose degraded copies follow.
 
     Returns:
         The decision, see :func:`calibrate`, with the level of the attention; and one row per image of validation with
@@ -192,7 +188,7 @@ def calibrate(
     :class:`lae_tf.metrics.verdict.ConformalBounds`, at a rate of errors. These go by the order of the logits, so that
     the fit of the scores on the same images does no harm to them.
 
-    The boundary is that of the images that are ``stored``, bool (N,), or of all.
+    The scale is fitted to the images that are ``stored``, bool (N,), or to all.
 
     For information, thresholds at two rates of false alarms stand beside it; None where real images are too few.
 
@@ -207,8 +203,8 @@ def calibrate(
         )
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
-    boundary = None if stored is None else fit_platt(logits[stored], labels[stored]).boundary
-    scale, reals = fit_platt(logits, labels, boundary), int((labels == 0).sum())
+    scale = fit_platt(logits, labels) if stored is None else fit_platt(logits[stored], labels[stored])
+    reals = int((labels == 0).sum())
     scores = scale.scores(logits)
     return {
         **scale._asdict(),

@@ -25,8 +25,9 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
     the lowest cross-entropy, both labels having half of the weight each. Where the fine expert tells more of stored
     images it gets them nearly alone, elsewhere both tell; degraded copies in validation keep it from those.
 
-    Degraded real images have higher logits than stored ones. So much is withheld from images that look degraded that
-    of validation's real ones among these ``DEGRADED_FALSE_ALARMS`` stay at or above the boundary of stored images.
+    Images that look degraded get a slope of their own, by which their scores are as sure as they may be, and a boundary
+    of their own: at the score of 0.5 lie ``DEGRADED_FALSE_ALARMS`` of validation's real ones among them. At equal odds
+    many more would, since the kinds overlap far more than those of stored images.
 
     Args:
         model: LAE, or another one; those without two experts, or with a head that is not linear, stay as they are.
@@ -34,7 +35,7 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         copies: whether their second half are degraded copies of the first.
 
     Returns:
-        ``largest_share``, ``readiness`` and ``withheld``; nothing where nothing was chosen.
+        ``largest_share``, ``readiness``, ``flattened`` and ``withheld``; nothing where nothing was chosen.
     """
     mixture = getattr(model, "mixture", None)
     if mixture is None or model.hyperparameters.head == "split":
@@ -62,21 +63,23 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         return float(np.mean([losses[labels == label].mean() for label in (0, 1)]))
 
     best, share, ready = min((loss(share, ready), share, ready) for share in LARGEST_SHARES for ready in READINESS)
-    withheld = 0.0
+    chosen = {"largest_share": round(float(share), 6), "readiness": float(ready), "flattened": 0.0, "withheld": 0.0}
     if copies and np.isfinite(best):
-        logits, stored = logits_of(share, ready), are_stored(len(labels))
-        excess = logits - fit_platt(logits[stored], labels[stored]).boundary
-        reals = ~stored & (labels == 0)
-        withheld = _withheld(excess[reals], expit(-(gate[reals, 0] + ready)))
-    chosen = {"largest_share": round(float(share), 6), "readiness": float(ready), "withheld": withheld}
+        chosen.update(_of_degraded(logits_of(share, ready), labels, expit(-(gate[:, 0] + ready))))
     mixture.assign(**chosen)
     return chosen
 
 
-def _withheld(excess: np.ndarray, degraded: np.ndarray) -> float:
-    """Return what times ``degraded`` brings all but a few of the excesses over the boundary to below 0, >= 0."""
-    needed = np.sort((excess / degraded)[degraded > _SURELY])[::-1]
-    if len(needed) < _FEWEST_REALS:
-        return 0.0
-    allowed = int(DEGRADED_FALSE_ALARMS * len(needed))
-    return max(0.0, float(needed[allowed - 1] + needed[allowed]) / 2)
+def _of_degraded(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray) -> dict[str, float]:
+    """Return how the logits (N,) of images that look degraded come to the scale of stored ones."""
+    stored = are_stored(len(labels))
+    look_so = ~stored & (degraded > _SURELY)
+    reals = look_so & (labels == 0)
+    if reals.sum() < _FEWEST_REALS or not labels[look_so].any():
+        return {}
+    scale, own = (fit_platt(logits[part], labels[part]) for part in (stored, look_so))
+    flattened = max(0.0, 1 - scale.temperature / own.temperature)
+    excess = (logits - degraded * flattened * logits - scale.boundary) / degraded
+    highest = np.sort(excess[reals])[::-1]
+    allowed = int(DEGRADED_FALSE_ALARMS * len(highest))
+    return {"flattened": flattened, "withheld": max(0.0, float(highest[allowed - 1] + highest[allowed]) / 2)}

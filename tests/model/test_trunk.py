@@ -246,7 +246,7 @@ def test_each_expert_learns_from_its_own_view():
 def test_the_gate_weighs_the_experts(chosen):
     model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
     if chosen:
-        model.mixture.assign(*chosen, withheld=0.0)
+        model.mixture.assign(largest_share=chosen[0], readiness=chosen[1])
     images = batch()["image"]
     fine, robust, gate = (
         model.encoder.get_layer(name).predict(images, verbose=0) for name in ("fine", "robust", "gate")
@@ -258,11 +258,11 @@ def test_the_gate_weighs_the_experts(chosen):
     )
 
 
-@pytest.mark.parametrize("saved, restored", [(0, [1.0, 0.0, 0.0]), (2, [0.5, 3.0, 0.0]), (3, [0.5, 3.0, 1.5])])
+@pytest.mark.parametrize("saved, restored", [(0, [1, 0, 0, 0]), (2, [0.5, 3, 0, 0]), (4, [0.5, 3, 0.25, 1.5])])
 def test_models_of_before_mix_as_they_did(saved, restored, tmp_path, monkeypatch):
-    """They were saved without the mixture's numbers, or without the last."""
+    """They were saved without the mixture's numbers, or without the last two."""
     model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
-    model.mixture.assign(0.5, 3.0, 1.5)
+    model.mixture.assign(largest_share=0.5, readiness=3.0, flattened=0.25, withheld=1.5)
     preset = preset_of(model, "mine")
 
     def save(self, store):
@@ -271,21 +271,21 @@ def test_models_of_before_mix_as_they_did(saved, restored, tmp_path, monkeypatch
 
     monkeypatch.setattr(Mixture, "save_own_variables", save)
     model.save(tmp_path / "older.keras")
-    lacking = [f"encoder/mixture/{name}" for name in ("largest_share", "readiness", "withheld")][saved:]
+    lacking = [f"encoder/mixture/{name}" for name in ("largest_share", "readiness", "flattened", "withheld")][saved:]
     older = dataclasses.replace(preset, weights={k: v for k, v in preset.weights.items() if k not in lacking})
     for found in (load_model(tmp_path / "older.keras"), build_from(LAE, older)):
         assert [float(weight) for weight in found.mixture.weights] == restored
 
 
-def test_all_ways_to_a_logit_withhold_alike():
-    """What is withheld, 3 sigmoid(-(q + 1)), is missing from the head's logit, and from nothing in training."""
+def test_all_ways_to_a_logit_temper_alike():
+    """With d = sigmoid(-(q + 1)) the head's logit s becomes s - d (0.5 s + 3); in training it stays."""
     model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
-    model.mixture.assign(0.8, 1.0, 0.0)
+    model.mixture.assign(readiness=1.0)
     images = batch()["image"]
     before = model(images)["logit"].numpy()
-    model.mixture.assign(0.8, 1.0, 3.0)
-    gate = model.encoder.get_layer("gate").predict(images, verbose=0)
-    expected = before - 3 / (1 + np.exp(gate + 1))
+    model.mixture.assign(flattened=0.5, withheld=3.0)
+    degraded = 1 / (1 + np.exp(model.encoder.get_layer("gate").predict(images, verbose=0) + 1))
+    expected = before - degraded * (0.5 * before + 3)
     features = model.encoder(images, training=False)
     ways = {
         "a call": model(images)["logit"],
