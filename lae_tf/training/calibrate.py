@@ -139,7 +139,7 @@ class AttentionLevel:
 
 
 def calibrate_model(
-    model: Any, batches: Iterable[dict[str, Any]], error_rate: float = ERROR_RATE, stored_alone: bool = False
+    model: Any, batches: Iterable[dict[str, Any]], error_rate: float = ERROR_RATE, scale: Platt | None = None
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Calibrate a model on batches of the pipeline, and store the result in it.
 
@@ -147,7 +147,7 @@ def calibrate_model(
         model: with a ``Calibration`` and an ``AttentionScale``.
         batches: of validation.
         error_rate: of the verdicts, in (0, 1).
-        stored_alone: whether the scale of the scores is that of the first half, whose degraded copies follow.
+        scale: of the scores, where it is known already.
 
     Returns:
         The decision, see :func:`calibrate`, with the level of the attention; and one row per image of validation with
@@ -165,8 +165,7 @@ def calibrate_model(
         if "attention" in outputs:
             level.update(np.asarray(outputs["attention"]), batch)
     images = pd.DataFrame({"label": np.concatenate(labels), "logit": np.concatenate(logits)})
-    stored = are_stored(len(images)) if stored_alone else None
-    chosen = calibrate(images["logit"].to_numpy(), images["label"].to_numpy(), error_rate, stored)
+    chosen = calibrate(images["logit"].to_numpy(), images["label"].to_numpy(), error_rate, scale)
     decision = {**chosen, "attention_level": level.result()}
     store(model, decision)
     return decision, images.assign(score=scale_of(decision).scores(images["logit"]))
@@ -180,7 +179,7 @@ def store(model: Any, decision: dict[str, Any]) -> None:
 
 
 def calibrate(
-    logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_RATE, stored: np.ndarray | None = None
+    logits: np.ndarray, labels: np.ndarray, error_rate: float = ERROR_RATE, scale: Platt | None = None
 ) -> dict[str, Any]:
     """Return what a decision takes and what it rests on.
 
@@ -188,7 +187,7 @@ def calibrate(
     :class:`lae_tf.metrics.verdict.ConformalBounds`, at a rate of errors. These go by the order of the logits, so that
     the fit of the scores on the same images does no harm to them.
 
-    The scale is fitted to the images that are ``stored``, bool (N,), or to all.
+    The scale is fitted to these images, unless that of images as they were stored is given.
 
     For information, thresholds at two rates of false alarms stand beside it; None where real images are too few.
 
@@ -203,13 +202,13 @@ def calibrate(
         )
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
-    scale = fit_platt(logits, labels) if stored is None else fit_platt(logits[stored], labels[stored])
-    reals = int((labels == 0).sum())
+    whose = "" if scale is None else "'s images as they were stored"
+    scale, reals = scale or fit_platt(logits, labels), int((labels == 0).sum())
     scores = scale.scores(logits)
     return {
         **scale._asdict(),
         "threshold": 0.5,
-        "rule": "equal odds of real and fake by logistic regression on validation",
+        "rule": f"equal odds of real and fake by logistic regression on validation{whose}",
         **conformal_bounds(scores, labels, error_rate)._asdict(),
         # Below one image a rate is not known.
         "threshold_at_1pct_fpr": threshold_at_fpr(scores, labels, 0.01) if reals >= 100 else None,

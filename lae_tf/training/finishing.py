@@ -61,9 +61,8 @@ def calibrate_in_view(
         The decision, and what validation scored, with ``degraded`` where training degrades images.
     """
     copies = bool(config.augment.degrade)
-    mixture = fit_mixture(model, batches, copies)
-    # Models without a gate have one boundary for what they cannot tell apart.
-    decision, scored = calibrate_model(model, batches, config.calibration.error_rate, copies and bool(mixture))
+    mixture, scale = fit_mixture(model, batches, copies)
+    decision, scored = calibrate_model(model, batches, config.calibration.error_rate, scale)
     if copies:
         scored["degraded"] = ~are_stored(len(scored))
     if model.view == "windows":

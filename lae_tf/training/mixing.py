@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
 from lae_tf.model.experts import ask_apart
-from lae_tf.training.calibrate import are_stored, fit_platt
+from lae_tf.training.calibrate import Platt, are_stored, fit_platt
 
 LARGEST_SHARES = np.linspace(0.3, 1.0, 8)
 READINESS = np.linspace(0.0, 8.0, 9)
@@ -18,7 +18,14 @@ _FEWEST_REALS = 20  # below which the rate is not known
 _SURELY = 0.5  # degraded, of the two that the gate tells apart
 
 
-def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = False) -> dict[str, float]:
+class Fitted(NamedTuple):
+    """What was chosen, by name, and the scale of the scores that goes with it."""
+
+    numbers: dict[str, float]
+    scale: Platt | None = None
+
+
+def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = False) -> Fitted:
     """Choose how the experts share an image, and what is withheld from degraded ones, and store it in the model (ours).
 
     Of ``LARGEST_SHARES`` and ``READINESS`` those are taken with which the logits, calibrated on the same images, have
@@ -35,11 +42,12 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         copies: whether their second half are degraded copies of the first.
 
     Returns:
-        ``largest_share``, ``readiness``, ``flattened`` and ``withheld``; nothing where nothing was chosen.
+        ``largest_share``, ``readiness``, ``flattened`` and ``withheld``, none where nothing was chosen; and the scale
+        of the images as they were stored, None where they are not told from their copies.
     """
     mixture = getattr(model, "mixture", None)
     if mixture is None or model.hyperparameters.head == "split":
-        return {}
+        return Fitted({})
     parts: list[tuple[np.ndarray, ...]] = []
     for batch in batches:
         fine, robust, gate = ask_apart(model.encoder, batch["image"])
@@ -47,7 +55,7 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         parts.append((*evidence, np.asarray(gate), np.asarray(batch["label"])[:, 0]))
     fine, robust, gate, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(np.unique(labels)) < 2:
-        return {}  # the calibration says so
+        return Fitted({})  # the calibration says so
 
     def logits_of(largest_share: float, readiness: float) -> np.ndarray:
         share = np.float32(largest_share * expit(gate + readiness))[:, :, None]
@@ -63,22 +71,24 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         return float(np.mean([losses[labels == label].mean() for label in (0, 1)]))
 
     best, share, ready = min((loss(share, ready), share, ready) for share in LARGEST_SHARES for ready in READINESS)
-    chosen = {"largest_share": round(float(share), 6), "readiness": float(ready), "flattened": 0.0, "withheld": 0.0}
-    if copies and np.isfinite(best):
-        chosen.update(_of_degraded(logits_of(share, ready), labels, expit(-(gate[:, 0] + ready))))
-    mixture.assign(**chosen)
-    return chosen
+    chosen, scale = {"largest_share": round(float(share), 6), "readiness": float(ready)}, None
+    tempered = {"flattened": 0.0, "withheld": 0.0}
+    if copies and np.isfinite(best):  # else the calibration says that training has diverged
+        logits, stored = logits_of(share, ready), are_stored(len(labels))
+        scale = fit_platt(logits[stored], labels[stored])
+        degraded = expit(-(gate[:, 0] + ready))
+        copied = ~stored & (degraded > _SURELY)
+        tempered.update(_tempered(logits[copied], labels[copied], degraded[copied], scale))
+    mixture.assign(**chosen, **tempered)
+    return Fitted({**chosen, **tempered}, scale)
 
 
-def _of_degraded(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray) -> dict[str, float]:
-    """Return how the logits (N,) of images that look degraded come to the scale of stored ones."""
-    stored = are_stored(len(labels))
-    look_so = ~stored & (degraded > _SURELY)
-    reals = look_so & (labels == 0)
-    if reals.sum() < _FEWEST_REALS or not labels[look_so].any():
+def _tempered(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray, scale: Platt) -> dict[str, float]:
+    """Return what brings the logits (N,) of images that look degraded to the scale of stored ones."""
+    reals = labels == 0
+    if reals.sum() < _FEWEST_REALS or reals.all():
         return {}
-    scale, own = (fit_platt(logits[part], labels[part]) for part in (stored, look_so))
-    flattened = max(0.0, 1 - scale.temperature / own.temperature)
+    flattened = max(0.0, 1 - scale.temperature / fit_platt(logits, labels).temperature)
     excess = (logits - degraded * flattened * logits - scale.boundary) / degraded
     highest = np.sort(excess[reals])[::-1]
     allowed = int(DEGRADED_FALSE_ALARMS * len(highest))

@@ -10,7 +10,7 @@ from lae_tf.model.experts import Mixture
 from lae_tf.model.head import EvidenceHead
 from lae_tf.model.lae import LAE
 from lae_tf.training.calibrate import fit_platt
-from lae_tf.training.mixing import fit_mixture
+from lae_tf.training.mixing import Fitted, fit_mixture
 
 MANY = 4000
 
@@ -50,7 +50,7 @@ def test_shares_are_by_how_much_each_expert_tells(drawn, spread, expected):
     labels, first, second = drawn
     model = model_of()
     fine, robust = (2 * labels - 1 + width * noise for width, noise in zip(spread, (first, second), strict=True))
-    chosen = fit_mixture(model, batches_of(fine, robust, 30.0, labels))
+    chosen = fit_mixture(model, batches_of(fine, robust, 30.0, labels)).numbers
     assert chosen["largest_share"] == pytest.approx(expected, abs=0.1001)
     assert float(model.mixture.largest_share) == pytest.approx(chosen["largest_share"])
     assert float(model.mixture.readiness) == chosen["readiness"]
@@ -63,7 +63,7 @@ def test_an_expert_that_is_wrong_of_degraded_images_is_kept_from_them(drawn):
     fine = np.where(degraded, -6, 3) * (2 * labels - 1) + first
     robust = 0.5 * (2 * labels - 1) + second
     gate = np.where(degraded, -8.0, 0.0)
-    chosen = fit_mixture(model_of(), batches_of(fine, robust, gate, labels))
+    chosen = fit_mixture(model_of(), batches_of(fine, robust, gate, labels)).numbers
     # Ready enough for stored images, of which it then has sigmoid(readiness), and not for degraded ones.
     assert 1 <= chosen["readiness"] <= 5 and chosen["largest_share"] >= 0.8
 
@@ -77,22 +77,22 @@ def test_degraded_images_get_a_slope_and_a_boundary_of_their_own(drawn, spread, 
     says = 2 * labels - 1 + np.where(degraded, spread * noise + shift, noise)
     gate = np.where(degraded, -40.0, 40.0)
     model = model_of()
-    chosen = fit_mixture(model, batches_of(says, says, gate, labels), copies=True)
+    chosen, scale = fit_mixture(model, batches_of(says, says, gate, labels), copies=True)
+    assert scale == pytest.approx(fit_platt(says[~degraded], labels[~degraded]), abs=1e-5)
     kept = 1 / spread**2
     assert 1 - chosen["flattened"] == pytest.approx(kept, abs=0.1)
     highest = kept * (shift - 1 + 1.645 * spread)
     assert chosen["withheld"] == pytest.approx(max(0, highest), abs=0.25)
     assert float(model.mixture.withheld) == pytest.approx(chosen["withheld"])
     left = model.mixture.temper(says.astype(np.float32), gate.astype(np.float32)).numpy()
-    boundary = fit_platt(left[~degraded], labels[~degraded]).boundary
-    assert np.mean(left[degraded & (labels == 0)] >= boundary) <= 0.0501
+    assert np.mean(left[degraded & (labels == 0)] >= scale.boundary) <= 0.0501
 
 
 def test_degraded_images_keep_their_logits_where_nothing_shows_better(drawn):
     labels, noise, _ = drawn
     says = 2 * labels - 1 + noise
     few = np.arange(MANY) % 100 == 0  # 40 images, some ten degraded real ones
-    for chosen in (
+    for chosen, _ in (
         fit_mixture(model_of(), batches_of(says, says, -40.0, labels)),  # no copies
         fit_mixture(model_of(), batches_of(says[few], says[few] + 5, -40.0, labels[few]), copies=True),
         fit_mixture(model_of(), batches_of(says, says, 40.0, labels), copies=True),  # all look stored
@@ -102,10 +102,10 @@ def test_degraded_images_keep_their_logits_where_nothing_shows_better(drawn):
 
 def test_models_without_such_experts_stay_as_they_are(drawn):
     labels, first, second = drawn
-    assert fit_mixture(model_of(head="split"), batches_of(first, second, 0.0, labels)) == {}
-    assert fit_mixture(model_of(), batches_of(first, second, 0.0, np.ones(MANY, int))) == {}
-    assert fit_mixture(SimpleNamespace(), []) == {}
-    assert fit_mixture(LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none"), []) == {}
+    assert fit_mixture(model_of(head="split"), batches_of(first, second, 0.0, labels)) == Fitted({})
+    assert fit_mixture(model_of(), batches_of(first, second, 0.0, np.ones(MANY, int))) == Fitted({})
+    assert fit_mixture(SimpleNamespace(), []) == Fitted({})
+    assert fit_mixture(LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none"), []) == Fitted({})
 
 
 def test_the_mixture_of_a_model_is_chosen():
@@ -113,5 +113,5 @@ def test_the_mixture_of_a_model_is_chosen():
     model = LAE(image_size=32, widths=(4, 6, 8), blocks=0, trunk_weights=None)
     rng = np.random.default_rng(0)
     batch = {"image": rng.uniform(size=(6, 32, 32, 3)).astype(np.float32), "label": np.array([[0], [1]] * 3)}
-    chosen = fit_mixture(model, [batch])
+    chosen = fit_mixture(model, [batch]).numbers
     assert [float(weight) for weight in model.mixture.weights] == pytest.approx(list(chosen.values()))
