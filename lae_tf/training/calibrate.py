@@ -44,7 +44,7 @@ def are_stored(images: int) -> np.ndarray:
     return np.arange(images) < images // 2
 
 
-def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
+def fit_platt(logits: np.ndarray, labels: np.ndarray, boundary: float | None = None) -> Platt:
     """Fit slope and bias by logistic regression of the label on the logit, both kinds having half of the weight each.
 
     So 0.5 is the score at which an image is as likely fake as real, if both kinds are equally frequent. The level of
@@ -58,16 +58,19 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
     Args:
         logits: (N,) float64, of float32 numbers.
         labels: (N,) in {0, 1}, of both kinds.
+        boundary: to keep, so that only the slope is fitted.
 
     Returns:
         The fit. Logits at or above the regression's boundary score at least 0.5 in float32; those below it less,
         unless float32 scores cannot tell them from one at the boundary.
     """
     if np.ptp(logits) == 0:
-        return Platt(float(np.float32(logits[0])))
+        return Platt(float(np.float32(logits[0] if boundary is None else boundary)))
     fakes, reals = logits[labels == 1], logits[labels == 0]
     separated = fakes.min() > reals.max()
     middle = (fakes.min() + reals.max()) / 2 if separated else (fakes.mean() + reals.mean()) / 2
+    if boundary is not None:
+        middle = boundary
     spread = logits.std()
     x = (logits - middle) / spread
     weights = np.where(labels == 1, 0.5 / len(fakes), 0.5 / len(reals))
@@ -79,8 +82,8 @@ def fit_platt(logits: np.ndarray, labels: np.ndarray) -> Platt:
         errors = weights * (expit(z) - targets)
         return float(weights @ (np.logaddexp(0.0, z) - targets * z)), np.array([errors @ x, errors.sum()])
 
-    bounds = [(_FLATTEST, None), (0.0, 0.0) if separated else (None, None)]
-    slope, offset = minimize(cross_entropy, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    line_bounds = [(_FLATTEST, None), (0.0, 0.0) if separated or boundary is not None else (None, None)]
+    slope, offset = minimize(cross_entropy, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=line_bounds, tol=1e-12).x
     temperature = max(float(spread / slope), _STEEPEST)
     return Platt(_parting(float(middle - spread * offset / slope), logits, temperature), temperature)
 

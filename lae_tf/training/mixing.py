@@ -32,9 +32,9 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
     the lowest cross-entropy, both labels having half of the weight each. Where the fine expert tells more of stored
     images it gets them nearly alone, elsewhere both tell; degraded copies in validation keep it from those.
 
-    Images that look degraded get a slope of their own, by which their scores are as sure as they may be, and a boundary
-    of their own: at the score of 0.5 lie ``DEGRADED_FALSE_ALARMS`` of validation's real ones among them. At equal odds
-    many more would, since the kinds overlap far more than those of stored images.
+    Images that look degraded get a boundary of their own, which ``DEGRADED_FALSE_ALARMS`` of validation's real ones
+    among them exceed, and the slope that is best with it. At equal odds many more would be called fake, since the
+    kinds overlap far more than those of stored images.
 
     Args:
         model: LAE, or another one; those without two experts, or with a head that is not linear, stay as they are.
@@ -88,8 +88,14 @@ def _tempered(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray, scal
     reals = labels == 0
     if reals.sum() < _FEWEST_REALS or reals.all():
         return {}
-    flattened = max(0.0, 1 - scale.temperature / fit_platt(logits, labels).temperature)
+    level = _level(logits[reals])
+    flattened = max(0.0, 1 - scale.temperature / fit_platt(logits, labels, level).temperature)
     excess = (logits - degraded * flattened * logits - scale.boundary) / degraded
-    highest = np.sort(excess[reals])[::-1]
+    return {"flattened": flattened, "withheld": max(0.0, _level(excess[reals]))}
+
+
+def _level(values: np.ndarray) -> float:
+    """Return what ``DEGRADED_FALSE_ALARMS`` of the values exceed."""
+    highest = np.sort(values)[::-1]
     allowed = int(DEGRADED_FALSE_ALARMS * len(highest))
-    return {"flattened": flattened, "withheld": max(0.0, float(highest[allowed - 1] + highest[allowed]) / 2)}
+    return float(highest[allowed - 1] + highest[allowed]) / 2

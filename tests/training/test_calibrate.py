@@ -47,6 +47,16 @@ def test_calibrated_logits_stay_as_they_are():
     assert scale.temperature == pytest.approx(1.0, abs=0.05) and scale.boundary == pytest.approx(0.0, abs=0.05)
 
 
+def test_a_boundary_that_is_kept_has_a_slope_of_its_own():
+    """Two of three logits at -1 are of real images, two of three at 1 of fakes: odds of 2 at 1, a slope of log 2."""
+    logits, labels = np.array([-1.0, -1, 1, 1, 1, -1] * 1000), np.array([0, 0, 0, 1, 1, 1] * 1000)
+    kept = fit_platt(logits + 5, labels, boundary=5.0)
+    assert kept.boundary == pytest.approx(5.0, abs=1e-6)
+    assert kept.temperature == pytest.approx(1 / np.log(2), rel=1e-2)
+    other = fit_platt(logits, labels, boundary=3.0)
+    assert other.boundary == pytest.approx(3.0, abs=1e-5) and other.temperature > kept.temperature
+
+
 def test_a_scale_that_is_known_is_kept():
     logits = np.concatenate([np.linspace(-2, 0, 50), np.linspace(0, 2, 50)])
     labels = np.repeat([0, 1], 50)

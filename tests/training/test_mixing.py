@@ -69,9 +69,8 @@ def test_an_expert_that_is_wrong_of_degraded_images_is_kept_from_them(drawn):
 
 
 @pytest.mark.parametrize("spread, shift", [(1.0, 2.0), (3.0, 2.0), (1.0, -3.0)])
-def test_degraded_images_get_a_slope_and_a_boundary_of_their_own(drawn, spread, shift):
-    """Logits of stored images lie about -1 and 1, of degraded ones about shift - 1 and shift + 1; of a deviation v
-    the best slope of such is 2 / v^2. A real image in 20 lies more than 1.645 deviations above the mean."""
+def test_degraded_images_get_a_boundary_and_a_slope_of_their_own(drawn, spread, shift):
+    """The level that 1 real image in 20 exceeds becomes the boundary; the slope is the best of a grid with it."""
     labels, noise, _ = drawn
     degraded = np.arange(MANY) >= MANY // 2
     says = 2 * labels - 1 + np.where(degraded, spread * noise + shift, noise)
@@ -79,11 +78,17 @@ def test_degraded_images_get_a_slope_and_a_boundary_of_their_own(drawn, spread, 
     model = model_of()
     chosen, scale = fit_mixture(model, batches_of(says, says, gate, labels), copies=True)
     assert scale == pytest.approx(fit_platt(says[~degraded], labels[~degraded]), abs=1e-5)
-    kept = 1 / spread**2
-    assert 1 - chosen["flattened"] == pytest.approx(kept, abs=0.1)
-    highest = kept * (shift - 1 + 1.645 * spread)
-    assert chosen["withheld"] == pytest.approx(max(0, highest), abs=0.25)
     assert float(model.mixture.withheld) == pytest.approx(chosen["withheld"])
+
+    level = np.quantile(says[degraded & (labels == 0)], 0.95)
+    assert level == pytest.approx(shift - 1 + 1.645 * spread, abs=0.1 * spread)
+    signs, logits = np.where(labels == 1, 1, -1)[degraded], says[degraded] - level
+    slopes = np.arange(0.02, 2.5, 0.02)
+    losses = [np.mean([np.logaddexp(0, -k * logits * signs)[signs == kind].mean() for kind in (-1, 1)]) for k in slopes]
+    best = min(1.0, slopes[np.argmin(losses)] * scale.temperature)
+    assert 1 - chosen["flattened"] == pytest.approx(best, abs=0.05)
+    assert chosen["withheld"] == pytest.approx(max(0, best * level - scale.boundary), abs=0.1)
+
     left = model.mixture.temper(says.astype(np.float32), gate.astype(np.float32)).numpy()
     assert np.mean(left[degraded & (labels == 0)] >= scale.boundary) <= 0.0501
 
