@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from lae_tf.model.experts import ask_apart
+from lae_tf.model.head import EvidenceHead
 from lae_tf.training.calibrate import Platt, are_stored, fit_platt
 
 LARGEST_SHARES = np.linspace(0.3, 1.0, 8)
@@ -46,7 +47,7 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         of the images as they were stored, None where they are not told from their copies.
     """
     mixture = getattr(model, "mixture", None)
-    if mixture is None or model.hyperparameters.head == "split":
+    if mixture is None or not isinstance(model.head, EvidenceHead):
         return Fitted({})
     parts: list[tuple[np.ndarray, ...]] = []
     for batch in batches:

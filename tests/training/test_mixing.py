@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lae_tf.model.experts import Mixture
-from lae_tf.model.head import EvidenceHead
+from lae_tf.model.head import EvidenceHead, SplitLatentHead
 from lae_tf.model.lae import LAE
 from lae_tf.training.calibrate import fit_platt
 from lae_tf.training.mixing import Fitted, fit_mixture
@@ -15,7 +15,7 @@ from lae_tf.training.mixing import Fitted, fit_mixture
 MANY = 4000
 
 
-def model_of(head="gap"):
+def model_of(head=None):
     """Return a model whose experts and gate read what they say from the pixel of an image."""
     mixture, own = Mixture(), EvidenceHead("gap")
     mixture.build([None])
@@ -27,7 +27,7 @@ def model_of(head="gap"):
         "gate": lambda image, training: image[:, 0, 0, 2:],
     }
     encoder = SimpleNamespace(get_layer=says.__getitem__)
-    return SimpleNamespace(encoder=encoder, head=own, mixture=mixture, hyperparameters=SimpleNamespace(head=head))
+    return SimpleNamespace(encoder=encoder, head=head or own, mixture=mixture)
 
 
 def batches_of(fine, robust, gate, labels):
@@ -107,7 +107,7 @@ def test_degraded_images_keep_their_logits_where_nothing_shows_better(drawn):
 
 def test_models_without_such_experts_stay_as_they_are(drawn):
     labels, first, second = drawn
-    assert fit_mixture(model_of(head="split"), batches_of(first, second, 0.0, labels)) == Fitted({})
+    assert fit_mixture(model_of(head=SplitLatentHead()), batches_of(first, second, 0.0, labels)) == Fitted({})
     assert fit_mixture(model_of(), batches_of(first, second, 0.0, np.ones(MANY, int))) == Fitted({})
     assert fit_mixture(SimpleNamespace(), []) == Fitted({})
     assert fit_mixture(LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none"), []) == Fitted({})

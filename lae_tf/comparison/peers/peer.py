@@ -85,7 +85,8 @@ class Peer(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         images = inputs["image"] if isinstance(inputs, dict) else inputs
         outputs = self.network(images, training=training)
-        results = {"logit": outputs["logit"], "score": self.calibration(outputs["logit"])}
+        logit = self.temper(outputs["logit"], images)
+        results = {"logit": logit, "score": self.calibration(logit)}
         if "map" in outputs:
             attention = resize_map(tf.sigmoid(outputs["map"]), self.image_size, self.image_size)
             results["attention"] = self.attention_scale(attention)
@@ -101,9 +102,14 @@ class Peer(keras.Model):
         return np.asarray(logit)[:, 0], np.asarray(evidence)
 
     def _look_at(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = self.network(to_images(images, self.image_size), training=False)
+        images = to_images(images, self.image_size)
+        outputs = self.network(images, training=False)
         grid = self.image_size // self.stride
-        return outputs["logit"], outputs.get("map", tf.zeros((tf.shape(images)[0], grid, grid)))
+        return self.temper(outputs["logit"], images), outputs.get("map", tf.zeros((tf.shape(images)[0], grid, grid)))
+
+    def temper(self, decision: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        """Return the logits (B, 1) from the network's; another peer's may depend on how images look."""
+        return decision
 
     def outputs_of(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
         """Return what the loss of a batch reads: the network's outputs, unless training needs more than them."""

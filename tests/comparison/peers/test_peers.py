@@ -14,6 +14,7 @@ from lae_tf.comparison.peers.statistics_cnn import MapStatistics
 from lae_tf.comparison.train_peer import train_peer
 from lae_tf.model.losses import DecisionLoss
 from lae_tf.model.trunk_weights import trunk_weights
+from lae_tf.training.mixing import fit_mixture
 
 SIZE = 32
 HEAVY = ("xception",)
@@ -156,6 +157,20 @@ def test_the_experts_of_lae_encoder_train_on_their_own_views(batch):
     loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(told["label"], outputs["logit"]))
     assert float(peer.loss_of(told, outputs)) == pytest.approx(float(loss + outputs["gate_loss"]), rel=1e-5)
     assert float(outputs["gate_loss"]) > 0
+
+
+def test_validation_chooses_how_the_experts_of_lae_encoder_share(batch):
+    peer = built("lae-encoder")
+    told = {name: np.tile(part, (10, *[1] * (len(part.shape) - 1))) for name, part in batch.items()}
+    chosen, scale = fit_mixture(peer, [told], copies=True)
+    assert chosen.keys() == {"largest_share", "readiness", "flattened", "withheld"} and scale is not None
+    peer.mixture.assign(readiness=0.0, flattened=0.0, withheld=0.0)
+    before = peer(batch)["logit"].numpy()
+    peer.mixture.assign(flattened=0.5, withheld=3.0)
+    degraded = 1 / (1 + np.exp(peer.encoder.get_layer("gate").predict(batch["image"], verbose=0)))
+    expected = before - degraded * (0.5 * before + 3)
+    np.testing.assert_allclose(peer(batch)["logit"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(peer.decide_on_batch(batch["image"])[0], expected[:, 0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "sbi", "ffd"])
