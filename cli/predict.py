@@ -95,8 +95,9 @@ def command(
 
     Without RUN, a trained run, a ready model is asked: the one that --model names, or the default that `lae-tf models`
     lists. PATHS are files, folders or glob patterns; in folders images are found by suffix or content, hidden ones
-    passed over. SCORE is the probability that an image is fake if as many are fake as real; LABEL is fake from 0.5 on,
-    or from another threshold that you choose. VERDICT is the label, or unsure where the model's validation says that it
+    passed over. SCORE is the probability that an image is fake if as many are fake as real, and lower of images that
+    look degraded, so that few real ones are called fake; LABEL is fake from 0.5 on, or from another threshold that you
+    choose. VERDICT is the label, or unsure where the model's validation says that it
     cannot tell at the rate of errors that it was trained for (10 %). With --copies an image is unsure, too, whose label
     changes when it is saved as JPEG 90 or scaled to 3/4; that takes three times as long. A file that cannot be read is
     reported and skipped; the exit code is then 1.

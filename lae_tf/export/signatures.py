@@ -48,7 +48,7 @@ def write_saved_model(model: LAE, path: Path) -> None:
     graph finds them, and without them nothing is answered.
 
     ``score`` (B,) float32 is the calibrated P(fake); ``label`` (B,) string is "fake" where score >= threshold,
-    else "real"; ``logit`` (B,) float32 is s before calibration; ``verdict`` (B,) string is the label, or "unsure"
+    else "real"; ``logit`` (B,) float32 is what was calibrated; ``verdict`` (B,) string is the label, or "unsure"
     where a "real" has score >= lowest_fake or a "fake" score <= highest_real. ``threshold``, ``lowest_fake``,
     ``highest_real`` and ``error_rate`` (B,) float32 repeat what the decision goes by.
     ``heatmap_png_bytes`` (B,) string is the attention over the grey image, as ``lae-tf predict --heatmaps`` draws it,

@@ -69,7 +69,7 @@ class Mixture(keras.layers.Layer):
     def load_own_variables(self, store: Any) -> None:
         saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no mapping
         of_before = {str(at): np.float32(value) for at, value in enumerate(MIXTURE_OF_BEFORE.values())}
-        super().load_own_variables({**of_before, **saved})
+        super().load_own_variables({**of_before, **saved} if len(saved) in (0, 2) else saved)
 
 
 MIXTURE_OF_BEFORE = {"largest_share": 1.0, "readiness": 0.0, "flattened": 0.0, "withheld": 0.0}

@@ -45,7 +45,7 @@ class LAE(keras.Model):
 
     ==================  =====================  ============================================================
     ``score``           float32 (B, 1)         P(fake), calibrated: fake from 0.5 on
-    ``logit``           float32 (B, 1)         s
+    ``logit``           float32 (B, 1)         s, tempered where an image looks degraded
     ``attention``       float32 (B, S, S)      T(A) in [0, 1], resized; forged above 0.5, as validation chose
     ``reconstruction``  float32 (B, S, S, 3)   in [0, 1]
     ``latent``          float32 (B, C)         z = GAP(F)
@@ -152,12 +152,13 @@ class LAE(keras.Model):
 
         Returns features (B, h, w, C), latent, logit, map_logits (B, h, w) and reconstruction, all float32.
         """
-        return self.interpret(self.encoder(images, training=training), training, images)
+        return self.interpret(self.encoder(images, training=training), training, None if training else images)
 
-    def interpret(self, features: tf.Tensor, training: bool, images: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def interpret(self, features: tf.Tensor, training: bool, images: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """What :meth:`forward` returns, from the encoder's features (B, h, w, C).
 
-        The logit is that of images (B, S, S, 3) as they look, stored or degraded; without them, the head's.
+        The logit is that of images (B, S, S, 3) as they look, stored or degraded; without them, as in training, the
+        head's.
         """
         features = tf.cast(features, tf.float32)
         return {
@@ -357,7 +358,7 @@ class LAE(keras.Model):
                 terms = self.objective.terms(batch, outputs, self.discriminator)
             else:
                 batch, features, gate_loss = train_experts(self.encoder, batch)
-                outputs = self.interpret(features, training=True)
+                outputs = self.interpret(features, training=True, images=None)
                 terms = self.objective.terms(batch, outputs, self.discriminator)
                 terms["loss"] += gate_loss
             # Replicas sum their gradients, so each contributes its share of the mean.

@@ -190,7 +190,8 @@ def calibrate(
     :class:`lae_tf.metrics.verdict.ConformalBounds`, at a rate of errors. These go by the order of the logits, so that
     the fit of the scores on the same images does no harm to them.
 
-    The scale is fitted to these images, unless that of images as they were stored is given.
+    The scale is fitted to these images, unless that of those as they were stored is given, to which the logits of
+    images that look degraded were brought (:func:`lae_tf.training.mixing.fit_mixture`).
 
     For information, thresholds at two rates of false alarms stand beside it; None where real images are too few.
 
@@ -205,13 +206,14 @@ def calibrate(
         )
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
-    whose = "" if scale is None else "'s images as they were stored"
+    # The other level is withheld in the logits themselves.
+    degraded = "" if scale is None else "; 5 % false alarms where an image looks degraded"
     scale, reals = scale or fit_platt(logits, labels), int((labels == 0).sum())
     scores = scale.scores(logits)
     return {
         **scale._asdict(),
         "threshold": 0.5,
-        "rule": f"equal odds of real and fake by logistic regression on validation{whose}",
+        "rule": f"equal odds of real and fake by logistic regression on validation{degraded}",
         **conformal_bounds(scores, labels, error_rate)._asdict(),
         # Below one image a rate is not known.
         "threshold_at_1pct_fpr": threshold_at_fpr(scores, labels, 0.01) if reals >= 100 else None,

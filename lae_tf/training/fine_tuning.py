@@ -151,6 +151,9 @@ def new_model(config: Config) -> LAE:
 def starting_model(start: StartConfig) -> LAE:
     """Return the trained model to begin with, not compiled, its weights frozen but for the part to be tuned."""
     model = source_of(start).load()
+    if model.mixture is not None:
+        # Epochs are chosen by one scale for all images; that of degraded ones is fitted again in the end.
+        model.mixture.assign(flattened=0.0, withheld=0.0)
     set_tuned(model, start.tune)
     return model
 

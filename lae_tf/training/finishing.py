@@ -61,7 +61,8 @@ def calibrate_in_view(
         The decision, and what validation scored, with ``degraded`` where training degrades images.
     """
     copies = bool(config.augment.degrade)
-    mixture, scale = fit_mixture(model, batches, copies)
+    # Windows of one photograph look degraded or not, each for itself, and are held against each other: on one scale.
+    mixture, scale = fit_mixture(model, batches, copies and model.view != "windows")
     decision, scored = calibrate_model(model, batches, config.calibration.error_rate, scale)
     if copies:
         scored["degraded"] = ~are_stored(len(scored))

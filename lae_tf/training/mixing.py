@@ -15,18 +15,18 @@ from lae_tf.training.calibrate import Platt, are_stored, fit_platt
 LARGEST_SHARES = np.linspace(0.3, 1.0, 8)
 READINESS = np.linspace(0.0, 8.0, 9)
 DEGRADED_FALSE_ALARMS = 0.05
-_FEWEST_REALS = 20  # below which the rate is not known
-_SURELY = 0.5  # degraded, of the two that the gate tells apart
+_FEWEST = 20  # degraded images of a kind, below which the rate is not known
+_LOOKS_DEGRADED = 0.5
 
 
-class Fitted(NamedTuple):
+class FittedMixture(NamedTuple):
     """What was chosen, by name, and the scale of the scores that goes with it."""
 
     numbers: dict[str, float]
     scale: Platt | None = None
 
 
-def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = False) -> Fitted:
+def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = False) -> FittedMixture:
     """Choose how the experts share an image, and what is withheld from degraded ones, and store it in the model (ours).
 
     Of ``LARGEST_SHARES`` and ``READINESS`` those are taken with which the logits, calibrated on the same images, have
@@ -34,8 +34,9 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
     images it gets them nearly alone, elsewhere both tell; degraded copies in validation keep it from those.
 
     Images that look degraded get a boundary of their own, which ``DEGRADED_FALSE_ALARMS`` of validation's real ones
-    among them exceed, and the slope that is best with it. At equal odds many more would be called fake, since the
-    kinds overlap far more than those of stored images.
+    among them exceed, but none below that of stored images, and the slope that is best with it. At equal odds many
+    more would be called fake, since the kinds overlap far more than those of stored images. Fewer than 20 of a kind
+    show no rate.
 
     Args:
         model: LAE, or another one; those without two experts, or with a head that is not linear, stay as they are.
@@ -44,11 +45,11 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
 
     Returns:
         ``largest_share``, ``readiness``, ``flattened`` and ``withheld``, none where nothing was chosen; and the scale
-        of the images as they were stored, None where they are not told from their copies.
+        of the images as they were stored, None where degraded ones have no scale of their own.
     """
     mixture = getattr(model, "mixture", None)
     if mixture is None or not isinstance(model.head, EvidenceHead):
-        return Fitted({})
+        return FittedMixture({})
     parts: list[tuple[np.ndarray, ...]] = []
     for batch in batches:
         fine, robust, gate = ask_apart(model.encoder, batch["image"])
@@ -56,7 +57,7 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         parts.append((*evidence, np.asarray(gate), np.asarray(batch["label"])[:, 0]))
     fine, robust, gate, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(np.unique(labels)) < 2:
-        return Fitted({})  # the calibration says so
+        return FittedMixture({})  # the calibration says so
 
     def logits_of(largest_share: float, readiness: float) -> np.ndarray:
         share = np.float32(largest_share * expit(gate + readiness))[:, :, None]
@@ -72,27 +73,27 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
         return float(np.mean([losses[labels == label].mean() for label in (0, 1)]))
 
     best, share, ready = min((loss(share, ready), share, ready) for share in LARGEST_SHARES for ready in READINESS)
-    chosen, scale = {"largest_share": round(float(share), 6), "readiness": float(ready)}, None
-    tempered = {"flattened": 0.0, "withheld": 0.0}
+    chosen = {"largest_share": round(float(share), 6), "readiness": float(ready), "flattened": 0.0, "withheld": 0.0}
+    scale = None
     if copies and np.isfinite(best):  # else the calibration says that training has diverged
-        logits, stored = logits_of(share, ready), are_stored(len(labels))
-        scale = fit_platt(logits[stored], labels[stored])
-        degraded = expit(-(gate[:, 0] + ready))
-        copied = ~stored & (degraded > _SURELY)
-        tempered.update(_tempered(logits[copied], labels[copied], degraded[copied], scale))
-    mixture.assign(**chosen, **tempered)
-    return Fitted({**chosen, **tempered}, scale)
+        logits, stored, degraded = logits_of(share, ready), are_stored(len(labels)), expit(-(gate[:, 0] + ready))
+        part = ~stored & (degraded > _LOOKS_DEGRADED)
+        if min(np.count_nonzero(labels[part] == kind) for kind in (0, 1)) >= _FEWEST:
+            scale = fit_platt(logits[stored], labels[stored])
+            chosen.update(_scale_of_degraded(logits[part], labels[part], degraded[part], scale))
+    mixture.assign(**chosen)
+    return FittedMixture(chosen, scale)
 
 
-def _tempered(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray, scale: Platt) -> dict[str, float]:
+def _scale_of_degraded(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray, stored: Platt) -> dict[str, float]:
     """Return what brings the logits (N,) of images that look degraded to the scale of stored ones."""
     reals = labels == 0
-    if reals.sum() < _FEWEST_REALS or reals.all():
-        return {}
-    level = _level(logits[reals])
-    flattened = max(0.0, 1 - scale.temperature / fit_platt(logits, labels, level).temperature)
-    excess = (logits - degraded * flattened * logits - scale.boundary) / degraded
-    return {"flattened": flattened, "withheld": max(0.0, _level(excess[reals]))}
+    own = fit_platt(logits, labels, max(_level(logits[reals]), stored.boundary))
+    # Rounded, so that weights are the same on machines whose kernels are not.
+    flattened = round(max(0.0, 1 - stored.temperature / own.temperature), 4)
+    excess = (logits - degraded * flattened * logits - stored.boundary) / degraded
+    withheld = max(_level(excess[reals]), -flattened * stored.boundary)
+    return {"flattened": flattened, "withheld": round(withheld, 4)}
 
 
 def _level(values: np.ndarray) -> float:

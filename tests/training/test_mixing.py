@@ -1,16 +1,21 @@
 """How the experts share an image: numbers whose best mixture is known by construction."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
+from lae_tf.config.sections import Config
+from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.experts import Mixture
 from lae_tf.model.head import EvidenceHead, SplitLatentHead
 from lae_tf.model.lae import LAE
+from lae_tf.training import finishing
 from lae_tf.training.calibrate import fit_platt
-from lae_tf.training.mixing import Fitted, fit_mixture
+from lae_tf.training.mixing import FittedMixture, fit_mixture
 
 MANY = 4000
 
@@ -69,48 +74,79 @@ def test_an_expert_that_is_wrong_of_degraded_images_is_kept_from_them(drawn):
 
 
 @pytest.mark.parametrize("spread, shift", [(1.0, 2.0), (3.0, 2.0), (1.0, -3.0)])
-def test_degraded_images_get_a_boundary_and_a_slope_of_their_own(drawn, spread, shift):
+@pytest.mark.parametrize("offset", [-5.0, 0.0, 5.0])
+def test_degraded_images_get_a_boundary_and_a_slope_of_their_own(drawn, spread, shift, offset):
     """The level that 1 real image in 20 exceeds becomes the boundary; the slope is the best of a grid with it."""
     labels, noise, _ = drawn
     degraded = np.arange(MANY) >= MANY // 2
-    says = 2 * labels - 1 + np.where(degraded, spread * noise + shift, noise)
+    says = offset + 2 * labels - 1 + np.where(degraded, spread * noise + shift, noise)
     gate = np.where(degraded, -40.0, 40.0)
     model = model_of()
     chosen, scale = fit_mixture(model, batches_of(says, says, gate, labels), copies=True)
-    assert scale == pytest.approx(fit_platt(says[~degraded], labels[~degraded]), abs=1e-5)
+    assert scale == pytest.approx(fit_platt(says[~degraded], labels[~degraded]), abs=1e-4)
     assert float(model.mixture.withheld) == pytest.approx(chosen["withheld"])
 
     level = np.quantile(says[degraded & (labels == 0)], 0.95)
-    assert level == pytest.approx(shift - 1 + 1.645 * spread, abs=0.1 * spread)
+    assert level == pytest.approx(offset + shift - 1 + 1.645 * spread, abs=0.1 * spread)
+    level = max(level, scale.boundary)  # no lower than that of stored images
     signs, logits = np.where(labels == 1, 1, -1)[degraded], says[degraded] - level
     slopes = np.arange(0.02, 2.5, 0.02)
     losses = [np.mean([np.logaddexp(0, -k * logits * signs)[signs == kind].mean() for kind in (-1, 1)]) for k in slopes]
     best = min(1.0, slopes[np.argmin(losses)] * scale.temperature)
     assert 1 - chosen["flattened"] == pytest.approx(best, abs=0.05)
-    assert chosen["withheld"] == pytest.approx(max(0, best * level - scale.boundary), abs=0.1)
 
     left = model.mixture.temper(says.astype(np.float32), gate.astype(np.float32)).numpy()
+    np.testing.assert_allclose(
+        left[degraded], scale.boundary + (1 - chosen["flattened"]) * logits, atol=0.1 + 0.05 * spread
+    )
+    np.testing.assert_allclose(left[~degraded], says[~degraded], rtol=1e-5)
     assert np.mean(left[degraded & (labels == 0)] >= scale.boundary) <= 0.0501
 
 
 def test_degraded_images_keep_their_logits_where_nothing_shows_better(drawn):
+    """And the scale is then that of all images."""
     labels, noise, _ = drawn
     says = 2 * labels - 1 + noise
-    few = np.arange(MANY) % 100 == 0  # 40 images, some ten degraded real ones
-    for chosen, _ in (
+    few = np.arange(MANY) % 100 == 0  # 40 images, some ten degraded ones of a kind
+    for chosen, scale in (
         fit_mixture(model_of(), batches_of(says, says, -40.0, labels)),  # no copies
         fit_mixture(model_of(), batches_of(says[few], says[few] + 5, -40.0, labels[few]), copies=True),
         fit_mixture(model_of(), batches_of(says, says, 40.0, labels), copies=True),  # all look stored
     ):
-        assert chosen["flattened"] == chosen["withheld"] == 0
+        assert chosen["flattened"] == chosen["withheld"] == 0 and scale is None
+
+
+@pytest.mark.parametrize("view", ["whole", "windows"])
+def test_a_model_is_calibrated_on_stored_images_and_few_degraded_reals_are_called_fake(drawn, view, monkeypatch):
+    labels, noise, _ = drawn
+    degraded = np.arange(MANY) >= MANY // 2
+    says = 2 * labels - 1 + noise + 2 * degraded
+    gate = np.where(degraded, -40.0, 40.0)
+    model = model_of()
+    model.view, model.calibration, model.attention_scale = view, Calibration(), AttentionScale()
+    model.calibration.build()
+    model.attention_scale.build()
+    model.predict_on_batch = lambda image: {"logit": model.mixture.temper(image[:, 0, 0, :1], image[:, 0, 0, 2:])}
+    monkeypatch.setattr(finishing, "calibrate_windows", lambda model, *rest: ({}, pd.DataFrame({"score": []})))
+    batches = list(batches_of(says, says, gate, labels))
+    config = Config(**{"data": {"manifest": "manifest.csv"}, "augment": {"degrade": 0.5}})
+    decision, scored = finishing.calibrate_in_view(model, batches, None, config, Path("kept"))
+    if view == "windows":  # one scale for all windows
+        assert decision["flattened"] == decision["withheld"] == 0
+        return
+    stored = fit_platt(says[~degraded], labels[~degraded])
+    assert decision["boundary"] == pytest.approx(stored.boundary, abs=1e-4) and "degraded" in decision["rule"]
+    np.testing.assert_array_equal(scored["degraded"], degraded)
+    called = scored["score"][degraded & (labels == 0)] >= 0.5
+    assert called.mean() == pytest.approx(0.05, abs=0.01)
 
 
 def test_models_without_such_experts_stay_as_they_are(drawn):
     labels, first, second = drawn
-    assert fit_mixture(model_of(head=SplitLatentHead()), batches_of(first, second, 0.0, labels)) == Fitted({})
-    assert fit_mixture(model_of(), batches_of(first, second, 0.0, np.ones(MANY, int))) == Fitted({})
-    assert fit_mixture(SimpleNamespace(), []) == Fitted({})
-    assert fit_mixture(LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none"), []) == Fitted({})
+    assert fit_mixture(model_of(head=SplitLatentHead()), batches_of(first, second, 0.0, labels)) == FittedMixture({})
+    assert fit_mixture(model_of(), batches_of(first, second, 0.0, np.ones(MANY, int))) == FittedMixture({})
+    assert fit_mixture(SimpleNamespace(), []) == FittedMixture({})
+    assert fit_mixture(LAE(image_size=16, widths=(4, 8), blocks=0, trunk="none"), []) == FittedMixture({})
 
 
 def test_the_mixture_of_a_model_is_chosen():

@@ -163,11 +163,15 @@ def test_validation_chooses_how_the_experts_of_lae_encoder_share(batch):
     peer = built("lae-encoder")
     told = {name: np.tile(part, (10, *[1] * (len(part.shape) - 1))) for name, part in batch.items()}
     chosen, scale = fit_mixture(peer, [told], copies=True)
-    assert chosen.keys() == {"largest_share", "readiness", "flattened", "withheld"} and scale is not None
-    peer.mixture.assign(readiness=0.0, flattened=0.0, withheld=0.0)
+    assert chosen.keys() == {"largest_share", "readiness", "flattened", "withheld"}
+    assert (scale is None) == (chosen["flattened"] == chosen["withheld"] == 0)
+    gate = peer.encoder.get_layer("gate").predict(batch["image"], verbose=0)
+    readiness = -float(np.median(gate))
+    peer.mixture.assign(readiness=readiness, flattened=0.0, withheld=0.0)
     before = peer(batch)["logit"].numpy()
     peer.mixture.assign(flattened=0.5, withheld=3.0)
-    degraded = 1 / (1 + np.exp(peer.encoder.get_layer("gate").predict(batch["image"], verbose=0)))
+    degraded = 1 / (1 + np.exp(gate + readiness))
+    assert degraded.max() > 0.4
     expected = before - degraded * (0.5 * before + 3)
     np.testing.assert_allclose(peer(batch)["logit"], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(peer.decide_on_batch(batch["image"])[0], expected[:, 0], rtol=1e-4, atol=1e-5)
