@@ -228,7 +228,7 @@ def test_each_expert_learns_from_its_own_view():
     def fine_weights(degraded):
         keras.utils.set_random_seed(0)
         model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
-        model.compile(keras.optimizers.SGD(0.1), loss_weights={"reconstruction": 0.0})
+        model.compile(keras.optimizers.SGD(0.1), loss_weights={"reconstruction": 0.0}, run_eagerly=True)
         model.head.trainable = False
         model.train_on_batch({**batch(), "degraded": degraded})
         return {name: model.encoder.get_layer(name).get_weights() for name in ("fine", "robust", "gate")}
@@ -306,7 +306,7 @@ def test_training_reads_the_logits_of_the_head():
         keras.utils.set_random_seed(0)
         model = LAE(image_size=SIZE, widths=WIDTHS, blocks=0, trunk_weights=None)
         model.mixture.assign(readiness=-1e9, flattened=0.5, withheld=withheld)  # all look degraded
-        model.compile()
+        model.compile(run_eagerly=True)  # one step is not worth a graph
         return model.train_on_batch(batch(), return_dict=True), model.test_on_batch(batch(), return_dict=True)
 
     (one, tested), (other, tested_lower) = trained(0.0), trained(5.0)
