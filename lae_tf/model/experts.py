@@ -165,6 +165,15 @@ def ask_apart(encoder: keras.Model, images: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     return fine, robust, gate
 
 
+def temper(encoder: keras.Model, decision: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Return the logits (B, 1) from the head's, which are others where images (B, S, S, 3) look degraded.
+
+    A graph that asks the encoder too computes the gate's statistics once.
+    """
+    gate, mixture = (encoder.get_layer(name) for name in ("gate", "mixture"))
+    return mixture.temper(decision, gate(images, training=False))
+
+
 def _with_fine(encoder: keras.Model, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Return the mixture of the robust expert's features of images with the fine one's, where these count."""
     fine, gate, mixture = (encoder.get_layer(name) for name in ("fine", "gate", "mixture"))

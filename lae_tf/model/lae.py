@@ -15,7 +15,7 @@ from lae_tf.model import attention as attention_maps
 from lae_tf.model.batches import Batch, check_arrays, to_batch, to_images
 from lae_tf.model.calibration import AttentionScale, Calibration
 from lae_tf.model.discriminator import PatchDiscriminator
-from lae_tf.model.experts import Mixture, build_encoder, features_of, train_experts
+from lae_tf.model.experts import Mixture, build_encoder, features_of, temper, train_experts
 from lae_tf.model.head import build_head
 from lae_tf.model.losses import ActivationLoss, AdversarialLoss, AlignmentLoss, DecisionLoss, PixelLoss
 from lae_tf.model.networks import build_decoder
@@ -170,9 +170,7 @@ class LAE(keras.Model):
 
     def temper(self, decision: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Return the logits (B, 1) from the head's, which are others where images (B, S, S, 3) look degraded."""
-        if self.mixture is None:
-            return decision
-        return self.mixture.temper(decision, self.encoder.get_layer("gate")(images, training=False))
+        return decision if self.mixture is None else temper(self.encoder, decision, images)
 
     def _decide(self, features: tf.Tensor, training: bool, images: tf.Tensor | None) -> dict[str, tf.Tensor]:
         config = self.hyperparameters

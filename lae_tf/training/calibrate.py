@@ -17,6 +17,7 @@ from lae_tf.metrics.verdict import ConformalBounds, conformal_bounds
 ATTENTION_LEVELS = expit(np.linspace(-5.0, 5.0, 101))
 LARGEST_FALSE_ALARM = 0.1  # share of the pixels of real images
 ERROR_RATE = CalibrationConfig().error_rate
+DEGRADED_FALSE_ALARMS = 0.05  # share of the real images that look degraded, where these have a scale of their own
 _FLATTEST = 1e-2  # slope for logits in units of their deviation
 _STEEPEST = 1e-30  # temperature by which a float32 logit can be divided
 _RESOLUTION = 2.0**-21  # of calibrated logits about 0: what tells two float32 scores apart with room to spare
@@ -102,13 +103,14 @@ def _parting(boundary: float, logits: np.ndarray, temperature: float) -> float:
 def threshold_at_fpr(scores: np.ndarray, labels: np.ndarray, rate: float) -> float:
     """Return a threshold at which as many real images are called fake as may be, at most ``rate`` of them.
 
-    It lies half way between two of their scores, so that no rounding of a score adds to them.
+    It lies half way between two of their scores, or logits, so that no rounding of one adds to them.
     """
     reals = np.sort(scores[labels == 0])[::-1]
     allowed = int(rate * len(reals) + 1e-9)
     highest = reals[min(allowed, len(reals) - 1)]
-    above = reals[reals > highest].min(initial=max(1, highest))
-    return float(max((highest + above) / 2, np.nextafter(highest, reals.dtype.type(np.inf))))
+    above = reals[reals > highest]
+    next_higher = above.min() if len(above) else max(1, highest)
+    return float(max((highest + next_higher) / 2, np.nextafter(highest, reals.dtype.type(np.inf))))
 
 
 class AttentionLevel:
@@ -207,7 +209,9 @@ def calibrate(
     if len(np.unique(labels)) < 2:
         raise LAEError("validation needs real and fake images to choose a threshold; found only one kind.")
     # The other level is withheld in the logits themselves.
-    degraded = "" if scale is None else "; 5 % false alarms where an image looks degraded"
+    degraded = (
+        "" if scale is None else f"; {100 * DEGRADED_FALSE_ALARMS:g} % false alarms where an image looks degraded"
+    )
     scale, reals = scale or fit_platt(logits, labels), int((labels == 0).sum())
     scores = scale.scores(logits)
     return {

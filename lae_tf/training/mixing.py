@@ -10,11 +10,10 @@ from scipy.special import expit
 
 from lae_tf.model.experts import ask_apart
 from lae_tf.model.head import EvidenceHead
-from lae_tf.training.calibrate import Platt, are_stored, fit_platt
+from lae_tf.training.calibrate import DEGRADED_FALSE_ALARMS, Platt, are_stored, fit_platt, threshold_at_fpr
 
 LARGEST_SHARES = np.linspace(0.3, 1.0, 8)
 READINESS = np.linspace(0.0, 8.0, 9)
-DEGRADED_FALSE_ALARMS = 0.05
 _FEWEST = 20  # degraded images of a kind, below which the rate is not known
 _LOOKS_DEGRADED = 0.5
 
@@ -87,17 +86,10 @@ def fit_mixture(model: Any, batches: Iterable[dict[str, Any]], copies: bool = Fa
 
 def _scale_of_degraded(logits: np.ndarray, labels: np.ndarray, degraded: np.ndarray, stored: Platt) -> dict[str, float]:
     """Return what brings the logits (N,) of images that look degraded to the scale of stored ones."""
-    reals = labels == 0
-    own = fit_platt(logits, labels, max(_level(logits[reals]), stored.boundary))
+    level = threshold_at_fpr(logits, labels, DEGRADED_FALSE_ALARMS)
+    own = fit_platt(logits, labels, max(level, stored.boundary))
     # Rounded, so that weights are the same on machines whose kernels are not.
     flattened = round(max(0.0, 1 - stored.temperature / own.temperature), 4)
     excess = (logits - degraded * flattened * logits - stored.boundary) / degraded
-    withheld = max(_level(excess[reals]), -flattened * stored.boundary)
+    withheld = max(threshold_at_fpr(excess, labels, DEGRADED_FALSE_ALARMS), -flattened * stored.boundary)
     return {"flattened": flattened, "withheld": round(withheld, 4)}
-
-
-def _level(values: np.ndarray) -> float:
-    """Return what ``DEGRADED_FALSE_ALARMS`` of the values exceed."""
-    highest = np.sort(values)[::-1]
-    allowed = int(DEGRADED_FALSE_ALARMS * len(highest))
-    return float(highest[allowed - 1] + highest[allowed]) / 2

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lae_tf.comparison.peers.peer import Peer, image_input
 from lae_tf.config.model import ModelConfig
-from lae_tf.model.experts import Mixture, build_encoder, train_experts
+from lae_tf.model.experts import Mixture, build_encoder, temper, train_experts
 from lae_tf.model.head import EvidenceHead
 
 
@@ -34,7 +34,7 @@ class LAEEncoder(Peer):
         return self.encoder.get_layer("mixture")
 
     def temper(self, decision: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-        return self.mixture.temper(decision, self.encoder.get_layer("gate")(images, training=False))
+        return temper(self.encoder, decision, images)
 
     def training_pass(self, batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         batch, features, gate_loss = train_experts(self.encoder, batch)
